@@ -1,0 +1,136 @@
+//! What can go wrong while a config becomes a running gateway, and how all of it is gathered before anything changes.
+
+use std::fmt;
+
+/// One step from the root of the config to the place that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// A key of a mapping.
+    Key(String),
+    /// A zero-based place in a list.
+    Index(usize),
+}
+
+impl From<&str> for Step {
+    fn from(key: &str) -> Self {
+        Step::Key(key.to_owned())
+    }
+}
+
+impl From<String> for Step {
+    fn from(key: String) -> Self {
+        Step::Key(key)
+    }
+}
+
+impl From<usize> for Step {
+    fn from(index: usize) -> Self {
+        Step::Index(index)
+    }
+}
+
+/// A place in the config, from the root down: `routes[3].policies[0].jwt.issuer`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ConfigPath(pub Vec<Step>);
+
+impl fmt::Display for ConfigPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (depth, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Index(index) => write!(f, "[{index}]")?,
+                Step::Key(key) if depth == 0 => f.write_str(key)?,
+                Step::Key(key) => write!(f, ".{key}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One reason why a config cannot be built. The place in the file is found later, from `path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildError {
+    /// Where, relative to what was being built; each caller adds its own step with [`BuildError::at`].
+    pub path: ConfigPath,
+    /// What is wrong, lower case, without a full stop.
+    pub reason: String,
+    /// What to do about it, in plain words.
+    pub fix: String,
+}
+
+impl BuildError {
+    /// An error at the place being built.
+    pub fn new(reason: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { path: ConfigPath::default(), reason: reason.into(), fix: fix.into() }
+    }
+
+    /// Puts one step in front of the path: called from the inside out.
+    #[must_use]
+    pub fn at(mut self, step: impl Into<Step>) -> Self {
+        self.path.0.insert(0, step.into());
+        self
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({})", self.path, self.reason, self.fix)
+    }
+}
+
+/// Every error of one build. Building goes on past an error as far as it can, so that all are told at once.
+#[derive(Clone, Debug, Default)]
+pub struct Errors(pub Vec<BuildError>);
+
+impl Errors {
+    /// Notes one error.
+    pub fn push(&mut self, error: BuildError) {
+        self.0.push(error);
+    }
+
+    /// Keeps the value, or notes the error under `steps` (outermost first) and goes on without it.
+    pub fn keep<T>(&mut self, steps: &[Step], result: Result<T, BuildError>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(mut error) => {
+                error.path.0.splice(0..0, steps.iter().cloned());
+                self.0.push(error);
+                None
+            }
+        }
+    }
+
+    /// `value` if nothing went wrong, else every error.
+    ///
+    /// # Errors
+    /// All that were noted.
+    pub fn finish<T>(self, value: T) -> Result<T, Errors> {
+        if self.0.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+/// The known word nearest to a mistyped one, if one is near enough to be meant.
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_reads_from_the_root() {
+        let error = BuildError::new("is empty", "name an issuer").at("issuer").at("jwt").at(0).at("policies").at(3).at("routes");
+        assert_eq!(error.path.to_string(), "routes[3].policies[0].jwt.issuer");
+    }
+
+    #[test]
+    fn a_near_word_is_suggested_and_a_far_one_is_not() {
+        assert_eq!(did_you_mean("timout", ["timeouts", "targets"]), Some("timeouts"));
+        assert_eq!(did_you_mean("banana", ["timeouts", "targets"]), None);
+    }
+}

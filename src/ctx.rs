@@ -1,0 +1,92 @@
+//! What is known about one request: the only channel between policies. Each field says who writes it and who reads it.
+
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode};
+use serde_json::Value;
+use smallvec::SmallVec;
+
+use crate::consumer::Consumer;
+
+/// The facts of one request.
+#[derive(Debug)]
+pub struct Ctx {
+    /// The client's address: the rightmost hop that is no trusted proxy. Written by `proxy`; read by limits, templates and the log.
+    pub client: IpAddr,
+    /// The scheme the client used, as far as trusted proxies tell. Written by `proxy`; read by templates and forwarding headers.
+    pub scheme: &'static str,
+    /// The host the client asked for, lower case, without port. Written by `proxy`; read by templates, redirects and the log.
+    pub host: Box<str>,
+    /// The port the client connected to, as far as trusted proxies tell. Written by `proxy`; read by forwarding headers and redirects.
+    pub port: u16,
+    /// The normalised path that was matched and is forwarded, percent-encoded. Written by `proxy`; read by everyone.
+    pub path: Box<str>,
+    /// The route's path parameters. Written by `proxy`; read by templates, versions and limits.
+    pub params: Params,
+    /// The id of this request. Written by `proxy`, replaced by `request_id`; read by templates, problems and the log.
+    pub request_id: HeaderValue,
+    /// Who calls. Written by authentication; read by limits, templates, the log.
+    pub consumer: Option<Arc<Consumer>>,
+    /// The verified claims of the caller's token. Written by `jwt`; read by templates and authorisation.
+    pub claims: Option<Arc<Value>>,
+    /// What limits found. Written and read by `rate_limit`, one entry per policy that ran.
+    pub limits: SmallVec<[LimitState; 2]>,
+    /// Whether `cors` allowed the request's origin. Written and read by `cors`.
+    pub cors: Option<CorsGrant>,
+    /// The version that was chosen. Written by `proxy`; read by templates and the log.
+    pub version: Option<Arc<str>>,
+}
+
+/// How one limit stands after this request.
+#[derive(Clone, Debug)]
+pub struct LimitState {
+    /// Which policy of the chain: its number from `PolicyCx`.
+    pub slot: usize,
+    /// Requests left right now.
+    pub remaining: u64,
+    /// Seconds until more quota is there, or until the bucket is full where some is left.
+    pub reset: u64,
+}
+
+/// What `cors` decided for the request's origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CorsGrant {
+    /// A simple or actual request of an allowed origin.
+    Actual,
+    /// A preflight of an allowed origin.
+    Preflight,
+}
+
+/// Path parameters by name, as places in the normalised path.
+#[derive(Clone, Debug, Default)]
+pub struct Params {
+    /// The names, from the route.
+    pub names: Arc<[Box<str>]>,
+    /// For each name the bytes of [`Ctx::path`].
+    pub ranges: SmallVec<[Range<u32>; 4]>,
+}
+
+impl Ctx {
+    /// A path parameter, percent-encoded as it stands in the path.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        let place = self.params.names.iter().position(|known| **known == *name)?;
+        let range = self.params.ranges.get(place)?;
+        self.path.get(range.start as usize..range.end as usize)
+    }
+
+    /// The request id as text.
+    pub fn request_id(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
+    }
+}
+
+/// How a request ended, for `finish`.
+#[derive(Debug)]
+pub struct Outcome<'a> {
+    /// The status that the client got, if one was sent.
+    pub status: Option<StatusCode>,
+    /// The problem that the gateway answered with, by name.
+    pub problem: Option<&'a str>,
+}

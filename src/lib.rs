@@ -1,0 +1,13 @@
+//! Tidegate is an API gateway. This list is the map: a room uses only the rooms above it.
+
+// words
+/// What can go wrong while building, and how it is gathered.
+pub mod building;
+/// Who a caller can be.
+pub mod consumer;
+/// What is known about one request.
+pub mod ctx;
+/// Why the gateway itself says no.
+pub mod problem;
+/// Leaf values, parsed once: durations, sizes, secrets, replies.
+pub mod types;

@@ -1,0 +1,93 @@
+use http::StatusCode;
+
+/// The table: kind, status, name (the last part of the type URI, the metrics label and the word in the log) and title.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $status:ident, $name:literal, $title:literal;)*) => {
+        /// Every problem that the gateway knows. The names are stable: clients may depend on them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Kind { $($(#[$doc])* $kind),* }
+
+        impl Kind {
+            /// Every kind, in the order of their statuses.
+            pub const ALL: &'static [Kind] = &[$(Kind::$kind),*];
+
+            /// The HTTP status of the answer.
+            pub fn status(self) -> StatusCode {
+                match self { $(Kind::$kind => StatusCode::$status),* }
+            }
+
+            /// The stable name, as in logs, metrics and at the end of the type URI.
+            pub fn name(self) -> &'static str {
+                match self { $(Kind::$kind => $name),* }
+            }
+
+            /// The short summary, the same for each occurrence (RFC 9457 §3.1.3).
+            pub fn title(self) -> &'static str {
+                match self { $(Kind::$kind => $title),* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The request cannot be understood: malformed header, path or framing.
+    BadRequest = BAD_REQUEST, "bad-request", "Bad request";
+    /// The version that the client asks for does not exist.
+    UnknownVersion = BAD_REQUEST, "unknown-version", "Unknown API version";
+    /// No credentials, or credentials that are not valid.
+    Unauthorized = UNAUTHORIZED, "unauthorized", "Unauthorized";
+    /// Known caller, but not allowed.
+    Forbidden = FORBIDDEN, "forbidden", "Forbidden";
+    /// No route matches.
+    NotFound = NOT_FOUND, "not-found", "Not found";
+    /// A route matches, but not with this method.
+    MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed";
+    /// No version can be given in the media type asked for.
+    NotAcceptable = NOT_ACCEPTABLE, "not-acceptable", "Not acceptable";
+    /// The request did not arrive in time.
+    RequestTimeout = REQUEST_TIMEOUT, "request-timeout", "Request timeout";
+    /// The version was retired.
+    Gone = GONE, "gone", "Gone";
+    /// The request body is over its bound.
+    ContentTooLarge = PAYLOAD_TOO_LARGE, "content-too-large", "Content too large";
+    /// The request target is over its bound.
+    UriTooLong = URI_TOO_LONG, "uri-too-long", "URI too long";
+    /// The Host names a server that this connection does not speak for.
+    Misdirected = MISDIRECTED_REQUEST, "misdirected-request", "Misdirected request";
+    /// A limit of the caller is used up.
+    QuotaExceeded = TOO_MANY_REQUESTS, "quota-exceeded", "Quota exceeded";
+    /// The request header is over its bound, in bytes or in count.
+    HeaderTooLarge = REQUEST_HEADER_FIELDS_TOO_LARGE, "header-too-large", "Request header fields too large";
+    /// A defect of the gateway.
+    Internal = INTERNAL_SERVER_ERROR, "internal", "Internal error";
+    /// The request asks for what the gateway does not do, such as a transfer coding.
+    NotImplemented = NOT_IMPLEMENTED, "not-implemented", "Not implemented";
+    /// The service could not be reached, or its answer could not be understood.
+    BadGateway = BAD_GATEWAY, "bad-gateway", "Bad gateway";
+    /// The service cannot take the request now.
+    Unavailable = SERVICE_UNAVAILABLE, "unavailable", "Service unavailable";
+    /// The service did not answer in time.
+    GatewayTimeout = GATEWAY_TIMEOUT, "gateway-timeout", "Gateway timeout";
+}
+
+impl Kind {
+    /// The type URI (RFC 9457 §3.1.1): the registered one where there is one.
+    pub fn type_uri(self) -> String {
+        match self {
+            Kind::QuotaExceeded => "https://iana.org/assignments/http-problem-types#quota-exceeded".to_owned(),
+            other => format!("urn:tidegate:problem:{}", other.name()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Kind;
+
+    #[test]
+    fn every_name_is_unique_and_every_status_an_error() {
+        let names: std::collections::HashSet<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        assert_eq!(names.len(), Kind::ALL.len());
+        assert!(Kind::ALL.iter().all(|kind| kind.status().is_client_error() || kind.status().is_server_error()));
+    }
+}

@@ -1,0 +1,52 @@
+use std::borrow::Cow;
+use std::time;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A length of time with its unit: `800ms`, `5s`, `1m`, `1h 30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Duration(pub time::Duration);
+
+impl Duration {
+    /// A constant number of seconds, for defaults.
+    pub const fn secs(secs: u64) -> Self {
+        Self(time::Duration::from_secs(secs))
+    }
+
+    /// A constant number of milliseconds, for defaults.
+    pub const fn millis(millis: u64) -> Self {
+        Self(time::Duration::from_millis(millis))
+    }
+}
+
+impl From<Duration> for time::Duration {
+    fn from(duration: Duration) -> Self {
+        duration.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        humantime::parse_duration(&text)
+            .map(Duration)
+            .map_err(|_| de::Error::custom(format!("`{text}` is not a duration; write a number and a unit, like `800ms`, `5s` or `1m`")))
+    }
+}
+
+impl Serialize for Duration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(self.0))
+    }
+}
+
+impl JsonSchema for Duration {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "description": "A length of time with its unit: 800ms, 5s, 1m, 1h 30m.", "examples": ["800ms", "5s", "1m"]})
+    }
+}

@@ -1,0 +1,11 @@
+//! Leaf values, parsed once when the config is read.
+
+mod duration;
+mod reply;
+mod secret;
+mod size;
+
+pub use duration::Duration;
+pub use reply::Reply;
+pub use secret::Secret;
+pub use size::Size;
