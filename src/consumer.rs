@@ -1,7 +1,13 @@
 //! Who a caller can be: an identified caller with groups and credentials.
 
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::building::{BuildError, Errors};
 
 /// One entry of `consumers:`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -14,7 +20,54 @@ pub struct ConsumerConfig {
     pub groups: Vec<String>,
     /// API keys, each as `sha256:` and the hex SHA-256 of the key: the file never holds a key itself.
     #[serde(default)]
-    pub api_keys: Vec<String>,
+    pub api_keys: Vec<KeyHash>,
+}
+
+/// The SHA-256 of an API key, written `sha256:9f86d08…`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, JsonSchema)]
+#[schemars(with = "String")]
+pub struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    /// Hashes a key as a client sends it.
+    pub fn of(key: &[u8]) -> Self {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, key).as_ref());
+        Self(hash)
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:***")
+    }
+}
+
+impl Serialize for KeyHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("sha256:***")
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_hash(&text)
+            .map(KeyHash)
+            .ok_or_else(|| serde::de::Error::custom("this is not `sha256:` and 64 hex digits; make one with `printf %s KEY | sha256sum`"))
+    }
+}
+
+fn parse_hash(text: &str) -> Option<[u8; 32]> {
+    let hex = text.strip_prefix("sha256:")?;
+    let mut hash = [0; 32];
+    if hex.len() != 2 * hash.len() || !hex.is_ascii() {
+        return None;
+    }
+    for (byte, at) in hash.iter_mut().zip((0..hex.len()).step_by(2)) {
+        *byte = u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()?;
+    }
+    Some(hash)
 }
 
 /// An identified caller. Shared by all its requests.
@@ -24,4 +77,71 @@ pub struct Consumer {
     pub name: String,
     /// Groups that the consumer belongs to.
     pub groups: Vec<String>,
+}
+
+/// Every consumer, by name and by credential.
+#[derive(Debug, Default)]
+pub struct Consumers {
+    names: HashMap<String, Arc<Consumer>>,
+    keys: HashMap<KeyHash, Arc<Consumer>>,
+}
+
+impl Consumers {
+    /// Indexes the consumers.
+    ///
+    /// # Errors
+    /// Names or keys that stand twice, at paths below `consumers`.
+    pub fn build(configs: &[ConsumerConfig]) -> Result<Self, Errors> {
+        let mut built = Self::default();
+        let mut errors = Errors::default();
+        for (index, config) in configs.iter().enumerate() {
+            let consumer = Arc::new(Consumer { name: config.name.clone(), groups: config.groups.clone() });
+            if config.name.is_empty() {
+                errors.push(BuildError::new("a consumer needs a name", "write a name").at("name").at(index).at("consumers"));
+            }
+            if built.names.insert(config.name.clone(), consumer.clone()).is_some() {
+                let reason = format!("there are two consumers named `{}`", config.name);
+                errors.push(BuildError::new(reason, "give each its own name").at("name").at(index).at("consumers"));
+            }
+            for (place, key) in config.api_keys.iter().enumerate() {
+                if let Some(other) = built.keys.insert(*key, consumer.clone()) {
+                    let reason = format!("consumer `{}` has the same key", other.name);
+                    errors
+                        .push(BuildError::new(reason, "give each consumer its own key").at(place).at("api_keys").at(index).at("consumers"));
+                }
+            }
+        }
+        errors.finish(built)
+    }
+
+    /// The consumer of that name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Consumer>> {
+        self.names.get(name)
+    }
+
+    /// The consumer whose key has this hash. The time this takes depends on the hash alone, which a caller cannot steer towards a stored one.
+    pub fn by_key(&self, hash: &KeyHash) -> Option<&Arc<Consumer>> {
+        self.keys.get(hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_finds_its_consumer_and_another_does_not() {
+        let config =
+            serde_json::json!([{"name": "app", "api_keys": ["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]}]);
+        let consumers = Consumers::build(&serde_json::from_value::<Vec<ConsumerConfig>>(config).unwrap()).unwrap();
+        assert_eq!(consumers.by_key(&KeyHash::of(b"test")).unwrap().name, "app");
+        assert!(consumers.by_key(&KeyHash::of(b"other")).is_none());
+    }
+
+    #[test]
+    fn two_consumers_with_one_name_are_refused() {
+        let config = serde_json::json!([{"name": "app"}, {"name": "app"}]);
+        let errors = Consumers::build(&serde_json::from_value::<Vec<ConsumerConfig>>(config).unwrap()).unwrap_err();
+        assert_eq!(errors.0[0].path.to_string(), "consumers[1].name");
+    }
 }

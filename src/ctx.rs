@@ -90,3 +90,34 @@ pub struct Outcome<'a> {
     /// The problem that the gateway answered with, by name.
     pub problem: Option<&'a str>,
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::ops::Range;
+
+    use http::HeaderValue;
+
+    use super::{Ctx, Params};
+
+    /// The facts of a request for this path, with parameters as places in it.
+    pub fn ctx(path: &str, params: &[(&str, Range<u32>)]) -> Ctx {
+        let params = Params {
+            names: params.iter().map(|(name, _)| Box::from(*name)).collect(),
+            ranges: params.iter().map(|(_, range)| range.clone()).collect(),
+        };
+        Ctx {
+            client: [192, 0, 2, 1].into(),
+            scheme: "http",
+            host: "api.example.com".into(),
+            port: 80,
+            path: path.into(),
+            params,
+            request_id: HeaderValue::from_static("test-id"),
+            consumer: None,
+            claims: None,
+            limits: Default::default(),
+            cors: None,
+            version: None,
+        }
+    }
+}

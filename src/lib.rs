@@ -11,3 +11,15 @@ pub mod ctx;
 pub mod problem;
 /// Leaf values, parsed once: durations, sizes, secrets, replies.
 pub mod types;
+
+// formats
+/// Small languages inside config values: templates.
+pub mod expr;
+
+// cellar
+/// What outlives a snapshot, by key.
+pub mod state;
+
+// work
+/// One thing the gateway does to a request on its way.
+pub mod policy;

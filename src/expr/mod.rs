@@ -1,0 +1,5 @@
+//! Small languages inside config values.
+
+mod template;
+
+pub use template::{Template, Variables, query};

@@ -1,0 +1,3 @@
+//! Who are you.
+
+pub mod api_key;

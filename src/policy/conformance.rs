@@ -1,0 +1,37 @@
+//! What holds for every policy, found from the registry alone.
+
+use std::path::Path;
+
+use super::{Phases, REGISTERED, schemas};
+
+#[test]
+fn a_hook_is_declared_if_and_only_if_it_is_implemented() {
+    for (name, file, phases) in REGISTERED {
+        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/policy").join(file);
+        let source = std::fs::read_to_string(base.with_extension("rs")).or_else(|_| std::fs::read_to_string(base.join("mod.rs"))).unwrap();
+        let body = source.split_once("impl Policy for ").unwrap_or_else(|| panic!("{name}: no `impl Policy for`")).1;
+        let body = body.split_once("\n}\n").unwrap().0;
+        for (hook, phase) in [("request", Phases::REQUEST), ("upstream_request", Phases::UPSTREAM_REQUEST), ("response", Phases::RESPONSE)]
+        {
+            assert_eq!(body.contains(&format!("fn {hook}(")), phases.has(phase), "policy `{name}`: hook `{hook}` and PHASES disagree");
+        }
+    }
+}
+
+#[test]
+fn a_policy_is_named_as_its_file() {
+    for (name, file, _) in REGISTERED {
+        assert_eq!(file.rsplit('/').next(), Some(*name));
+    }
+}
+
+#[test]
+fn every_setting_is_documented_and_unknown_ones_are_refused() {
+    for (name, schema) in schemas() {
+        let schema = schema.to_value();
+        assert_eq!(schema["additionalProperties"], false, "policy `{name}` must refuse unknown settings");
+        for (setting, schema) in schema["properties"].as_object().into_iter().flatten() {
+            assert!(schema.get("description").is_some(), "policy `{name}`: `{setting}` has no doc comment");
+        }
+    }
+}

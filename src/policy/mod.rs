@@ -1,0 +1,125 @@
+//! One thing the gateway does to a request on its way, each in one file.
+//!
+//! To add a policy: write its file (module doc with an example, `Config`, the runtime struct, `impl Policy`, tests) and add one line to
+//! `policies!` below. The config key, the metrics label, the schema and the conformance test come from that line.
+
+mod chain;
+mod registry;
+
+pub mod auth;
+pub mod guard;
+pub mod traffic;
+pub mod transform;
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+pub(crate) mod kit;
+
+pub use chain::{Chain, Entry, Scope, merge};
+
+use std::path::Path;
+use std::sync::Arc;
+
+use http::HeaderName;
+use pingora_http::{RequestHeader, ResponseHeader};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::building::BuildError;
+use crate::consumer::Consumers;
+use crate::ctx::Ctx;
+use crate::problem::Problem;
+use crate::state::Shared;
+use crate::types::Reply;
+
+registry::policies! {
+    request_id: transform::request_id::RequestId,
+    api_key: auth::api_key::ApiKey,
+}
+
+/// One thing the gateway does to a request. Each hook has a default; [`Policy::PHASES`] names those that a policy really has.
+pub trait Policy: Sized + Send + Sync + 'static {
+    /// The settings under the policy's key. Its doc comments are the user's reference.
+    type Config: DeserializeOwned + Serialize + JsonSchema;
+
+    /// The hooks that run; the others are never visited.
+    const PHASES: Phases;
+
+    /// Parses, compiles and resolves everything that can fail or cost, so that no request pays for it.
+    ///
+    /// # Errors
+    /// What is wrong, at a path relative to the policy's own settings.
+    fn build(config: &Self::Config, cx: &mut PolicyCx<'_>) -> Result<Self, BuildError>;
+
+    /// On the way down, before any upstream is chosen. The only hook that may wait.
+    fn request(&self, _req: &mut RequestHeader, _cx: &mut Ctx) -> impl Future<Output = Result<Flow, Problem>> + Send {
+        async { Ok(Flow::Next) }
+    }
+
+    /// On the header that goes to the upstream, once for each attempt.
+    ///
+    /// # Errors
+    /// A problem ends the request: nothing is sent.
+    fn upstream_request(&self, _req: &mut RequestHeader, _cx: &mut Ctx) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    /// On the way up, on every answer: the upstream's, a handler's, the gateway's own. `req` is the request as the way down left it.
+    fn response(&self, _res: &mut ResponseHeader, _req: &RequestHeader, _cx: &mut Ctx) {}
+}
+
+/// How a request goes on after a policy's `request` hook.
+#[derive(Debug)]
+pub enum Flow {
+    /// To the next policy.
+    Next,
+    /// No further: this answer goes up through the policies already passed.
+    Reply(Arc<Reply>),
+}
+
+/// Which hooks a policy has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phases(u8);
+
+impl Phases {
+    /// No hook: a policy that only changes how others are built.
+    pub const NONE: Phases = Phases(0);
+    /// [`Policy::request`].
+    pub const REQUEST: Phases = Phases(1);
+    /// [`Policy::upstream_request`].
+    pub const UPSTREAM_REQUEST: Phases = Phases(2);
+    /// [`Policy::response`].
+    pub const RESPONSE: Phases = Phases(4);
+
+    /// These and those.
+    #[must_use]
+    pub const fn and(self, other: Phases) -> Phases {
+        Phases(self.0 | other.0)
+    }
+
+    /// Whether all of `other` are among these.
+    pub const fn has(self, other: Phases) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// What a policy may look at while it is built.
+#[derive(Debug)]
+pub struct PolicyCx<'a> {
+    /// The key under which the policy keeps what must survive a reload: stable as long as its place keeps its name.
+    pub key: String,
+    /// The policy's number in its chain, for entries in [`Ctx`] that belong to it alone.
+    pub slot: usize,
+    /// The path parameters that every path of the route has.
+    pub params: &'a [Box<str>],
+    /// Every consumer.
+    pub consumers: &'a Arc<Consumers>,
+    /// What outlives a snapshot.
+    pub shared: &'a Shared,
+    /// The folder that relative file names in the config start from.
+    pub folder: &'a Path,
+    /// Headers that a `cors` policy must let scripts read, since another policy writes them.
+    pub exposed: &'a mut Vec<HeaderName>,
+}

@@ -1,0 +1,18 @@
+//! What outlives a snapshot, by key: a policy or a service that keeps its name keeps its state across a reload.
+
+mod buckets;
+mod registry;
+
+pub use buckets::{Buckets, Decision, Limit};
+pub use registry::Registry;
+
+use std::sync::atomic::AtomicUsize;
+
+/// Everything that outlives a snapshot.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// The token buckets of each `rate_limit`.
+    pub buckets: Registry<Buckets>,
+    /// How far each service's rotation has come.
+    pub rotations: Registry<AtomicUsize>,
+}
