@@ -37,6 +37,7 @@ use crate::types::Reply;
 registry::policies! {
     request_id: transform::request_id::RequestId,
     api_key: auth::api_key::ApiKey,
+    cors: guard::cors::Cors,
 }
 
 /// One thing the gateway does to a request. Each hook has a default; [`Policy::PHASES`] names those that a policy really has.

@@ -1,1 +1,3 @@
 //! May you.
+
+pub mod cors;

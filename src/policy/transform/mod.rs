@@ -3,7 +3,7 @@
 pub mod request_id;
 
 use http::{HeaderName, HeaderValue};
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::{IntoCaseHeaderName, RequestHeader, ResponseHeader};
 
 use crate::building::BuildError;
 
@@ -18,11 +18,11 @@ pub fn header_name(name: &str) -> Result<HeaderName, BuildError> {
 
 /// Sets a header of a request in the place of those of that name. Only a header map that is full refuses it, and the bounds on what clients and
 /// services may send are far below that.
-pub fn set(req: &mut RequestHeader, name: &HeaderName, value: HeaderValue) {
-    let _ = req.insert_header(name.clone(), value);
+pub fn set(req: &mut RequestHeader, name: impl IntoCaseHeaderName, value: HeaderValue) {
+    let _ = req.insert_header(name, value);
 }
 
 /// Sets a header of an answer in the place of those of that name.
-pub fn set_response(res: &mut ResponseHeader, name: &HeaderName, value: HeaderValue) {
-    let _ = res.insert_header(name.clone(), value);
+pub fn set_response(res: &mut ResponseHeader, name: impl IntoCaseHeaderName, value: HeaderValue) {
+    let _ = res.insert_header(name, value);
 }
