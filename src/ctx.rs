@@ -31,7 +31,7 @@ pub struct Ctx {
     pub consumer: Option<Arc<Consumer>>,
     /// The verified claims of the caller's token. Written by `jwt`; read by templates and authorisation.
     pub claims: Option<Arc<Value>>,
-    /// What limits found. Written and read by `rate_limit`, one entry per policy that ran.
+    /// What limits found, in the order of the chain. Written and read by `rate_limit`, one entry per policy that ran and tells clients.
     pub limits: SmallVec<[LimitState; 2]>,
     /// Whether `cors` allowed the request's origin. Written and read by `cors`.
     pub cors: Option<CorsGrant>,
@@ -46,7 +46,7 @@ pub struct LimitState {
     pub slot: usize,
     /// Requests left right now.
     pub remaining: u64,
-    /// Seconds until more quota is there, or until the bucket is full where some is left.
+    /// Seconds until the next request is added to them, rounded up.
     pub reset: u64,
 }
 

@@ -38,6 +38,7 @@ registry::policies! {
     request_id: transform::request_id::RequestId,
     api_key: auth::api_key::ApiKey,
     cors: guard::cors::Cors,
+    rate_limit: traffic::rate_limit::RateLimit,
 }
 
 /// One thing the gateway does to a request. Each hook has a default; [`Policy::PHASES`] names those that a policy really has.

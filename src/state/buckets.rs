@@ -35,7 +35,7 @@ pub struct Buckets {
 
 #[derive(Debug, Default)]
 struct Shard {
-    full_at: HashMap<Box<str>, u64>,
+    full_at: HashMap<Box<[u8]>, u64>,
     swept: u64,
 }
 
@@ -55,12 +55,13 @@ impl Default for Buckets {
 }
 
 impl Buckets {
-    /// Takes one token from the bucket of `key`, if one is there. A refused request takes nothing.
-    pub fn take(&self, key: &str, limit: Limit) -> Decision {
+    /// Takes one token from the bucket of `key`, if one is there. A refused request takes nothing. Keys are bytes, so that an address needs no
+    /// formatting; they are compared whole, so no two share a bucket. The empty key is the one that new keys share where there are too many.
+    pub fn take(&self, key: &[u8], limit: Limit) -> Decision {
         self.take_at(key, limit, u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
-    fn take_at(&self, key: &str, limit: Limit, now: u64) -> Decision {
+    fn take_at(&self, key: &[u8], limit: Limit, now: u64) -> Decision {
         let place = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or_default();
         let Some(shard) = self.shards.get(place) else { return limit.decide(now, now).1 };
         let mut shard = shard.lock();
@@ -69,7 +70,7 @@ impl Buckets {
             *full_at = next;
             return decision;
         }
-        let key = if shard.has_room(now) { key } else { "" };
+        let key = if shard.has_room(now) { key } else { b"" };
         let full_at = shard.full_at.entry(key.into()).or_default();
         let (next, decision) = limit.decide(*full_at, now);
         *full_at = next;
@@ -108,7 +109,12 @@ impl Limit {
         let full_at = if allowed { taken } else { full_at };
         let owed = full_at - now;
         let remaining = capacity.saturating_sub(owed) / self.interval;
-        let next = if remaining > 0 { owed % self.interval } else { (owed + self.interval).saturating_sub(capacity) };
+        let next = match remaining {
+            0 => (owed + self.interval).saturating_sub(capacity),
+            _ if owed == 0 => 0,
+            // A whole number of tokens is owed: the next is a whole interval away.
+            _ => (owed - 1) % self.interval + 1,
+        };
         (full_at, Decision { allowed, remaining, next: Duration::from_nanos(next) })
     }
 }
@@ -122,7 +128,7 @@ mod tests {
     #[test]
     fn a_full_bucket_gives_its_burst_and_then_one_token_per_interval() {
         let (buckets, limit) = (Buckets::default(), Limit::new(3, Duration::from_secs(3), 3));
-        let take = |now| buckets.take_at("a", limit, now);
+        let take = |now| buckets.take_at(b"a", limit, now);
         assert_eq!([take(0).remaining, take(0).remaining, take(0).remaining], [2, 1, 0]);
         assert_eq!(take(0), Decision { allowed: false, remaining: 0, next: Duration::from_secs(1) });
         assert!(!take(SECOND - 1).allowed);
@@ -131,27 +137,34 @@ mod tests {
     }
 
     #[test]
+    fn the_time_to_the_next_token_is_told_while_some_are_left() {
+        let (buckets, limit) = (Buckets::default(), Limit::new(3, Duration::from_secs(3), 3));
+        assert_eq!(buckets.take_at(b"a", limit, 0).next, Duration::from_secs(1));
+        assert_eq!(buckets.take_at(b"a", limit, SECOND / 4).next, Duration::from_millis(750));
+    }
+
+    #[test]
     fn a_refused_request_takes_nothing() {
         let (buckets, limit) = (Buckets::default(), Limit::new(1, Duration::from_secs(1), 1));
-        assert!(buckets.take_at("a", limit, 0).allowed);
+        assert!(buckets.take_at(b"a", limit, 0).allowed);
         for _ in 0..1000 {
-            assert!(!buckets.take_at("a", limit, SECOND / 2).allowed);
+            assert!(!buckets.take_at(b"a", limit, SECOND / 2).allowed);
         }
-        assert!(buckets.take_at("a", limit, SECOND).allowed);
+        assert!(buckets.take_at(b"a", limit, SECOND).allowed);
     }
 
     #[test]
     fn keys_do_not_share_a_bucket() {
         let (buckets, limit) = (Buckets::default(), Limit::new(1, Duration::from_secs(1), 1));
-        assert!(buckets.take_at("a", limit, 0).allowed);
-        assert!(buckets.take_at("b", limit, 0).allowed);
+        assert!(buckets.take_at(b"a", limit, 0).allowed);
+        assert!(buckets.take_at(b"b", limit, 0).allowed);
     }
 
     #[test]
     fn many_threads_get_exactly_the_limit() {
         let (buckets, limit) = (Buckets::default(), Limit::new(1000, Duration::from_secs(1_000_000), 1000));
         let allowed: usize = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| (0..200).filter(|_| buckets.take("a", limit).allowed).count())).collect();
+            let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| (0..200).filter(|_| buckets.take(b"a", limit).allowed).count())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(allowed, 1000);
@@ -161,7 +174,7 @@ mod tests {
     fn the_number_of_keys_is_bounded() {
         let (buckets, limit) = (Buckets::default(), Limit::new(1, Duration::from_secs(3600), 1));
         for key in 0..SHARDS * KEYS + 100_000 {
-            buckets.take_at(&key.to_string(), limit, 0);
+            buckets.take_at(key.to_string().as_bytes(), limit, 0);
         }
         assert!(buckets.shards.iter().all(|shard| shard.lock().full_at.len() <= KEYS + 1));
     }

@@ -1,1 +1,3 @@
 //! How much.
+
+pub mod rate_limit;
