@@ -39,6 +39,7 @@ registry::policies! {
     api_key: auth::api_key::ApiKey,
     cors: guard::cors::Cors,
     rate_limit: traffic::rate_limit::RateLimit,
+    request: transform::request::Request,
 }
 
 /// One thing the gateway does to a request. Each hook has a default; [`Policy::PHASES`] names those that a policy really has.

@@ -1,5 +1,7 @@
 //! In what form.
 
+mod headers;
+pub mod request;
 pub mod request_id;
 
 use http::{HeaderName, HeaderValue};
