@@ -40,6 +40,7 @@ registry::policies! {
     cors: guard::cors::Cors,
     rate_limit: traffic::rate_limit::RateLimit,
     request: transform::request::Request,
+    response: transform::response::Response,
 }
 
 /// One thing the gateway does to a request. Each hook has a default; [`Policy::PHASES`] names those that a policy really has.

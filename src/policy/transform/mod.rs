@@ -3,6 +3,7 @@
 mod headers;
 pub mod request;
 pub mod request_id;
+pub mod response;
 
 use http::{HeaderName, HeaderValue};
 use pingora_http::{IntoCaseHeaderName, RequestHeader, ResponseHeader};
