@@ -90,6 +90,11 @@ impl<'de> de::Visitor<'de> for SettingsVisitor<'de> {
         if text == "off" { Ok(None) } else { Err(E::invalid_value(de::Unexpected::Str(text), &self)) }
     }
 
+    fn visit_bool<E: de::Error>(self, on: bool) -> Result<Self::Value, E> {
+        // YAML 1.1 reads a bare `off` as a boolean.
+        if on { Err(E::invalid_value(de::Unexpected::Bool(on), &self)) } else { Ok(None) }
+    }
+
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         PolicyConfig::read(self.0, MapAccessDeserializer::new(map)).map(Some)
     }
@@ -221,4 +226,16 @@ impl Chain {
 fn named(mut problem: Problem, policy: &Runtime) -> Problem {
     problem.policy = Some(policy.name());
     problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Entry;
+
+    #[test]
+    fn off_takes_a_policy_away_with_and_without_quotes() {
+        let entries: Vec<Entry> = serde_yaml::from_str("[cors: off, cors: 'off', request_id]").unwrap();
+        assert_eq!(entries.iter().map(|entry| entry.config.is_some()).collect::<Vec<_>>(), [false, false, true]);
+        assert!(serde_yaml::from_str::<Vec<Entry>>("[cors: on]").is_err());
+    }
 }
