@@ -9,6 +9,8 @@ pub mod consumer;
 pub mod ctx;
 /// Why the gateway itself says no.
 pub mod problem;
+/// Which route a request takes.
+pub mod routing;
 /// Leaf values, parsed once: durations, sizes, secrets, replies.
 pub mod types;
 

@@ -1,0 +1,275 @@
+//! Which route a request takes.
+//!
+//! # The order
+//! One total order says which of several matching routes wins; it is the Gateway API's (`HTTPRouteRule`), with patterns and
+//! expressions put into it. The first difference decides:
+//!
+//! 1. **Host**: the request's own name; then wildcards, the longest first; then routes without a host. Routes of less specific
+//!    hosts are asked when no route of a more specific one matches in every respect.
+//! 2. **Path**: a path of text alone; then regexes, the longest literal beginning first; then patterns, compared segment by
+//!    segment: text, then `{param}` with text beside it (`{id}.json`: the more text the sooner; of the same amount the one with
+//!    more of it in front), then `{param}`, then the end of the pattern, then `{rest...}` or the end of a prefix.
+//! 3. **Methods**: for HEAD, routes that name it; then routes that name methods (GET stands for HEAD); then routes for all methods.
+//! 4. **Headers**: more conditions first.
+//! 5. **Query**: more conditions first.
+//! 6. **Place in the file**: the earlier first.
+//!
+//! A route with several hosts or paths is in the order once for each. Two routes that say the same in 1, 2, 4 and 5 and share a
+//! method would be told apart by their places alone, so they are a build error.
+//!
+//! When routes match in everything but the method, the answer is 405 with what they allow (RFC 9110 §15.5.6).
+
+mod condition;
+mod expression;
+/// Hosts: their one form, and which of the routes' hosts a request meets.
+pub mod host;
+mod leaf;
+mod matcher;
+mod method;
+/// Paths: their one form, and the patterns of routes.
+pub mod path;
+mod tree;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+pub use matcher::{Condition, MatchConfig, OneOrMany, PathMatch};
+pub use method::Method;
+pub use path::PathOptions;
+
+use crate::building::{BuildError, Errors, Step};
+use condition::{Conditions, QueryNames};
+use expression::Parsed;
+use host::{HostPattern, Hosts};
+use leaf::{Candidate, Tie, Walk};
+use method::{MethodSet, Methods};
+use path::Pattern;
+use tree::{Place, Tree, TreeDraft};
+
+/// Places in the normalised path, as [`crate::ctx::Params`] has them.
+pub type Ranges = SmallVec<[Range<u32>; 4]>;
+
+/// What a route is looked up by.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'q> {
+    /// As [`host::normalise`] gives it.
+    pub host: &'q str,
+    /// The method. For a CORS preflight that no route takes, ask again with its `Access-Control-Request-Method`: that is the
+    /// route whose policies answer it.
+    pub method: &'q http::Method,
+    /// As [`path::normalise`] gives it.
+    pub path: &'q str,
+    /// The headers of the request.
+    pub headers: &'q http::HeaderMap,
+    /// What stands behind the `?`, as it came.
+    pub query: Option<&'q str>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome<'r> {
+    /// A route takes the request.
+    Found {
+        /// Its place in the list that the router was built from.
+        route: usize,
+        /// The names of the path parameters. Lent, so that a look-up touches no reference count that cores share.
+        names: &'r Arc<[Box<str>]>,
+        /// For each name its bytes of the path.
+        params: Ranges,
+    },
+    /// Routes would take it with one of these methods: 405 and `Allow`.
+    MethodNotAllowed(Vec<http::Method>),
+    /// No route takes it: 404.
+    NotFound,
+}
+
+/// All routes, ready to be looked up.
+#[derive(Debug, Default)]
+pub struct Router {
+    hosts: Hosts<Tree>,
+    methods: Methods,
+    query_names: QueryNames,
+}
+
+impl Router {
+    /// Builds from the name and the `match:` of each route, in the order of the file. Patterns are normalised as paths will be.
+    ///
+    /// # Errors
+    /// Every mistake of every route, under `[place].match`; the caller puts its `routes` in front.
+    pub fn build<'a>(routes: impl IntoIterator<Item = (&'a str, &'a MatchConfig)>, options: &PathOptions) -> Result<Self, Errors> {
+        let mut draft = Draft { hosts: Hosts::default(), router: Self::default(), names: Vec::new(), errors: Errors::default() };
+        for (name, config) in routes {
+            draft.add(name, config, options);
+        }
+        draft.finish()
+    }
+
+    /// The route that a request takes, by the [order](self). Allocates only for regexes, repeated headers, query values with escapes and 405.
+    pub fn find(&self, query: &Query<'_>) -> Outcome<'_> {
+        let mut walk = Walk::new(query, self.methods.find(query.method), &self.query_names);
+        let found = self.hosts.meet(query.host).find_map(|tree| tree.find(&mut walk));
+        match found {
+            Some(candidate) => {
+                let mut params = walk.ranges;
+                // The rest of a prefix may have no name, where another route of the same place has one.
+                params.truncate(candidate.names.len());
+                Outcome::Found { route: candidate.route as usize, names: &candidate.names, params }
+            }
+            None if walk.allow.is_empty() => Outcome::NotFound,
+            None => Outcome::MethodNotAllowed(self.methods.list(walk.allow)),
+        }
+    }
+}
+
+/// Paths longer than 4 GiB do not come; their places would saturate.
+fn range(start: usize, end: usize) -> Range<u32> {
+    let place = |at| u32::try_from(at).unwrap_or(u32::MAX);
+    place(start)..place(end)
+}
+
+struct Draft {
+    hosts: Hosts<TreeDraft>,
+    router: Router,
+    names: Vec<String>,
+    errors: Errors,
+}
+
+/// One path of a route, parsed.
+enum ParsedPath<'a> {
+    Pattern(Pattern),
+    Expression(&'a str),
+}
+
+impl Draft {
+    fn add(&mut self, name: &str, config: &MatchConfig, options: &PathOptions) {
+        let place = self.names.len();
+        self.names.push(name.to_owned());
+        let at: [Step; 2] = [place.into(), "match".into()];
+        let hosts = match &config.host {
+            None => vec![HostPattern::Any],
+            Some(hosts) => self.each(&at, "host", hosts, |text| HostPattern::parse(text)),
+        };
+        let paths = match &config.path {
+            None => vec![ParsedPath::Pattern(Pattern::everything())],
+            Some(paths) => self.each(&at, "path", paths, |path| parse_path(path, options)),
+        };
+        let (methods, named) = self.methods(&at, config);
+        let conditions = Conditions::build(config, &mut self.router.query_names, &at, &mut self.errors);
+        let conditions = if conditions.is_empty() { None } else { Some(Arc::new(conditions)) };
+        let route = u32::try_from(place).unwrap_or(u32::MAX);
+        for path in &paths {
+            let mut candidate = Candidate { route, methods, named, conditions: conditions.clone(), names: Arc::default(), expression: 0 };
+            match path {
+                ParsedPath::Pattern(pattern) => {
+                    candidate.names = Arc::clone(&pattern.names);
+                    hosts.iter().for_each(|host| self.hosts.entry(host).add(pattern, candidate.clone()));
+                }
+                ParsedPath::Expression(text) => {
+                    for host in &hosts {
+                        // Parsed again for each host: it is moved into the host's automaton. It was found good before.
+                        let Ok(parsed) = Parsed::new(text) else { continue };
+                        candidate.names = parsed.names().into();
+                        self.hosts.entry(host).add_expression(text, parsed, candidate.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Parses one value or each of a list.
+    fn each<'a, T, U>(
+        &mut self,
+        at: &[Step],
+        key: &str,
+        values: &'a OneOrMany<T>,
+        parse: impl Fn(&'a T) -> Result<U, BuildError>,
+    ) -> Vec<U> {
+        let at = [at, &[key.into()]].concat();
+        if values.as_slice().is_empty() {
+            self.errors
+                .keep::<()>(&at, Err(BuildError::new("the list is empty: nothing would match", format!("name one, or leave `{key}` out"))));
+        }
+        let parsed = values.as_slice().iter().enumerate().map(|(place, value)| match values {
+            OneOrMany::One(_) => (at.clone(), parse(value)),
+            OneOrMany::Many(_) => ([&*at, &[place.into()]].concat(), parse(value)),
+        });
+        parsed.filter_map(|(at, value)| self.errors.keep(&at, value)).collect()
+    }
+
+    /// The methods that a route takes, and those it names.
+    fn methods(&mut self, at: &[Step], config: &MatchConfig) -> (MethodSet, MethodSet) {
+        let mut named = MethodSet::default();
+        for (place, method) in config.methods.iter().enumerate() {
+            let at = [at, &["methods".into(), place.into()]].concat();
+            let learnt = self.router.methods.learn(&method.0);
+            named = named.with(self.errors.keep(&at, learnt).unwrap_or_default());
+        }
+        let head = named.overlaps(MethodSet::GET) && config.implicit_head.unwrap_or(true);
+        (if head { named.with(MethodSet::HEAD) } else { named }, named)
+    }
+
+    fn finish(mut self) -> Result<Router, Errors> {
+        let (names, methods, errors) = (&self.names, &self.router.methods, &mut self.errors);
+        let hosts = self.hosts.map(|host, mut tree| {
+            tree.each_leaf(&mut |place, leaf| {
+                for tie in leaf.settle() {
+                    errors.push(tie_error(&tie, names, methods, &host, &place));
+                }
+            });
+            tree.compile().unwrap_or_else(|error| {
+                errors.push(error);
+                Tree::default()
+            })
+        });
+        let Self { mut router, mut errors, .. } = self;
+        router.hosts = hosts;
+        // The tables are walked in no order; the file has one.
+        errors.0.sort_by_key(|error| match error.path.0.first() {
+            Some(Step::Index(place)) => *place,
+            _ => usize::MAX,
+        });
+        errors.finish(router)
+    }
+}
+
+fn parse_path<'a>(path: &'a PathMatch, options: &PathOptions) -> Result<ParsedPath<'a>, BuildError> {
+    match path {
+        PathMatch::Regex(text) => Parsed::new(text).map(|_| ParsedPath::Expression(text)).map_err(|error| error.at("regex")),
+        PathMatch::Exact(text) => Pattern::exact(text, options).map(ParsedPath::Pattern).map_err(|error| error.at("exact")),
+        PathMatch::Prefix(text) => Pattern::prefix(text, options).map(ParsedPath::Pattern).map_err(|error| error.at("prefix")),
+        PathMatch::Pattern(text) => match text.strip_prefix('~') {
+            Some(text) => Parsed::new(text).map(|_| ParsedPath::Expression(text)),
+            None => Pattern::parse(text, options).map(ParsedPath::Pattern),
+        },
+    }
+}
+
+fn tie_error(tie: &Tie, names: &[String], methods: &Methods, host: &HostPattern, place: &Place<'_>) -> BuildError {
+    let name = |route: u32| names.get(route as usize).map_or("", String::as_str);
+    let method = methods.list(tie.methods).first().map_or_else(|| "GET".to_owned(), ToString::to_string);
+    let mut example = format!("`{method} http://{}", host.example());
+    match place {
+        Place::Path(path) => example.extend([*path, "`"]),
+        Place::Expressions(texts) => {
+            let text = texts.get(tie.expression as usize).map_or("", String::as_str);
+            example.extend(["/…` with a path that matches `", text, "`"]);
+        }
+    }
+    if !tie.words.is_empty() {
+        example.extend([" with ", &tie.words]);
+    }
+    let (reason, fix) = if tie.first == tie.second {
+        (format!("the route `{}` says the same host and path twice: {example}", name(tie.second)), "leave one of them out")
+    } else {
+        (
+            format!("the routes `{}` and `{}` match alike, for example {example}", name(tie.first), name(tie.second)),
+            "give one of them another path, host, method or condition, or leave it out",
+        )
+    };
+    BuildError::new(reason, fix).at("match").at(tie.second as usize)
+}
+
+#[cfg(test)]
+mod tests;
