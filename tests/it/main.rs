@@ -1,0 +1,4 @@
+//! One binary for all integration tests: linking is what costs.
+
+mod gateway_api;
+mod routing_order;
