@@ -1,3 +1,4 @@
 //! Who are you.
 
 pub mod api_key;
+pub mod jwks;
