@@ -97,7 +97,7 @@ fn refuse(detail: &'static str) -> Problem {
 }
 
 /// Takes every parameter of that name out of the query; the others stay as they were sent, to the byte.
-fn without(req: &mut RequestHeader, name: &str) -> Result<(), Problem> {
+pub(super) fn without(req: &mut RequestHeader, name: &str) -> Result<(), Problem> {
     let Some(query) = req.uri.query() else { return Ok(()) };
     let named = |pair: &&str| form_urlencoded::parse(pair.as_bytes()).any(|(key, _)| key == name);
     if !query.split('&').any(|pair| named(&pair)) {

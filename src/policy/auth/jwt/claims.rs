@@ -1,0 +1,203 @@
+//! What the claims of a token must say (RFC 7519 §4.1, RFC 8725 §3).
+
+use serde_json::{Map, Value};
+
+use super::config::Expiry;
+use super::token::{Refusal, shown};
+
+/// The rules, ready to run.
+#[derive(Debug)]
+pub(super) struct Rules {
+    /// The one issuer; none accepts every one.
+    pub issuer: Option<String>,
+    /// The audiences of which one is needed; none accepts all.
+    pub audience: Option<Vec<String>>,
+    /// Whether `exp` is needed.
+    pub expiry: Expiry,
+    /// Names of claims that must be there.
+    pub required: Vec<String>,
+    /// The media type without `application/`, lower case.
+    pub typ: Option<String>,
+    /// Seconds that clocks may differ.
+    pub leeway: f64,
+}
+
+impl Rules {
+    /// Checks a token's type and claims at `now`, in seconds since 1970.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub(super) fn check(&self, typ: Option<&str>, claims: &Map<String, Value>, now: f64) -> Result<(), Refusal> {
+        if let Some(wanted) = &self.typ
+            && typ.is_none_or(|typ| media_type(typ) != *wanted)
+        {
+            return Err(Refusal::because("the token has the wrong type (typ)", format!("typ {}", shown(typ.unwrap_or_default()))));
+        }
+        self.times(claims, now)?;
+        if let Some(wanted) = &self.issuer {
+            match claims.get("iss") {
+                Some(Value::String(issuer)) if issuer == wanted => {}
+                None => return Err("the token has no issuer (iss)".into()),
+                Some(other) => return Err(Refusal::because("the token is from another issuer (iss)", format!("iss {}", quoted(other)))),
+            }
+        }
+        if let Some(ours) = &self.audience {
+            let is_ours = |value: &Value| value.as_str().is_some_and(|name| ours.iter().any(|ours| ours == name));
+            match claims.get("aud") {
+                Some(Value::Array(names)) if names.iter().any(is_ours) => {}
+                Some(name) if is_ours(name) => {}
+                None => return Err("the token has no audience (aud)".into()),
+                Some(other) => return Err(Refusal::because("the token is for another audience (aud)", format!("aud {}", quoted(other)))),
+            }
+        }
+        match self.required.iter().find(|name| claims.get(name.as_str()).is_none_or(Value::is_null)) {
+            Some(name) => Err(Refusal { detail: format!("the token lacks the claim {name}").into(), cause: None }),
+            None => Ok(()),
+        }
+    }
+
+    fn times(&self, claims: &Map<String, Value>, now: f64) -> Result<(), Refusal> {
+        match date(claims, "exp")? {
+            // "on or after" which it must not be accepted: RFC 7519 §4.1.4.
+            Some(exp) if now >= exp + self.leeway => return Err("the token has expired (exp)".into()),
+            None if self.expiry == Expiry::Required => return Err("the token does not say when it expires (exp)".into()),
+            _ => {}
+        }
+        if date(claims, "nbf")?.is_some_and(|nbf| now + self.leeway < nbf) {
+            return Err("the token is not valid yet (nbf)".into());
+        }
+        if date(claims, "iat")?.is_some_and(|iat| now + self.leeway < iat) {
+            return Err("the token was issued in the future (iat)".into());
+        }
+        Ok(())
+    }
+}
+
+/// A NumericDate: seconds since 1970, a fraction allowed (RFC 7519 §2).
+fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<f64>, Refusal> {
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    match value.as_f64() {
+        Some(seconds) if seconds.is_finite() => Ok(Some(seconds)),
+        _ => Err(Refusal::because("a time in the token is not a number of seconds", format!("{name} {}", quoted(value)))),
+    }
+}
+
+/// A `typ` as it is compared: without regard to case, and `application/` may be left out (RFC 7515 §4.1.9).
+pub(super) fn media_type(typ: &str) -> String {
+    let typ = typ.to_ascii_lowercase();
+    typ.strip_prefix("application/").map(str::to_owned).unwrap_or(typ)
+}
+
+/// Whether the claims grant every one of these scopes: `scope` as RFC 8693 §4.2 has it, separated by spaces, or else `scp`; a list is read too.
+pub(super) fn grants(claims: &Map<String, Value>, scopes: &[String]) -> bool {
+    let granted: Vec<&str> = match claims.get("scope").or_else(|| claims.get("scp")) {
+        Some(Value::String(list)) => list.split(' ').collect(),
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    scopes.iter().all(|scope| granted.contains(&scope.as_str()))
+}
+
+fn quoted(value: &Value) -> String {
+    match value {
+        Value::String(text) => shown(text),
+        other => shown(&other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::borrow::Cow;
+
+    const NOW: f64 = 1_000_000.0;
+
+    fn rules() -> Rules {
+        Rules {
+            issuer: Some("me".into()),
+            audience: Some(vec!["api".into(), "web".into()]),
+            expiry: Expiry::Required,
+            required: vec![],
+            typ: None,
+            leeway: 30.0,
+        }
+    }
+
+    fn verdict(rules: &Rules, change: Value) -> Result<(), Cow<'static, str>> {
+        let mut claims = json!({"iss": "me", "aud": "api", "exp": NOW + 60.0});
+        for (name, value) in change.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        let claims: Map<String, Value> =
+            claims.as_object().unwrap().clone().into_iter().filter(|(_, value)| *value != json!("absent")).collect();
+        rules.check(None, &claims, NOW).map_err(|refusal| refusal.detail)
+    }
+
+    #[test]
+    fn times_count_with_their_leeway_and_their_fractions() {
+        let expired = Err(Cow::from("the token has expired (exp)"));
+        assert_eq!(verdict(&rules(), json!({"exp": NOW - 29.9})), Ok(()));
+        assert_eq!(verdict(&rules(), json!({"exp": NOW - 30.0})), expired.clone());
+        assert_eq!(verdict(&rules(), json!({"exp": 0})), expired.clone());
+        assert_eq!(verdict(&rules(), json!({"exp": -1e300})), expired.clone());
+        assert_eq!(verdict(&rules(), json!({"nbf": NOW + 30.0})), Ok(()));
+        assert_eq!(verdict(&rules(), json!({"nbf": NOW + 30.5})), Err("the token is not valid yet (nbf)".into()));
+        assert_eq!(verdict(&rules(), json!({"iat": NOW as u64 + 31})), Err("the token was issued in the future (iat)".into()));
+        for wrong in [json!("9999999999"), json!(null), json!([1]), json!(true)] {
+            assert_eq!(verdict(&rules(), json!({"exp": wrong})), Err("a time in the token is not a number of seconds".into()));
+            assert!(verdict(&rules(), json!({"nbf": wrong})).is_err() && verdict(&rules(), json!({"iat": wrong})).is_err());
+        }
+    }
+
+    #[test]
+    fn a_token_must_expire_unless_it_is_told_otherwise() {
+        assert_eq!(verdict(&rules(), json!({"exp": "absent"})), Err("the token does not say when it expires (exp)".into()));
+        let lax = Rules { expiry: Expiry::Optional, ..rules() };
+        assert_eq!(verdict(&lax, json!({"exp": "absent"})), Ok(()));
+        assert_eq!(verdict(&lax, json!({"exp": 1})), Err("the token has expired (exp)".into()));
+    }
+
+    #[test]
+    fn the_issuer_is_exact() {
+        for wrong in [json!("Me"), json!("me/"), json!(["me"]), json!(null), json!("absent")] {
+            assert!(verdict(&rules(), json!({"iss": wrong})).is_err(), "{wrong}");
+        }
+        assert_eq!(verdict(&Rules { issuer: None, ..rules() }, json!({"iss": "absent"})), Ok(()));
+    }
+
+    #[test]
+    fn one_audience_of_ours_is_enough() {
+        for right in [json!("web"), json!(["other", "api"])] {
+            assert_eq!(verdict(&rules(), json!({"aud": right})), Ok(()));
+        }
+        for wrong in [json!("other"), json!(["other"]), json!([]), json!(1), json!({"api": 1}), json!([["api"]]), json!("absent")] {
+            assert!(verdict(&rules(), json!({"aud": wrong})).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_required_claim_must_be_there() {
+        let rules = Rules { required: vec!["sub".into()], ..rules() };
+        assert_eq!(verdict(&rules, json!({"sub": "x"})), Ok(()));
+        assert_eq!(verdict(&rules, json!({})), Err("the token lacks the claim sub".into()));
+        assert!(verdict(&rules, json!({"sub": null})).is_err());
+    }
+
+    #[test]
+    fn a_type_is_compared_as_a_media_type() {
+        let rules = Rules { typ: Some("at+jwt".into()), ..rules() };
+        let claims = json!({"iss": "me", "aud": "api", "exp": NOW + 1.0}).as_object().unwrap().clone();
+        let good = |typ| rules.check(typ, &claims, NOW).is_ok();
+        assert!(good(Some("at+jwt")) && good(Some("AT+JWT")) && good(Some("application/at+jwt")));
+        assert!(!good(Some("JWT")) && !good(None) && !good(Some("text/at+jwt")));
+    }
+
+    #[test]
+    fn scopes_are_whole_words_and_all_are_needed() {
+        let grants = |claims: Value| grants(claims.as_object().unwrap(), &["read".into(), "write".into()]);
+        assert!(grants(json!({"scope": "write read admin"})) && grants(json!({"scp": ["read", "write"]})));
+        assert!(!grants(json!({"scope": "read"})) && !grants(json!({"scope": "readwrite read"})) && !grants(json!({})));
+        assert!(!grants(json!({"scope": "read", "scp": "write"})));
+    }
+}
