@@ -25,3 +25,6 @@ pub mod state;
 // work
 /// One thing the gateway does to a request on its way.
 pub mod policy;
+// assembly
+/// From a file to plain data: YAML with places, `${ENV}` and `${file:…}`, every mistake told at once.
+pub mod config;

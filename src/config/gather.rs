@@ -1,0 +1,362 @@
+use std::collections::HashMap;
+
+use serde::de::DeserializeOwned;
+
+use super::de::{De, Known};
+use super::fault::{Report, Sort, replace_values};
+use super::located::{ConfigErrors, Located};
+use super::tree::{Node, Tree, Value};
+use crate::building::ConfigPath;
+
+/// An end to passes that go nowhere; each error takes one, and a few for what follows from it.
+const MAX_PASSES: usize = 4 * ConfigErrors::MAX;
+
+/// Makes a `T` of the tree, or finds everything that is wrong with it.
+///
+/// serde stops at the first error. So the value that an error is about is taken out of the tree and `T` is tried again, until it
+/// succeeds or the root itself is wrong. What is wrong only because something was taken out is not told. `errors` are those that
+/// were found before; with any of them there is no `T`.
+///
+/// # Errors
+/// All of them, by place, at most [`ConfigErrors::MAX`].
+pub fn gather<T: DeserializeOwned>(tree: &Tree, mut errors: Vec<Located>) -> Result<T, ConfigErrors> {
+    let known = Known::default();
+    let mut reports: Vec<Report> = Vec::new();
+    for _ in 0..MAX_PASSES {
+        let report = match T::deserialize(De::new(&tree.root, &known)) {
+            Ok(value) if errors.is_empty() && reports.is_empty() && known.is_empty() => return Ok(value),
+            Ok(_) => break,
+            Err(error) => error.report(&tree.root),
+        };
+        // Missing keys are few and far between: look for the mapping only then.
+        let node = if matches!(report.sort, Sort::Whole | Sort::Missing(_)) { find(&tree.root, report.node) } else { None };
+        let follows = match report.sort {
+            Sort::Own => false,
+            Sort::Consequence => true,
+            Sort::Whole => node.is_some_and(|node| known.is_damaged(node)),
+            Sort::Missing(name) => known.explains_missing(report.node, name) || node.and_then(|node| node.entry(name)).is_some(),
+        };
+        let goes_on = match report.sort {
+            Sort::Missing(name) => known.fill(report.node, name) || known.poison(report.node),
+            _ => known.poison(report.node),
+        };
+        if !follows {
+            reports.push(report);
+        }
+        if !goes_on || known.is_poisoned(&tree.root) || reports.len() > ConfigErrors::MAX {
+            break;
+        }
+    }
+    reports.extend(known.take_unknown());
+    errors.extend(locate(tree, reports));
+    Err(ConfigErrors::new(errors))
+}
+
+fn find(node: &Node, id: usize) -> Option<&Node> {
+    if node.id() == id {
+        return Some(node);
+    }
+    match &node.value {
+        Value::List(items) => items.iter().find_map(|item| find(item, id)),
+        Value::Map(entries) => entries.iter().find_map(|entry| find(&entry.value, id)),
+        Value::Scalar(_) | Value::Broken => None,
+    }
+}
+
+/// One walk over the tree finds place and path of all.
+fn locate(tree: &Tree, reports: Vec<Report>) -> Vec<Located> {
+    let mut by_node: HashMap<usize, Vec<Report>> = HashMap::new();
+    for report in reports {
+        by_node.entry(report.node).or_default().push(report);
+    }
+    let mut errors = Vec::new();
+    tree.walk(&mut |node, path, place| {
+        for report in by_node.remove(&node.id()).unwrap_or_default() {
+            errors.push(tree.error(place, ConfigPath(path.to_vec()), conceal(tree, report.reason), conceal(tree, report.fix)));
+        }
+    });
+    errors
+}
+
+/// A text without anything that came from outside the file, wherever in the document. Short values are left: a `80` or `prod` would
+/// tear holes into texts that have nothing to do with it, and an error about the value itself conceals it anyway.
+pub fn conceal(tree: &Tree, text: String) -> String {
+    const SHORT: usize = 6;
+    let hidden = tree.root.hidden();
+    let values = hidden.iter().flat_map(|hidden| &hidden.values).map(String::as_str).filter(|value| value.len() >= SHORT);
+    replace_values(text, values)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+    use std::time::Instant;
+
+    use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+    use serde::{Deserialize, de};
+
+    use super::super::load_str;
+    use super::*;
+    use crate::types::{Duration, Secret, Size};
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)]
+    struct Doc {
+        #[serde(default)]
+        server: Option<Server>,
+        #[serde(default)]
+        routes: Vec<Route>,
+        #[serde(default)]
+        keys: Vec<Secret>,
+        #[serde(default)]
+        sizes: Vec<Size>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)]
+    struct Server {
+        port: u16,
+        workers: usize,
+        level: Option<Level>,
+        timeout: Option<Duration>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Level {
+        Info,
+        Debug,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(try_from = "RawRoute")]
+    #[allow(dead_code)]
+    struct Route(RawRoute);
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)]
+    struct RawRoute {
+        name: String,
+        to: Option<String>,
+        redirect: Option<String>,
+        #[serde(default)]
+        policies: Vec<Policy>,
+    }
+
+    impl TryFrom<RawRoute> for Route {
+        type Error = String;
+
+        fn try_from(raw: RawRoute) -> Result<Self, String> {
+            if raw.to.is_some() == raw.redirect.is_some() {
+                return Err(format!("route `{}` has no single destination; write either `to` or `redirect`", raw.name));
+            }
+            Ok(Self(raw))
+        }
+    }
+
+    #[derive(Debug)]
+    #[allow(dead_code)]
+    enum Policy {
+        RateLimit(RateLimit),
+        Jwt(Jwt),
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)]
+    struct RateLimit {
+        requests: u32,
+        per: Duration,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)]
+    struct Jwt {
+        issuer: String,
+        audience: String,
+    }
+
+    /// As the registry of policies does it: by hand.
+    impl<'de> Deserialize<'de> for Policy {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct One;
+            impl<'de> Visitor<'de> for One {
+                type Value = Policy;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("a policy")
+                }
+
+                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Policy, A::Error> {
+                    let name: String = map.next_key()?.ok_or_else(|| A::Error::custom("a policy has one key"))?;
+                    match name.as_str() {
+                        "rate_limit" => map.next_value().map(Policy::RateLimit),
+                        "jwt" => map.next_value().map(Policy::Jwt),
+                        _ => Err(de::Error::unknown_variant(&name, &["rate_limit", "jwt"])),
+                    }
+                }
+            }
+            deserializer.deserialize_any(One)
+        }
+    }
+
+    fn errors<T: DeserializeOwned>(text: &str) -> Vec<String> {
+        let env = |name: &str| (name != "UNSET").then(|| SECRET.to_owned());
+        load_str::<T>("t.yaml", text, &env).err().map(|errors| errors.errors.iter().map(ToString::to_string).collect()).unwrap_or_default()
+    }
+
+    const SECRET: &str = "Tr0ub4dor\n&\"3";
+
+    #[test]
+    fn ten_mistakes_are_ten_errors_each_at_its_place() {
+        let text = "\
+server:
+  port: '80'
+  workers: many
+  levle: info
+  timeout: 5
+routes:
+  - to: a
+  - name: b
+    to: ${UNSET}
+  - name: c
+    redirect: x
+    redirect: y
+  - name: d
+    to: d
+    policies:
+      - jwt: {issuer: i, audience: a}
+      - rate_limit: {requests: -1, per: 1m}
+      - jvt: {}
+      - rate_limit: {requests: 3, per: 1m, brust: 4}
+  - name: e
+sizes: [1, x]
+";
+        let errors = errors::<Doc>(text);
+        let want = [
+            "t.yaml:2:9: server.port: expected a whole number from 0 to 65535, found a string `80`\n    fix: remove the quotes: `80`",
+            "t.yaml:3:12: server.workers: expected a whole number, 0 or more, found a string `many`",
+            "t.yaml:4:3: server.levle: unknown key `levle`\n    fix: did you mean `level`?",
+            "t.yaml:5:12: server.timeout: `5` is not a duration\n    fix: write a number and a unit",
+            "t.yaml:7:5: routes[0]: `name` is missing\n    fix: add `name:`",
+            "t.yaml:9:9: routes[1].to: the environment variable `UNSET` is not set",
+            "t.yaml:12:5: routes[2].redirect: `redirect` is here a second time; the first is at line 11, column 5",
+            "t.yaml:17:32: routes[3].policies[1].rate_limit.requests: expected a whole number from 0 to 4294967295, found the number `-1`",
+            "t.yaml:18:9: routes[3].policies[2].jvt: unknown key `jvt`\n    fix: did you mean `jwt`?",
+            "t.yaml:19:44: routes[3].policies[3].rate_limit.brust: unknown key `brust`\n    fix: ",
+            "t.yaml:20:5: routes[4]: route `e` has no single destination\n    fix: write either `to` or `redirect`",
+            "t.yaml:21:12: sizes[1]: expected a size in bytes",
+        ];
+        for (error, want) in errors.iter().zip(want) {
+            assert!(error.starts_with(want), "{error}\nshould be\n{want}\nof {errors:#?}");
+        }
+        assert_eq!(errors.len(), want.len(), "{errors:#?}");
+    }
+
+    #[test]
+    fn two_keys_missing_in_one_mapping_are_two_errors() {
+        let errors = errors::<Doc>("server: {}\nroutes:\n  - to: x\n    policies: [jwt: {}]\n");
+        assert_eq!(errors.len(), 5, "{errors:#?}");
+        assert!(errors[0].starts_with("t.yaml:1:1: server: `port` is missing"));
+        assert!(errors[1].starts_with("t.yaml:1:1: server: `workers` is missing"));
+        assert!(errors[2].starts_with("t.yaml:3:5: routes[0]: `name` is missing"));
+        assert!(errors[3].starts_with("t.yaml:4:16: routes[0].policies[0].jwt: `issuer` is missing"), "{}", errors[3]);
+    }
+
+    #[test]
+    fn what_follows_from_an_error_is_not_told() {
+        for (text, count) in [
+            // The wrong value is taken out; its key is not missing for that.
+            ("server: {port: x, workers: 1}", 1),
+            // Meant as `workers`.
+            ("server: {port: 1, wrokers: 1}", 1),
+            // Without its wrong destination a route has none.
+            ("routes: [{name: a, to: [x]}]", 1),
+            ("routes: [{name: a, to: a, policies: [{jwt: 3}, {jwt: {issuer: [], audience: a}}]}]", 2),
+            ("server: {port: 1, workers: ${UNSET}}", 1),
+        ] {
+            assert_eq!(errors::<Doc>(text).len(), count, "{text}: {:#?}", errors::<Doc>(text));
+        }
+    }
+
+    #[test]
+    fn a_wrong_root_is_one_error() {
+        assert_eq!(
+            errors::<Doc>("- a\n- b\n"),
+            ["t.yaml:1:1: expected a mapping, found a list\n    fix: write a mapping in the place of the list"]
+        );
+    }
+
+    #[test]
+    fn no_secret_appears_in_any_error() {
+        struct Leaky;
+        impl<'de> Deserialize<'de> for Leaky {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                let half: String = text.chars().take(8).collect();
+                Err(D::Error::custom(format!("`{text}` {text:?} {} is bad; not {half}", text.to_uppercase())))
+            }
+        }
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        #[allow(dead_code)]
+        enum Buffered {
+            Number(u8),
+        }
+        #[derive(Deserialize)]
+        #[allow(dead_code)]
+        struct Flat {
+            #[serde(flatten)]
+            all: HashMap<String, u8>,
+        }
+        #[derive(Deserialize)]
+        #[allow(dead_code)]
+        struct Leaks {
+            number: u8,
+            flag: bool,
+            list: Vec<u8>,
+            mapping: Server,
+            level: Level,
+            policy: Policy,
+            leaky: Leaky,
+            duration: Duration,
+            size: Size,
+            buffered: Buffered,
+            flat: Flat,
+            routes: Vec<Route>,
+            json: HashMap<u8, u8>,
+        }
+        let dir = std::env::temp_dir().join(format!("tidegate-gather-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("secret"), SECRET).unwrap();
+        for source in ["${PW}".to_owned(), format!("${{file:{}/secret}}", dir.display()), "\"x${PW}y\"".to_owned()] {
+            let keys = ["number", "flag", "list", "mapping", "level", "policy", "leaky", "duration", "size", "buffered"];
+            let mut text: String = keys.iter().map(|key| format!("{key}: {source}\n")).collect();
+            text += &format!("flat:\n  a: {source}\nroutes:\n  - name: {source}\njson:\n  x: {source}\n");
+            let errors = errors::<Leaks>(&text);
+            assert_eq!(errors.len(), 13, "{errors:#?}");
+            for error in errors {
+                let lower = error.to_lowercase();
+                for part in ["tr0ub4", "dor", "&\"3", "&\\\"3"] {
+                    assert!(!lower.contains(part), "{error}");
+                }
+            }
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn ten_thousand_routes_are_read_in_no_time() {
+        let mut text = "routes:\n".to_owned();
+        for route in 0..10_000 {
+            text += &format!(
+                "  - name: r{route}\n    to: users\n    policies:\n      - jwt: {{issuer: i, audience: a}}\n      - rate_limit: {{requests: 3, per: 1m}}\n"
+            );
+        }
+        let begin = Instant::now();
+        assert!(errors::<Doc>(&text).is_empty());
+        let good = begin.elapsed();
+        let begin = Instant::now();
+        assert_eq!(errors::<Doc>(&text.replace("3, per", "x, per")).len(), ConfigErrors::MAX);
+        eprintln!("{} KiB: {good:?}, with more than a hundred errors {:?}", text.len() / 1024, begin.elapsed());
+    }
+}
