@@ -320,6 +320,10 @@ pub fn replace_values<'a>(mut text: String, values: impl Iterator<Item = &'a str
     // A value may be a part of another.
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     for value in &values {
+        // A document can hold thousands of them, and an error is short.
+        if value.trim().len() > text.len() {
+            continue;
+        }
         let escaped = format!("{value:?}");
         let escaped = escaped.trim_matches('"');
         for form in [value, value.trim(), escaped, escaped.trim()] {

@@ -69,28 +69,31 @@ fn locate(tree: &Tree, reports: Vec<Report>) -> Vec<Located> {
     for report in reports {
         by_node.entry(report.node).or_default().push(report);
     }
+    let secrets = secrets(tree);
+    let conceal = |text: String| replace_values(text, secrets.iter().copied());
     let mut errors = Vec::new();
     tree.walk(&mut |node, path, place| {
         for report in by_node.remove(&node.id()).unwrap_or_default() {
-            errors.push(tree.error(place, ConfigPath(path.to_vec()), conceal(tree, report.reason), conceal(tree, report.fix)));
+            errors.push(tree.error(place, ConfigPath(path.to_vec()), conceal(report.reason), conceal(report.fix)));
         }
     });
     errors
 }
 
-/// A text without anything that came from outside the file, wherever in the document. Short values are left: a `80` or `prod` would
-/// tear holes into texts that have nothing to do with it, and an error about the value itself conceals it anyway.
-pub fn conceal(tree: &Tree, text: String) -> String {
+/// What came from outside the file, wherever in the document, each value once. Short values are left: a `80` or `prod` would tear holes
+/// into texts that have nothing to do with it, and an error about the value itself conceals it anyway.
+pub fn secrets(tree: &Tree) -> Vec<&str> {
     const SHORT: usize = 6;
-    let hidden = tree.root.hidden();
-    let values = hidden.iter().flat_map(|hidden| &hidden.values).map(String::as_str).filter(|value| value.len() >= SHORT);
-    replace_values(text, values)
+    let mut values: Vec<&str> = tree.root.hidden().into_iter().flat_map(|hidden| &hidden.values).map(String::as_str).collect();
+    values.retain(|value| value.len() >= SHORT);
+    values.sort_unstable();
+    values.dedup();
+    values
 }
 
 #[cfg(test)]
 mod tests {
     use std::fmt;
-    use std::time::Instant;
 
     use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
     use serde::{Deserialize, de};
@@ -344,19 +347,23 @@ sizes: [1, x]
         std::fs::remove_dir_all(&dir).unwrap();
     }
 
+    fn many_routes(count: usize, requests: &str) -> String {
+        let policies = format!("[jwt: {{issuer: i, audience: a}}, rate_limit: {{requests: {requests}, per: 1m}}]");
+        let route = |route| format!("  - name: r{route}\n    to: users\n    policies: {policies}\n");
+        format!("routes:\n{}", (0..count).map(route).collect::<String>())
+    }
+
     #[test]
     fn ten_thousand_routes_are_read_in_no_time() {
-        let mut text = "routes:\n".to_owned();
-        for route in 0..10_000 {
-            text += &format!(
-                "  - name: r{route}\n    to: users\n    policies:\n      - jwt: {{issuer: i, audience: a}}\n      - rate_limit: {{requests: 3, per: 1m}}\n"
-            );
-        }
-        let begin = Instant::now();
+        let text = many_routes(10_000, "3");
+        let begin = std::time::Instant::now();
         assert!(errors::<Doc>(&text).is_empty());
-        let good = begin.elapsed();
-        let begin = Instant::now();
-        assert_eq!(errors::<Doc>(&text.replace("3, per", "x, per")).len(), ConfigErrors::MAX);
-        eprintln!("{} KiB: {good:?}, with more than a hundred errors {:?}", text.len() / 1024, begin.elapsed());
+        // 0.13 s in a release build on one core of 2026; this catches what grows with the square.
+        assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
+    }
+
+    #[test]
+    fn a_mistake_made_everywhere_is_told_a_hundred_times() {
+        assert_eq!(errors::<Doc>(&many_routes(120, "x")).len(), ConfigErrors::MAX);
     }
 }

@@ -3,8 +3,8 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use super::fault;
-use super::gather::{conceal, gather};
+use super::fault::{self, replace_values};
+use super::gather::{gather, secrets};
 use super::located::{ConfigErrors, Located};
 use super::parse::parse;
 use super::substitute::{Env, plain, substitute};
@@ -26,7 +26,7 @@ impl<T> Loaded<T> {
     /// Values from the environment and from files are replaced by `***`.
     pub fn locate(&self, error: &BuildError) -> Located {
         let (node, place) = self.tree.find(&error.path);
-        let conceal = |text: &str| conceal(&self.tree, fault::conceal(text.to_owned(), node));
+        let conceal = |text: &str| replace_values(fault::conceal(text.to_owned(), node), secrets(&self.tree).into_iter());
         self.tree.error(place, error.path.clone(), conceal(&error.reason), conceal(&error.fix))
     }
 

@@ -1,10 +1,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
 use super::located::Located;
 use super::scalar::{Kind, Scalar};
+use super::syntax;
 use super::tree::{Entry, Node, Place, Tree, Value};
 use crate::building::{ConfigPath, Step};
 
@@ -26,33 +27,11 @@ pub fn parse(name: &str, text: &str) -> Result<(Tree, Vec<Located>), Located> {
     let mut builder = Builder { tree, stack: Vec::new(), anchors: HashMap::new(), total: 0, documents: 0, errors: Vec::new() };
     for event in Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)) {
         match event {
-            Ok((event, span)) => builder.take(event, place(&span.start))?,
-            Err(error) => {
-                let info = error.info();
-                let reason = format!("this is not valid YAML: {info}");
-                return Err(builder.tree.error(place(error.marker()), ConfigPath::default(), reason, remedy(info)));
-            }
+            Ok((event, span)) => builder.take(event, syntax::place(&span.start))?,
+            Err(error) => return Err(syntax::error(&builder.tree, &error)),
         }
     }
     Ok((builder.tree, builder.errors))
-}
-
-fn place(marker: &Marker) -> Place {
-    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    Place { file: 0, line: number(marker.line()), column: number(marker.col().saturating_add(1)) }
-}
-
-/// What usually lies behind a message of the parser.
-fn remedy(info: &str) -> &'static str {
-    let known = [
-        ("tab", "indent with spaces"),
-        ("mapping values are not allowed", "put a text that contains `: ` in quotes, and check the indentation"),
-        ("unknown anchor", "define the anchor (`&name`) above its use, and outside of the value that uses it"),
-        ("quoted scalar", "close the quotes, and double each `\\` within double quotes"),
-        ("flow", "check that each `[` and `{` is closed and its entries are separated by `,`"),
-    ];
-    let otherwise = "check the indentation of this line and of those above, and that each key ends with `:`";
-    known.iter().find(|(part, _)| info.contains(part)).map_or(otherwise, |(_, fix)| fix)
 }
 
 /// A node on its way into its parent, with what its clones cost.
@@ -356,11 +335,15 @@ mod tests {
     #[test]
     fn syntax_errors_have_a_place_and_a_fix() {
         assert!(fatal("a: 1\nb: [1, 2\nc: 3\n").starts_with("t.yaml:3:"), "{}", fatal("a: 1\nb: [1, 2\nc: 3\n"));
-        assert!(fatal("a: b: c\n").contains("t.yaml:1:5: this is not valid YAML"), "{}", fatal("a: b: c\n"));
-        assert!(fatal("a:\n\tb: 1\n").contains("fix: indent with spaces"), "{}", fatal("a:\n\tb: 1\n"));
-        assert!(fatal("a: 'x\n").contains("fix: close the quotes"), "{}", fatal("a: 'x\n"));
-        assert!(fatal("a: 1\n---\nb: 2\n").starts_with("t.yaml:2:1: a second document begins here"));
-        assert!(fatal("a: *x\n").contains("fix: define the anchor"), "{}", fatal("a: *x\n"));
+        for (text, part) in [
+            ("a: b: c\n", "t.yaml:1:5: this is not valid YAML"),
+            ("a:\n\tb: 1\n", "fix: indent with spaces"),
+            ("a: 'x\n", "fix: close the quotes"),
+            ("a: *x\n", "fix: define the anchor"),
+            ("a: 1\n---\nb: 2\n", "t.yaml:2:1: a second document begins here"),
+        ] {
+            assert!(fatal(text).contains(part), "{}", fatal(text));
+        }
     }
 
     #[test]
