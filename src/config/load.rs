@@ -1,8 +1,10 @@
 use std::fs;
 use std::path::Path;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::de::{De, Known};
 use super::fault::{self, replace_values};
 use super::gather::{gather, secrets};
 use super::located::{ConfigErrors, Located};
@@ -28,6 +30,11 @@ impl<T> Loaded<T> {
         let (node, place) = self.tree.find(&error.path);
         let conceal = |text: &str| replace_values(fault::conceal(text.to_owned(), node), secrets(&self.tree).into_iter());
         self.tree.error(place, error.path.clone(), conceal(&error.reason), conceal(&error.fix))
+    }
+
+    /// What the document says, as plain data: to compare two of them.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::Value::deserialize(De::new(&self.tree.root, &Known::default())).unwrap_or_default()
     }
 
     /// [`Loaded::locate`] for all errors of a build.

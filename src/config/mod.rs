@@ -12,8 +12,13 @@ mod substitute;
 mod syntax;
 mod tree;
 
+mod document;
+mod server;
+
+pub use document::Config;
 pub use load::{Loaded, load, load_str, process_env};
 pub use located::{ConfigErrors, Located};
 pub use scalar::{Hidden, Kind, Scalar};
+pub use server::{AdminConfig, ClientTimeouts, Limits, ListenerConfig, ServerConfig, Workers};
 pub use substitute::Env;
 pub use tree::{Entry, Node, Place, Tree, Value};

@@ -36,12 +36,12 @@ use crate::types::Reply;
 
 registry::policies! {
     request_id: transform::request_id::RequestId,
-    api_key: auth::api_key::ApiKey,
     cors: guard::cors::Cors,
+    api_key: auth::api_key::ApiKey,
+    jwt: auth::jwt::Jwt,
     rate_limit: traffic::rate_limit::RateLimit,
     request: transform::request::Request,
     response: transform::response::Response,
-    jwt: auth::jwt::Jwt,
 }
 
 /// One thing the gateway does to a request. Each hook has a default; [`Policy::PHASES`] names those that a policy really has.

@@ -66,6 +66,8 @@ kinds! {
     BadGateway = BAD_GATEWAY, "bad-gateway", "Bad gateway";
     /// The service cannot take the request now.
     Unavailable = SERVICE_UNAVAILABLE, "unavailable", "Service unavailable";
+    /// The HTTP version is none that the gateway speaks.
+    VersionNotSupported = HTTP_VERSION_NOT_SUPPORTED, "version-not-supported", "HTTP version not supported";
     /// The service did not answer in time.
     GatewayTimeout = GATEWAY_TIMEOUT, "gateway-timeout", "Gateway timeout";
 }

@@ -13,7 +13,7 @@ const LONGEST: usize = 253;
 /// The host of an authority (`Host` or `:authority`) in the one form that is matched: lower case, without port and without the
 /// dot at the end of an absolute name. An IPv6 address keeps its brackets. Borrows when there is nothing to change.
 ///
-/// `None` when it is no host (RFC 3986 §3.2.2, narrowed to what DNS names and addresses use): answer 400.
+/// `None` when it is no host (RFC 3986 §3.2.2, without escapes): answer 400.
 /// An empty authority is an empty host (RFC 9112 §3.2).
 pub fn normalise(authority: &str) -> Option<Cow<'_, str>> {
     let (host, port) = match authority.strip_prefix('[') {
@@ -44,7 +44,7 @@ pub fn normalise(authority: &str) -> Option<Cow<'_, str>> {
 }
 
 fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
 }
 
 /// What one `host:` of a route says.

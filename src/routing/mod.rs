@@ -30,6 +30,9 @@ mod method;
 pub mod path;
 mod tree;
 
+mod route;
+mod version;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -38,6 +41,8 @@ use smallvec::SmallVec;
 pub use matcher::{Condition, MatchConfig, OneOrMany, PathMatch};
 pub use method::Method;
 pub use path::PathOptions;
+pub use route::{Destination, Route, RouteConfig, Way};
+pub use version::{Version, Versions, VersionsConfig};
 
 use crate::building::{BuildError, Errors, Step};
 use condition::{Conditions, QueryNames};
@@ -232,6 +237,19 @@ impl Draft {
         });
         errors.finish(router)
     }
+}
+
+/// The path parameters that every path of the route has; those of a path that is wrong are left to [`Router::build`].
+pub fn params(config: &MatchConfig, options: &PathOptions) -> Vec<Box<str>> {
+    let paths = config.path.as_ref().map_or(&[][..], OneOrMany::as_slice);
+    let mut names = paths.iter().filter_map(|path| {
+        Some(match parse_path(path, options).ok()? {
+            ParsedPath::Pattern(pattern) => pattern.names.to_vec(),
+            ParsedPath::Expression(text) => Parsed::new(text).ok()?.names().to_vec(),
+        })
+    });
+    let Some(first) = names.next() else { return Vec::new() };
+    names.fold(first, |common, other| common.into_iter().filter(|name| other.contains(name)).collect())
 }
 
 fn parse_path<'a>(path: &'a PathMatch, options: &PathOptions) -> Result<ParsedPath<'a>, BuildError> {

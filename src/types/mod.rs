@@ -6,6 +6,6 @@ mod secret;
 mod size;
 
 pub use duration::Duration;
-pub use reply::Reply;
+pub use reply::{Reply, ReplyConfig};
 pub use secret::Secret;
 pub use size::Size;

@@ -1,19 +1,72 @@
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A fixed answer: `{ status: 200, headers: {…}, json: {…} }` or `text:` in the place of `json:`.
+use crate::building::BuildError;
+
+/// A fixed answer: `{ status: 200, headers: {…}, json: {…} }`, or `text:` in the place of `json:`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Reply {
+#[serde(deny_unknown_fields, default)]
+pub struct ReplyConfig {
     /// The HTTP status, 200 to 599. Default: 200.
     pub status: Option<u16>,
     /// Headers of the answer.
-    #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// A body of `application/json`.
     pub json: Option<serde_json::Value>,
     /// A body of `text/plain; charset=utf-8`.
     pub text: Option<String>,
+}
+
+/// An answer that is here as a whole.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers, but for the length.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Reply {
+    /// An answer without headers and body.
+    pub fn empty(status: StatusCode) -> Self {
+        Self { status, headers: Vec::new(), body: Bytes::new() }
+    }
+}
+
+impl ReplyConfig {
+    /// Prepares the answer.
+    ///
+    /// # Errors
+    /// A status or header that cannot be sent, or two bodies.
+    pub fn build(&self) -> Result<Reply, BuildError> {
+        let status = self.status.unwrap_or(200);
+        let known = StatusCode::from_u16(status).ok().filter(|_| (200..600).contains(&status));
+        let Some(status) = known else {
+            return Err(BuildError::new(format!("`{status}` is not the status of an answer"), "use 200 to 599").at("status"));
+        };
+        let mut headers = Vec::new();
+        for (name, value) in &self.headers {
+            let wrong = |what| BuildError::new(format!("this is not a header {what}"), "see RFC 9110 §5").at(name.as_str()).at("headers");
+            let parsed = HeaderName::try_from(name.as_str()).map_err(|_| wrong("name"))?;
+            headers.push((parsed, HeaderValue::try_from(value.as_str()).map_err(|_| wrong("value"))?));
+        }
+        let (kind, body) = match (&self.json, &self.text) {
+            (Some(_), Some(_)) => return Err(BuildError::new("an answer has one body", "remove `json` or `text`").at("text")),
+            (Some(json), None) => (Some("application/json"), json.to_string().into()),
+            (None, Some(text)) => (Some("text/plain; charset=utf-8"), text.clone().into()),
+            (None, None) => (None, Bytes::new()),
+        };
+        if let Some(kind) = kind
+            && !headers.iter().any(|(name, _)| name == header::CONTENT_TYPE)
+        {
+            headers.push((header::CONTENT_TYPE, HeaderValue::from_static(kind)));
+        }
+        Ok(Reply { status, headers, body })
+    }
 }

@@ -15,7 +15,7 @@ mod origins;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -104,7 +104,7 @@ impl Policy for Cors {
             credentials: config.credentials,
             max_age: config.max_age.0.as_secs().into(),
             private_network: config.private_network,
-            reply: Arc::new(Reply { status: Some(204), ..Reply::default() }),
+            reply: Arc::new(Reply::empty(StatusCode::NO_CONTENT)),
         })
     }
 

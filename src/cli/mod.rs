@@ -1,0 +1,47 @@
+//! The commands, one file each.
+
+mod check;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An API gateway: one binary, one YAML file.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Run {
+        /// The config file.
+        #[arg(short, long, default_value = "/etc/tidegate/tidegate.yaml")]
+        config: PathBuf,
+    },
+    /// Say everything that is wrong with a config, or that nothing is. Just what `run` would say.
+    Check {
+        /// The config file.
+        #[arg(short, long, default_value = "/etc/tidegate/tidegate.yaml")]
+        config: PathBuf,
+    },
+}
+
+/// Runs the command. 0: done; 1: the config is wrong, or the gateway could not start; 2: wrong arguments.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run { config } => run::run(&config),
+        Command::Check { config } => check::check(&config),
+    }
+}
+
+/// Tells the operator.
+fn say(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,111 @@
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use super::say;
+use crate::admin::Admin;
+use crate::observe::{AccessLog, Metrics};
+use crate::reload::{Built, Reloader, build};
+use crate::server::{Running, bind, run as serve};
+use crate::snapshot::Live;
+use crate::state::Shared;
+
+/// `tidegate run`.
+pub fn run(path: &Path) -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,tidegate=info")).init();
+    let shared = Arc::new(Shared::default());
+    let built = match build(path, &shared) {
+        Ok(built) => built,
+        Err(errors) => {
+            say(&errors.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    match start(path, shared, built) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("the gateway could not start: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(path: &Path, shared: Arc<Shared>, built: Built) -> io::Result<()> {
+    let config = built.config.value.server.clone();
+    let named = |address: std::net::SocketAddr| move |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
+    let sockets = config.listeners.iter().map(|listener| bind(listener.address).map_err(named(listener.address)));
+    let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
+    let operators = built.config.value.admin.address;
+    let admin = bind(operators).map_err(named(operators))?;
+    let metrics = Arc::new(Metrics::new(config.workers.count()).map_err(io::Error::other)?);
+    let log = AccessLog::start(&built.config.value.access_log, config.workers.count(), metrics.process.log_dropped.clone())?;
+    let live = Arc::new(Live::new(built.snapshot));
+    let reloader = Reloader::new(path.to_owned(), shared, live.clone(), metrics.clone(), built.config);
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (mut end, mut stop) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let reloads = reloads(path, reloader)?;
+        let (shutdown, ending) = watch::channel(false);
+        let addresses: Vec<_> = sockets.iter().filter_map(|socket| socket.local_addr().ok()).map(|address| address.to_string()).collect();
+        log::info!("listening on {}, admin on {}", addresses.join(", "), admin.local_addr()?);
+        let running = Running { config, sockets, admin, live, metrics: metrics.clone(), log: Arc::new(log), shutdown };
+        let graceful = async {
+            tokio::select! {
+                _ = end.recv() => true,
+                _ = stop.recv() => false,
+            }
+        };
+        let result = serve(running, Arc::new(Admin { metrics, ending }), graceful).await;
+        drop(reloads);
+        result
+    })
+}
+
+/// Reloads on SIGHUP and when the file changes, one after the other, off the control thread. Ends when the watcher is dropped.
+fn reloads(path: &Path, mut reloader: Reloader) -> io::Result<RecommendedWatcher> {
+    let (wake, mut woken) = mpsc::channel::<()>(1);
+    let name = path.file_name().map(ToOwned::to_owned);
+    let changed = wake.clone();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let ours = |event: &notify::Event| !event.kind.is_access() && event.paths.iter().any(|path| path.file_name() == name.as_deref());
+        if event.as_ref().is_ok_and(ours) {
+            let _ = changed.try_send(());
+        }
+    })
+    .map_err(io::Error::other)?;
+    // The folder, not the file: an editor or a deployment replaces the file by renaming another onto it.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    watcher.watch(folder, RecursiveMode::NonRecursive).map_err(io::Error::other)?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let _ = wake.send(()).await;
+        }
+    });
+    tokio::spawn(async move {
+        while woken.recv().await.is_some() {
+            // Several writes to a file are one change: wait until it rests.
+            while tokio::time::timeout(REST, woken.recv()).await.is_ok_and(|more| more.is_some()) {}
+            let Ok(back) = tokio::task::spawn_blocking(move || {
+                reloader.reload();
+                reloader
+            })
+            .await
+            else {
+                return log::error!("reloading has ended: it panicked");
+            };
+            reloader = back;
+        }
+    });
+    Ok(watcher)
+}
+
+/// How long a changed file must rest before it is read.
+const REST: Duration = Duration::from_millis(50);

@@ -1,0 +1,31 @@
+use indexmap::IndexMap;
+use serde::Deserialize;
+
+use super::server::{AdminConfig, ServerConfig};
+use crate::consumer::ConsumerConfig;
+use crate::observe::AccessLogConfig;
+use crate::policy::Entry;
+use crate::routing::{PathOptions, RouteConfig};
+use crate::upstream::ServiceConfig;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Sockets, threads, bounds: what is bound at start.
+    pub server: ServerConfig,
+    /// Metrics and health.
+    pub admin: AdminConfig,
+    /// What is written down of each request.
+    pub access_log: AccessLogConfig,
+    /// How paths are made comparable before they are matched.
+    pub paths: PathOptions,
+    /// Who may call.
+    pub consumers: Vec<ConsumerConfig>,
+    /// Where requests can go, by name.
+    pub services: IndexMap<String, ServiceConfig<Vec<Entry>>>,
+    /// Policies for every route.
+    pub policies: Vec<Entry>,
+    /// Which request goes where.
+    pub routes: Vec<RouteConfig>,
+}

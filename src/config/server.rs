@@ -1,0 +1,174 @@
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Duration, Size};
+
+/// `server:` — bound at start; a change here needs a restart.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// Worker threads: `auto` for one per core, or a number. Default: auto.
+    pub workers: Workers,
+    /// Where to listen. Default: 127.0.0.1:8080.
+    pub listeners: Vec<ListenerConfig>,
+    /// Networks whose forwarding headers (`X-Forwarded-For`, `Forwarded`) are believed. Default: none.
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// What a request may have at most.
+    pub limits: Limits,
+    /// How long a client may take.
+    pub timeouts: ClientTimeouts,
+    /// Idle connections kept to all targets, per worker. Default: 1024.
+    pub upstream_connections: usize,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            workers: Workers::Auto,
+            listeners: vec![ListenerConfig { address: SocketAddr::from(([127, 0, 0, 1], 8080)) }],
+            trusted_proxies: Vec::new(),
+            limits: Limits::default(),
+            timeouts: ClientTimeouts::default(),
+            upstream_connections: 1024,
+        }
+    }
+}
+
+/// One address.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerConfig {
+    /// IP address and port, like `0.0.0.0:8080` or `[::]:8080`. HTTP/1.1 and HTTP/2 without TLS are both spoken.
+    #[schemars(with = "String")]
+    pub address: SocketAddr,
+}
+
+/// What a request may have at most.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of the request header; more is answered with 431. Default: 32KiB.
+    pub header: Size,
+    /// Number of header fields, at most 256; more is answered with 431. Default: 100.
+    pub header_fields: usize,
+    /// Bytes of the request target; more is answered with 414. Default: 8KiB.
+    pub target: Size,
+    /// Bytes of the request body; more is answered with 413. Default: 100MiB.
+    pub body: Size,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { header: Size::kib(32), header_fields: 100, target: Size::kib(8), body: Size::kib(100 * 1024) }
+    }
+}
+
+/// How long a client may take.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientTimeouts {
+    /// From the first byte of a request's header to its last; then 408. Default: 10s.
+    pub header: Duration,
+    /// Between two requests on a connection, and before the first; then it is closed. Default: 60s.
+    pub idle: Duration,
+    /// Between two pieces of a request's body. Default: 30s.
+    pub body: Duration,
+    /// For a piece of the answer to be taken. Default: 30s.
+    pub write: Duration,
+    /// For the rest of a request's body after it was answered, so that the connection can be kept. Default: 1s.
+    pub discard: Duration,
+    /// For requests under way when the process is told to end. Default: 30s.
+    pub drain: Duration,
+}
+
+impl Default for ClientTimeouts {
+    fn default() -> Self {
+        Self {
+            header: Duration::secs(10),
+            idle: Duration::secs(60),
+            body: Duration::secs(30),
+            write: Duration::secs(30),
+            discard: Duration::secs(1),
+            drain: Duration::secs(30),
+        }
+    }
+}
+
+/// `admin:` — metrics and health, for operators only.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// IP address and port of `/metrics`, `/healthz` and `/readyz`. Default: 127.0.0.1:9090.
+    #[schemars(with = "String")]
+    pub address: SocketAddr,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 9090)) }
+    }
+}
+
+/// `auto`, or a number of threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged)]
+pub enum Workers {
+    /// One per core.
+    Auto,
+    /// So many; at least 1.
+    Count(usize),
+}
+
+impl Workers {
+    /// The number of threads on this machine.
+    pub fn count(self) -> usize {
+        match self {
+            Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+            Workers::Count(count) => count,
+        }
+    }
+}
+
+impl Serialize for Workers {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Workers::Auto => serializer.serialize_str("auto"),
+            Workers::Count(count) => serializer.serialize_u64(*count as u64),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Workers {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Workers;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("`auto`, or a number of threads from 1 to 1024")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, count: u64) -> Result<Workers, E> {
+                match usize::try_from(count) {
+                    Ok(count @ 1..=1024) => Ok(Workers::Count(count)),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Unsigned(count), &self)),
+                }
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, count: i64) -> Result<Workers, E> {
+                u64::try_from(count)
+                    .map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(count), &self))
+                    .and_then(|count| self.visit_u64(count))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Workers, E> {
+                if text == "auto" { Ok(Workers::Auto) } else { Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)) }
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}

@@ -1,0 +1,253 @@
+//! The access log: one JSON line per request, written off the workers. A worker appends to its own buffer, which wakes nobody; a thread collects the
+//! buffers ten times a second.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use prometheus::IntCounter;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
+
+/// `access_log:` — what is written down of each request.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessLogConfig {
+    /// `stdout`, `stderr`, `off`, or the path of a file to append to. Default: stdout.
+    pub to: Sink,
+}
+
+impl Default for AccessLogConfig {
+    fn default() -> Self {
+        Self { to: Sink::Stdout }
+    }
+}
+
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "String")]
+pub enum Sink {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Nowhere.
+    Off,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+impl<'de> Deserialize<'de> for Sink {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match String::deserialize(deserializer)?.as_str() {
+            "stdout" => Sink::Stdout,
+            "stderr" => Sink::Stderr,
+            "off" => Sink::Off,
+            path if path.contains('/') => Sink::File(path.into()),
+            other => {
+                let fix = format!("`{other}` is not `stdout`, `stderr`, `off` or the path of a file, like `/var/log/tidegate/access.log`");
+                return Err(serde::de::Error::custom(fix));
+            }
+        })
+    }
+}
+
+impl Serialize for Sink {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Sink::Stdout => serializer.serialize_str("stdout"),
+            Sink::Stderr => serializer.serialize_str("stderr"),
+            Sink::Off => serializer.serialize_str("off"),
+            Sink::File(path) => serializer.collect_str(&path.display()),
+        }
+    }
+}
+
+/// One request, as it is written down.
+#[derive(Debug, Serialize)]
+pub struct Line<'a> {
+    /// When its header was there, RFC 3339 in UTC.
+    #[serde(serialize_with = "rfc3339")]
+    pub time: SystemTime,
+    /// Its id, as in the answer.
+    pub request_id: &'a str,
+    /// The client's address.
+    pub client: std::net::IpAddr,
+    /// Who called, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consumer: Option<&'a str>,
+    /// As sent.
+    pub method: &'a str,
+    /// As asked for.
+    pub host: &'a str,
+    /// As matched, without the query: it may hold secrets.
+    pub path: &'a str,
+    /// The route's name.
+    pub route: &'a str,
+    /// The version's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<&'a str>,
+    /// The service's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<&'a str>,
+    /// The target's host and port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<&'a str>,
+    /// The answer's status; 0 where none was sent.
+    pub status: u16,
+    /// The problem, where the gateway said no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<&'a str>,
+    /// The policy that refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<&'a str>,
+    /// What only the operator may know of the problem.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<&'a str>,
+    /// Bytes of the request's body.
+    pub received: usize,
+    /// Bytes of the answer's body.
+    pub sent: usize,
+    /// From the header to the end of the answer, in milliseconds.
+    pub duration_ms: f64,
+    /// From the choice of a target to the end, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_ms: Option<f64>,
+}
+
+fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+}
+
+/// Bytes that may wait in one buffer. What finds no room is counted and dropped: a slow disk must not stop requests.
+const ROOM: usize = 4 * 1024 * 1024;
+
+/// Between two collections.
+const PAUSE: Duration = Duration::from_millis(100);
+
+type Buffer = Arc<Mutex<Vec<u8>>>;
+
+/// The running log.
+#[derive(Debug)]
+pub struct AccessLog {
+    buffers: Vec<Buffer>,
+    dropped: IntCounter,
+    writer: Option<(SyncSender<()>, JoinHandle<()>)>,
+}
+
+impl AccessLog {
+    /// Opens the sink and starts the writer.
+    ///
+    /// # Errors
+    /// The system's, where the file cannot be opened.
+    pub fn start(config: &AccessLogConfig, workers: usize, dropped: IntCounter) -> io::Result<Self> {
+        let sink: Box<dyn Write + Send> = match &config.to {
+            Sink::Off => return Ok(Self { buffers: Vec::new(), dropped, writer: None }),
+            Sink::Stdout => Box::new(io::stdout()),
+            Sink::Stderr => Box::new(io::stderr()),
+            Sink::File(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
+        };
+        let buffers: Vec<Buffer> = (0..workers).map(|_| Buffer::default()).collect();
+        let (stop, stopped) = sync_channel(1);
+        let collected = buffers.clone();
+        let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+            let mut sink = sink;
+            let mut lines = Vec::new();
+            while stopped.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
+                collect(&collected, &mut lines, &mut sink);
+            }
+            collect(&collected, &mut lines, &mut sink);
+        })?;
+        Ok(Self { buffers, dropped, writer: Some((stop, thread)) })
+    }
+
+    /// Whether lines are written at all.
+    pub fn is_on(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// Writes down one request, or counts it as dropped.
+    pub fn write(&self, worker: usize, line: &Line<'_>) {
+        let Some(buffer) = self.buffers.get(worker) else { return };
+        let mut buffer = buffer.lock();
+        let before = buffer.len();
+        if before >= ROOM || serde_json::to_writer(&mut *buffer, line).is_err() {
+            buffer.truncate(before);
+            self.dropped.inc();
+            return;
+        }
+        buffer.push(b'\n');
+    }
+}
+
+fn collect(buffers: &[Buffer], lines: &mut Vec<u8>, sink: &mut dyn Write) {
+    for buffer in buffers {
+        lines.clear();
+        std::mem::swap(lines, &mut buffer.lock());
+        if !lines.is_empty()
+            && let Err(error) = sink.write_all(lines).and_then(|()| sink.flush())
+        {
+            log::error!("the access log cannot be written: {error}");
+        }
+        if lines.capacity() > ROOM / 4 {
+            *lines = Vec::new();
+        }
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.writer.take() {
+            drop(stop);
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_complete_json_and_none_is_lost_at_the_end() {
+        let path = std::env::temp_dir().join(format!("tidegate-access-{}", std::process::id()));
+        let dropped = IntCounter::new("dropped", "dropped").unwrap();
+        let log = AccessLog::start(&AccessLogConfig { to: Sink::File(path.clone()) }, 2, dropped.clone()).unwrap();
+        for worker in 0..2 {
+            let line = Line {
+                time: SystemTime::UNIX_EPOCH,
+                request_id: "a\"b",
+                client: [192, 0, 2, 1].into(),
+                consumer: None,
+                method: "GET",
+                host: "a",
+                path: "/",
+                route: "r",
+                version: None,
+                service: None,
+                target: None,
+                status: 200,
+                problem: None,
+                policy: None,
+                cause: None,
+                received: 0,
+                sent: 0,
+                duration_ms: 1.5,
+                upstream_ms: None,
+            };
+            log.write(worker, &line);
+        }
+        drop(log);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(text.lines().count(), 2);
+        let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert_eq!(line["time"], "1970-01-01T00:00:00.000Z");
+        assert_eq!(dropped.get(), 0);
+    }
+}

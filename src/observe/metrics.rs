@@ -1,0 +1,222 @@
+//! Every metric, by name. What happens on a request is counted in the worker's own shard, so that no core waits for another; the shards are added up
+//! when someone asks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use prometheus::core::Collector;
+use prometheus::proto::{Metric, MetricFamily, MetricType};
+use prometheus::{Error, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+/// Upper bounds of the latency buckets, in seconds.
+const LATENCY: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// What one worker counts.
+#[derive(Debug)]
+pub struct Shard {
+    registry: Registry,
+    /// Requests answered, by route and status.
+    pub requests: IntCounterVec,
+    /// Time from the request's header to the end of its answer, in seconds, by route.
+    pub duration: HistogramVec,
+    /// Time from the choice of a target to the end of its answer, in seconds, by service.
+    pub upstream_duration: HistogramVec,
+    /// Answers made by the gateway itself, by problem and by the policy that refused.
+    pub problems: IntCounterVec,
+    /// Bytes of request bodies, by route.
+    pub received: IntCounterVec,
+    /// Bytes of answer bodies, by route.
+    pub sent: IntCounterVec,
+    /// Connections held now.
+    pub connections: IntGauge,
+}
+
+/// What the process counts, away from requests.
+#[derive(Debug)]
+pub struct ProcessMetrics {
+    registry: Registry,
+    /// Lines of the access log that found no room.
+    pub log_dropped: IntCounter,
+    /// Attempts to reload the config, by result: `done`, `unchanged`, `refused`.
+    pub reloads: IntCounterVec,
+    /// When the present config was taken, in seconds since 1970.
+    pub config_since: IntGauge,
+    /// The number of the present config since start.
+    pub config_generation: IntGauge,
+}
+
+/// All shards.
+#[derive(Debug)]
+pub struct Metrics {
+    shards: Vec<Arc<Shard>>,
+    /// What the process counts.
+    pub process: ProcessMetrics,
+}
+
+impl Metrics {
+    /// A shard for each worker.
+    ///
+    /// # Errors
+    /// Only where a name is used twice, which the tests would find.
+    pub fn new(workers: usize) -> Result<Self, Error> {
+        let shards = (0..workers).map(|_| Shard::new().map(Arc::new)).collect::<Result<_, _>>()?;
+        Ok(Self { shards, process: ProcessMetrics::new()? })
+    }
+
+    /// The shard of one worker.
+    pub fn shard(&self, worker: usize) -> Option<&Arc<Shard>> {
+        self.shards.get(worker)
+    }
+
+    /// Everything, in the Prometheus text format.
+    ///
+    /// # Errors
+    /// Only where a family is broken, which the tests would find.
+    pub fn render(&self) -> Result<String, Error> {
+        let mut families = self.process.registry.gather();
+        let mut sums: BTreeMap<String, MetricFamily> = BTreeMap::new();
+        for family in self.shards.iter().flat_map(|shard| shard.registry.gather()) {
+            match sums.get_mut(family.name()) {
+                Some(sum) => add(sum, family),
+                None => {
+                    sums.insert(family.name().to_owned(), family);
+                }
+            }
+        }
+        families.extend(sums.into_values());
+        TextEncoder::new().encode_to_string(&families)
+    }
+}
+
+fn add(sum: &mut MetricFamily, family: MetricFamily) {
+    let kind = family.get_field_type();
+    for metric in family.get_metric() {
+        let same = |known: &&mut Metric| known.get_label() == metric.get_label();
+        match sum.mut_metric().iter_mut().find(same) {
+            Some(known) => add_metric(known, metric, kind),
+            None => sum.mut_metric().push(metric.clone()),
+        }
+    }
+}
+
+fn add_metric(sum: &mut Metric, metric: &Metric, kind: MetricType) {
+    match kind {
+        MetricType::COUNTER => {
+            let mut counter = sum.get_counter().clone();
+            counter.set_value(counter.get_value() + metric.get_counter().get_value());
+            sum.set_counter(counter);
+        }
+        MetricType::GAUGE => {
+            let mut gauge = sum.get_gauge().clone();
+            gauge.set_value(gauge.get_value() + metric.get_gauge().get_value());
+            sum.set_gauge(gauge);
+        }
+        MetricType::HISTOGRAM => {
+            let (mut histogram, other) = (sum.get_histogram().clone(), metric.get_histogram());
+            let mut buckets = histogram.get_bucket().to_vec();
+            for (bucket, other) in buckets.iter_mut().zip(other.get_bucket()) {
+                bucket.set_cumulative_count(bucket.cumulative_count() + other.cumulative_count());
+            }
+            histogram.set_bucket(buckets);
+            histogram.set_sample_sum(histogram.get_sample_sum() + other.get_sample_sum());
+            histogram.set_sample_count(histogram.get_sample_count() + other.get_sample_count());
+            sum.set_histogram(histogram);
+        }
+        _ => {}
+    }
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: Result<C, Error>) -> Result<C, Error> {
+    let collector = collector?;
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+impl Shard {
+    fn new() -> Result<Self, Error> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| register(&registry, IntCounterVec::new(Opts::new(name, help), labels));
+        let histogram = |name: &str, help: &str, labels: &[&str]| {
+            let opts = HistogramOpts::new(name, help).buckets(LATENCY.to_vec());
+            register(&registry, HistogramVec::new(opts, labels))
+        };
+        Ok(Self {
+            requests: counter("tidegate_requests_total", "Requests answered.", &["route", "status"])?,
+            duration: histogram("tidegate_request_duration_seconds", "From the request's header to the end of its answer.", &["route"])?,
+            upstream_duration: histogram(
+                "tidegate_upstream_duration_seconds",
+                "From the choice of a target to the end of its answer.",
+                &["service"],
+            )?,
+            problems: counter("tidegate_problems_total", "Answers made by the gateway itself.", &["kind", "policy"])?,
+            received: counter("tidegate_received_bytes_total", "Bytes of request bodies.", &["route"])?,
+            sent: counter("tidegate_sent_bytes_total", "Bytes of answer bodies.", &["route"])?,
+            connections: register(&registry, IntGauge::new("tidegate_connections", "Client connections held now."))?,
+            registry,
+        })
+    }
+
+    /// Forgets a route that is gone.
+    pub fn forget(&self, route: &str) {
+        for status in 100..600 {
+            let mut buffer = itoa::Buffer::new();
+            let _ = self.requests.remove_label_values(&[route, buffer.format(status)]);
+        }
+        let _ = self.duration.remove_label_values(&[route]);
+        let _ = self.received.remove_label_values(&[route]);
+        let _ = self.sent.remove_label_values(&[route]);
+    }
+}
+
+impl ProcessMetrics {
+    fn new() -> Result<Self, Error> {
+        let registry = Registry::new();
+        let info = register(&registry, IntGaugeVec::new(Opts::new("tidegate_info", "The running version."), &["version"]))?;
+        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Self {
+            log_dropped: register(
+                &registry,
+                IntCounter::new("tidegate_access_log_dropped_total", "Lines of the access log that found no room."),
+            )?,
+            reloads: register(
+                &registry,
+                IntCounterVec::new(Opts::new("tidegate_reloads_total", "Attempts to reload the config."), &["result"]),
+            )?,
+            config_since: register(
+                &registry,
+                IntGauge::new("tidegate_config_since_seconds", "When the present config was taken, in seconds since 1970."),
+            )?,
+            config_generation: register(
+                &registry,
+                IntGauge::new("tidegate_config_generation", "The number of the present config since start."),
+            )?,
+            registry,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_workers_count_is_added_up() {
+        let metrics = Metrics::new(2).unwrap();
+        for worker in 0..2 {
+            let shard = metrics.shard(worker).unwrap();
+            shard.requests.with_label_values(&["users", "200"]).inc();
+            shard.duration.with_label_values(&["users"]).observe(0.002);
+        }
+        metrics.shard(1).unwrap().requests.with_label_values(&["users", "404"]).inc();
+        let text = metrics.render().unwrap();
+        for line in [
+            "tidegate_requests_total{route=\"users\",status=\"200\"} 2",
+            "tidegate_requests_total{route=\"users\",status=\"404\"} 1",
+            "tidegate_request_duration_seconds_bucket{route=\"users\",le=\"0.0025\"} 2",
+            "tidegate_request_duration_seconds_count{route=\"users\"} 2",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert_eq!(text.matches("# TYPE tidegate_requests_total").count(), 1);
+    }
+}

@@ -1,0 +1,7 @@
+//! What happened: the access log and the metrics.
+
+mod access;
+mod metrics;
+
+pub use access::{AccessLog, AccessLogConfig, Line, Sink};
+pub use metrics::{Metrics, ProcessMetrics, Shard};

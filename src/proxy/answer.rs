@@ -1,0 +1,107 @@
+//! The one door: every answer that the gateway makes goes through here, up through the policies already passed, and leaves the client its connection.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version as HttpVersion, header};
+use pingora_core::protocols::http::ServerSession;
+use pingora_error::Result;
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::Exchange;
+use super::exchange::Told;
+use crate::problem::{Problem, Rendered};
+use crate::types::Reply;
+
+/// Bytes of an unread request body that are worth reading to keep the connection.
+const DISCARD: u64 = 64 * 1024;
+
+/// Answers with a problem.
+///
+/// # Errors
+/// The client is gone.
+pub(super) async fn problem(session: &mut Session, exchange: &mut Exchange, problem: Problem) -> Result<()> {
+    exchange.problem = Some(told(&problem));
+    let Rendered { status, headers, body } = problem.render(Some(exchange.cx.request_id()));
+    send(session, exchange, status, &headers, body).await
+}
+
+/// Answers with what a policy, a handler or a mock has made.
+///
+/// # Errors
+/// The client is gone.
+pub(super) async fn reply(session: &mut Session, exchange: &mut Exchange, reply: &Reply) -> Result<()> {
+    send(session, exchange, reply.status, &reply.headers, reply.body.clone()).await
+}
+
+/// The whole answer to a request that never became one, for the keep-alive loop.
+pub(super) fn raw(problem: Problem, request_id: &str) -> Vec<u8> {
+    let Rendered { status, headers, body } = problem.render(Some(request_id));
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut out =
+        format!("HTTP/1.1 {} {reason}\r\nDate: {date}\r\nContent-Length: {}\r\nConnection: close\r\n", status.as_u16(), body.len());
+    for (name, value) in &headers {
+        out.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap_or_default()));
+    }
+    out.push_str("\r\n");
+    let mut out = out.into_bytes();
+    out.extend_from_slice(&body);
+    out
+}
+
+pub(super) fn told(problem: &Problem) -> Told {
+    Told { kind: problem.kind.name(), policy: problem.policy, cause: problem.cause.clone() }
+}
+
+async fn send(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    status: StatusCode,
+    headers: &[(HeaderName, HeaderValue)],
+    body: Bytes,
+) -> Result<()> {
+    exchange.own_answer = true;
+    let mut res = ResponseHeader::build_no_case(status, Some(headers.len() + 8))?;
+    for (name, value) in headers {
+        res.append_header(name.clone(), value.clone())?;
+    }
+    up(session, exchange, &mut res);
+    let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    if !bodiless {
+        res.insert_header(header::CONTENT_LENGTH, body.len())?;
+    }
+    discard(&mut session.downstream_session);
+    let silent = bodiless || body.is_empty() || session.req_header().method == Method::HEAD;
+    session.write_response_header(Box::new(res), silent).await?;
+    if !silent {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+/// The way up, from where the request has come to.
+pub(super) fn up(session: &Session, exchange: &mut Exchange, res: &mut ResponseHeader) {
+    let req = session.req_header();
+    if let (Some(versions), Some(version)) = (&exchange.route().versions, exchange.version()) {
+        versions.tell(version, res, req, &exchange.cx);
+    }
+    let (chain, cx, depth) = exchange.split();
+    chain.response(res, req, cx, *depth);
+}
+
+/// Decides what becomes of a request body that nobody has read: a little of it is read away once the answer is out, so that the connection can be
+/// kept; more costs the connection, and the client is told so.
+fn discard(session: &mut ServerSession) {
+    if session.is_http2() || session.is_body_done() {
+        return;
+    }
+    let req = session.req_header();
+    // A client that waits for `100 Continue` may or may not send its body now: what comes next cannot be told apart (RFC 9110 §10.1.1).
+    let waits = req.version == HttpVersion::HTTP_11 && req.headers.contains_key(header::EXPECT);
+    let length = req.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if waits || length.is_some_and(|length| length > DISCARD) {
+        session.set_keepalive(None);
+    } else {
+        session.set_close_on_response_before_downstream_finish(false);
+    }
+}

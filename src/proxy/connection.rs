@@ -1,0 +1,62 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_http::ResponseHeader;
+
+/// What is known about a client's connection, told by the server to the proxy through Pingora.
+pub struct Connection {
+    /// Who connected.
+    pub peer: SocketAddr,
+    /// What they connected to.
+    pub local: SocketAddr,
+    /// The transport, given back where Pingora would drop it after an error that the client's connection shall survive.
+    kept: Mutex<Option<Stream>>,
+    closing: AtomicBool,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("peer", &self.peer).field("local", &self.local).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// A new connection.
+    pub fn new(peer: SocketAddr, local: SocketAddr) -> Self {
+        Self { peer, local, kept: Mutex::default(), closing: AtomicBool::new(false) }
+    }
+
+    /// Wraps it in the one thing that Pingora carries along with a connection.
+    ///
+    /// # Errors
+    /// Never in practice: Pingora's wrapper wants a header, and an empty one can always be made.
+    pub fn into_digest(self) -> pingora_error::Result<ProxyDigest> {
+        let header = ResponseHeader::build_no_case(200, Some(0))?;
+        Ok(ProxyDigest::new(Box::new(header), Some(Box::new(self))))
+    }
+
+    /// Finds it again.
+    pub fn of(digest: &ProxyDigest) -> Option<&Self> {
+        digest.user_data.as_deref()?.downcast_ref()
+    }
+
+    /// Leaves the transport for the keep-alive loop; with `closing` only for a decent farewell.
+    pub(super) fn keep(&self, stream: Stream, closing: bool) {
+        self.closing.store(closing, Ordering::Relaxed);
+        *self.kept.lock() = Some(stream);
+    }
+
+    /// The transport, where it was left.
+    pub fn take_kept(&self) -> Option<Stream> {
+        self.kept.lock().take()
+    }
+
+    /// Whether the connection cannot take another request.
+    pub fn closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+}

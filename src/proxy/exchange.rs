@@ -1,0 +1,123 @@
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use http::HeaderValue;
+use smallvec::SmallVec;
+
+use super::Pinned;
+use crate::ctx::{Ctx, Params};
+use crate::policy::Chain;
+use crate::problem::Problem;
+use crate::routing::{Destination, Route, Version, Way};
+
+/// One request and its answer. Pins the snapshot that the request started with, and splits what is shared from what is its own, so that hooks borrow
+/// both at once.
+pub struct Exchange {
+    pub(super) pinned: Arc<Pinned>,
+    /// The route by its number; none where no route matches.
+    pub(super) route: Option<usize>,
+    /// The version by its number; none until it is chosen, or where there is none to choose.
+    pub(super) way: Option<usize>,
+    pub(super) cx: Ctx,
+    /// How many policies the request has entered: the way up starts there.
+    pub(super) depth: usize,
+    /// The host as the client wrote it.
+    pub(super) authority: HeaderValue,
+    /// Whether forwarding headers of the peer are believed.
+    pub(super) trusted: bool,
+    /// What to answer with once Pingora comes back with the error that was raised for it.
+    pub(super) pending: Option<Problem>,
+    pub(super) started: Instant,
+    pub(super) time: SystemTime,
+    pub(super) upstream_started: Option<Instant>,
+    /// The place of the target, for the log.
+    pub(super) target: Option<HeaderValue>,
+    /// Bytes of the request's body so far.
+    pub(super) received: u64,
+    /// Whether the answer was made here.
+    pub(super) own_answer: bool,
+    pub(super) problem: Option<Told>,
+}
+
+/// The problem that was answered with, for the log.
+pub(super) struct Told {
+    pub kind: &'static str,
+    pub policy: Option<&'static str>,
+    pub cause: Option<String>,
+}
+
+impl Exchange {
+    pub(super) fn new(pinned: Arc<Pinned>) -> Self {
+        Self {
+            pinned,
+            route: None,
+            way: None,
+            cx: Ctx {
+                client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                scheme: "http",
+                host: Box::default(),
+                port: 80,
+                path: Box::default(),
+                params: Params::default(),
+                request_id: request_id(),
+                consumer: None,
+                claims: None,
+                limits: SmallVec::new(),
+                cors: None,
+                version: None,
+            },
+            depth: 0,
+            authority: HeaderValue::from_static(""),
+            trusted: false,
+            pending: None,
+            started: Instant::now(),
+            time: SystemTime::now(),
+            upstream_started: None,
+            target: None,
+            received: 0,
+            own_answer: false,
+            problem: None,
+        }
+    }
+
+    /// What is shared and what is this request's own.
+    pub(super) fn split(&mut self) -> (&Chain, &mut Ctx, &mut usize) {
+        let route = route(&self.pinned, self.route);
+        let way = self.way.and_then(|way| route.ways.get(way));
+        (way.map_or(&route.chain, |way| &way.chain), &mut self.cx, &mut self.depth)
+    }
+
+    pub(super) fn route(&self) -> &Route {
+        route(&self.pinned, self.route)
+    }
+
+    pub(super) fn way(&self) -> Option<&Way> {
+        self.way.and_then(|way| self.route().ways.get(way))
+    }
+
+    pub(super) fn destination(&self) -> &Destination {
+        self.way().map_or(&Destination::Nowhere, |way| &way.destination)
+    }
+
+    /// The version that was chosen, with the facts to tell its caller.
+    pub(super) fn version(&self) -> Option<&Version> {
+        self.route().versions.as_ref()?.get(self.way?)
+    }
+}
+
+fn route(pinned: &Pinned, index: Option<usize>) -> &Route {
+    index.and_then(|index| pinned.snapshot.routes.get(index)).unwrap_or(&pinned.snapshot.unmatched)
+}
+
+/// 128 random bits in hex.
+fn request_id() -> HeaderValue {
+    let bytes = rand::random::<u128>();
+    let digits = b"0123456789abcdef";
+    let mut text = [0; 32];
+    for (at, byte) in text.iter_mut().enumerate() {
+        let digit = usize::try_from(bytes >> (at * 4) & 0xf).unwrap_or_default();
+        *byte = digits.get(digit).copied().unwrap_or(b'0');
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("0"))
+}

@@ -1,0 +1,73 @@
+//! The end of every request, whatever happened: metrics, the access log, and the client's connection where an error would have cost it.
+
+use pingora_core::protocols::http::ServerSession;
+use pingora_error::Error;
+use pingora_proxy::Session;
+
+use super::gone::Gone;
+use super::{Connection, Exchange, Gateway};
+use crate::observe::Line;
+use crate::routing::Destination;
+
+/// Writes down what happened.
+pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+    let status = session.response_written().map_or(0, |res| res.status.as_u16());
+    let duration = exchange.started.elapsed().as_secs_f64();
+    let upstream = exchange.upstream_started.map(|started| started.elapsed().as_secs_f64());
+    let service = match exchange.destination() {
+        Destination::Service { service, .. } => Some(&*service.name),
+        _ => None,
+    };
+    let cut_off = error.filter(|_| exchange.problem.is_none()).map(ToString::to_string);
+    let told = exchange.problem.as_ref();
+    let line = Line {
+        time: exchange.time,
+        request_id: exchange.cx.request_id(),
+        client: exchange.cx.client,
+        consumer: exchange.cx.consumer.as_ref().map(|consumer| consumer.name.as_str()),
+        method: session.req_header().method.as_str(),
+        host: &exchange.cx.host,
+        path: &exchange.cx.path,
+        route: &exchange.route().name,
+        version: exchange.cx.version.as_deref(),
+        service,
+        target: exchange.target.as_ref().and_then(|target| target.to_str().ok()),
+        status,
+        problem: told.map(|told| told.kind),
+        policy: told.and_then(|told| told.policy),
+        cause: told.and_then(|told| told.cause.as_deref()).or(cut_off.as_deref()),
+        received: usize::try_from(exchange.received).unwrap_or(usize::MAX),
+        sent: session.body_bytes_sent(),
+        duration_ms: (duration * 1e6).round() / 1e3,
+        upstream_ms: upstream.map(|upstream| (upstream * 1e6).round() / 1e3),
+    };
+    gateway.record(&line, duration, upstream);
+    if exchange.own_answer {
+        rescue(session, error.is_some()).await;
+    }
+}
+
+/// Pingora drops the connection after an error past the choice of a target, even where the answer is out and the next request could come: take it out
+/// of the session and leave it for the keep-alive loop. Likewise where the connection must close on a body that nobody reads: closing at once would
+/// reset it, and the client might never see the answer.
+async fn rescue(session: &mut Session, failed: bool) {
+    let keeps = session.get_keepalive().is_some();
+    let unread = !session.is_body_done();
+    if session.is_http2() || !(failed && keeps || unread && !keeps) {
+        return;
+    }
+    let Some(digest) = session.digest().and_then(|digest| digest.proxy_digest.clone()) else { return };
+    let Some(connection) = Connection::of(&digest) else { return };
+    let own = std::mem::replace(&mut *session.downstream_session, ServerSession::new_http1(Box::new(Gone)));
+    let ServerSession::H1(mut own) = own else { return };
+    if own.finish_body().await.is_err() {
+        return;
+    }
+    if keeps {
+        if let Ok(Some(reusable)) = own.reuse().await {
+            connection.keep(reusable.into_parts().0, false);
+        }
+    } else {
+        connection.keep(own.into_inner(), true);
+    }
+}

@@ -1,0 +1,209 @@
+//! The only room that knows Pingora's `Session`. This file is its table of contents: which phase does what.
+
+mod answer;
+mod connection;
+mod exchange;
+mod finish;
+mod gone;
+mod request;
+mod response;
+mod upstream;
+
+pub use connection::Connection;
+pub use exchange::Exchange;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use ipnet::IpNet;
+use parking_lot::Mutex;
+use pingora_core::modules::http::HttpModules;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::{Error, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+
+use crate::config::Limits;
+use crate::observe::{AccessLog, Line, Shard};
+use crate::problem::Problem;
+use crate::snapshot::{Live, Snapshot};
+
+/// The whole HTTP/1.1 answer to a request that never became one, where nobody counts.
+pub fn raw_answer(problem: Problem) -> Vec<u8> {
+    answer::raw(problem, "-")
+}
+
+/// The snapshot as one worker holds it: its own outer count, so that requests on different cores never touch the same one.
+pub(crate) struct Pinned {
+    generation: u64,
+    snapshot: Arc<Snapshot>,
+}
+
+/// The gateway as one worker runs it.
+#[derive(Clone)]
+pub struct Gateway(Arc<Inner>);
+
+struct Inner {
+    worker: usize,
+    live: Arc<Live>,
+    pinned: Mutex<Arc<Pinned>>,
+    shard: Arc<Shard>,
+    log: Arc<AccessLog>,
+    trusted: Arc<[IpNet]>,
+    limits: Limits,
+}
+
+impl Gateway {
+    /// The gateway for one worker.
+    pub fn new(worker: usize, live: Arc<Live>, shard: Arc<Shard>, log: Arc<AccessLog>, trusted: Arc<[IpNet]>, limits: Limits) -> Self {
+        let pinned = Pinned { generation: live.generation(), snapshot: live.load() };
+        Self(Arc::new(Inner { worker, live, pinned: Mutex::new(Arc::new(pinned)), shard, log, trusted, limits }))
+    }
+
+    /// What the keep-alive loop sends for a request that never became one: counted and logged as any other.
+    pub fn refused(&self, problem: Problem, connection: &Connection) -> Vec<u8> {
+        let mut exchange = Exchange::new(self.pin());
+        exchange.cx.client = connection.peer.ip().to_canonical();
+        let status = problem.kind.status().as_u16();
+        let told = answer::told(&problem);
+        let bytes = answer::raw(problem, exchange.cx.request_id());
+        let line = Line {
+            time: exchange.time,
+            request_id: exchange.cx.request_id(),
+            client: exchange.cx.client,
+            consumer: None,
+            method: "-",
+            host: "",
+            path: "",
+            route: "-",
+            version: None,
+            service: None,
+            target: None,
+            status,
+            problem: Some(told.kind),
+            policy: None,
+            cause: told.cause.as_deref(),
+            received: 0,
+            sent: bytes.len(),
+            duration_ms: 0.0,
+            upstream_ms: None,
+        };
+        self.record(&line, 0.0, None);
+        bytes
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    fn trusted(&self) -> &[IpNet] {
+        &self.0.trusted
+    }
+
+    /// The present snapshot. The lock is the worker's own.
+    fn pin(&self) -> Arc<Pinned> {
+        let mut pinned = self.0.pinned.lock();
+        let generation = self.0.live.generation();
+        if pinned.generation != generation {
+            let snapshot = self.0.live.load();
+            let names: HashSet<&str> = snapshot.routes.iter().map(|route| &*route.name).collect();
+            pinned.snapshot.routes.iter().filter(|route| !names.contains(&*route.name)).for_each(|route| self.0.shard.forget(&route.name));
+            *pinned = Arc::new(Pinned { generation, snapshot });
+        }
+        pinned.clone()
+    }
+
+    fn record(&self, line: &Line<'_>, duration: f64, upstream: Option<f64>) {
+        let shard = &self.0.shard;
+        let mut status = itoa::Buffer::new();
+        shard.requests.with_label_values(&[line.route, status.format(line.status)]).inc();
+        shard.duration.with_label_values(&[line.route]).observe(duration);
+        if let (Some(service), Some(upstream)) = (line.service, upstream) {
+            shard.upstream_duration.with_label_values(&[service]).observe(upstream);
+        }
+        if let Some(problem) = line.problem {
+            shard.problems.with_label_values(&[problem, line.policy.unwrap_or("")]).inc();
+        }
+        if line.received > 0 {
+            shard.received.with_label_values(&[line.route]).inc_by(line.received as u64);
+        }
+        shard.sent.with_label_values(&[line.route]).inc_by(line.sent as u64);
+        if self.0.log.is_on() {
+            self.0.log.write(self.0.worker, line);
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Box<Exchange>;
+
+    fn new_ctx(&self) -> Self::CTX {
+        Box::new(Exchange::new(self.pin()))
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, exchange: &mut Self::CTX) -> Result<bool> {
+        request::down(self, session, exchange).await
+    }
+
+    async fn proxy_upstream_filter(&self, session: &mut Session, exchange: &mut Self::CTX) -> Result<bool> {
+        upstream::admit(session, exchange).await
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, exchange: &mut Self::CTX) -> Result<Box<HttpPeer>> {
+        upstream::peer(exchange)
+    }
+
+    async fn upstream_request_filter(&self, session: &mut Session, req: &mut RequestHeader, exchange: &mut Self::CTX) -> Result<()> {
+        upstream::outgoing(session, exchange, req).map_err(|problem| upstream::raise(exchange, problem))
+    }
+
+    async fn request_body_filter(&self, _: &mut Session, body: &mut Option<Bytes>, end: bool, exchange: &mut Self::CTX) -> Result<()> {
+        // Pingora's issue 935: an empty last piece would end a chunked body twice and poison the kept connection.
+        if end && body.as_ref().is_some_and(Bytes::is_empty) {
+            *body = None;
+        }
+        upstream::body(self, exchange, body.as_ref().map_or(0, Bytes::len))
+    }
+
+    async fn response_filter(&self, session: &mut Session, res: &mut ResponseHeader, exchange: &mut Self::CTX) -> Result<()> {
+        response::up(session, exchange, res);
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end: bool,
+        exchange: &mut Self::CTX,
+    ) -> Result<Option<Duration>> {
+        if upstream::is_late(exchange) { Err(upstream::raise(exchange, upstream::late())) } else { Ok(None) }
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Self::CTX) -> FailToProxy {
+        let problem = exchange.pending.take().or_else(|| response::problem(error));
+        // Once an answer has begun there is no other: the connection is cut, which the client can tell from an end.
+        if let (Some(problem), None) = (problem, session.response_written()) {
+            let _ = answer::problem(session, exchange, problem).await;
+        }
+        FailToProxy { error_code: session.response_written().map_or(0, |res| res.status.as_u16()), can_reuse_downstream: false }
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _exchange: &Self::CTX, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Self::CTX, _: &Error, _: ProxyWarnLogContext) -> bool {
+        true
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Self::CTX) {
+        finish::finish(self, session, error, exchange).await;
+    }
+}

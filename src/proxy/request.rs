@@ -1,0 +1,196 @@
+//! The way down: who asks for what, which route takes it, and what its policies say.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, HeaderValue, Method, header};
+use ipnet::IpNet;
+use pingora_error::Result;
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+
+use super::{Connection, Exchange, Gateway, answer};
+use crate::ctx::Params;
+use crate::policy::Flow;
+use crate::problem::{Kind, Problem};
+use crate::routing::{Outcome, Query, host, path};
+
+/// Runs the way down. True where the answer is out already.
+///
+/// # Errors
+/// The client is gone.
+pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+    let refused = match arrive(gateway, session, exchange) {
+        Ok(refused) => refused,
+        // Without a path that means one thing, there is no route, and no policy that could be asked.
+        Err(problem) => {
+            answer::problem(session, exchange, problem).await?;
+            return Ok(true);
+        }
+    };
+    let (chain, cx, depth) = exchange.split();
+    match (chain.request(session.downstream_session.req_header_mut(), cx, depth).await, refused) {
+        (Ok(Flow::Next), None) => Ok(false),
+        (Ok(Flow::Reply(reply)), _) => answer::reply(session, exchange, &reply).await.map(|()| true),
+        (Err(problem), _) | (Ok(Flow::Next), Some(problem)) => answer::problem(session, exchange, problem).await.map(|()| true),
+    }
+}
+
+/// Finds out who asks for what and pins the route. A problem inside is to be told after the policies had their say.
+fn arrive(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> Result<Option<Problem>, Problem> {
+    let req = session.req_header();
+    who(gateway, session, req, exchange)?;
+    if session.is_http2() {
+        bounds(gateway, req)?;
+    }
+    let path = path::normalise(req.uri.path(), &exchange.pinned.snapshot.paths)
+        .map_err(|error| Problem::new(Kind::BadRequest, error.to_string()))?;
+    exchange.cx.path = path.into();
+    let too_large = || Problem::new(Kind::ContentTooLarge, format!("the request body is larger than {} bytes", gateway.limits().body.0));
+    let length = req.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let refused = length.filter(|length| *length > gateway.limits().body.0).map(|_| too_large());
+    Ok(find(req, exchange).err().or(refused))
+}
+
+/// Who asks: the connection's peer, or whom trusted proxies speak for.
+fn who(gateway: &Gateway, session: &Session, req: &RequestHeader, exchange: &mut Exchange) -> Result<(), Problem> {
+    let digest = session.digest().and_then(|digest| digest.proxy_digest.as_deref());
+    let connection = digest.and_then(Connection::of).ok_or_else(|| Problem::new(Kind::Internal, "the connection has no origin"))?;
+    let cx = &mut exchange.cx;
+    let peer = connection.peer.ip().to_canonical();
+    exchange.trusted = trusts(gateway.trusted(), peer);
+    cx.client = if exchange.trusted { client(&req.headers, peer, gateway.trusted()) } else { peer };
+    cx.port = connection.local.port();
+    let authority = match req.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => req.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+    };
+    exchange.authority = HeaderValue::try_from(authority).map_err(|_| Problem::new(Kind::BadRequest, "the Host is malformed"))?;
+    cx.host = host::normalise(authority).ok_or_else(|| Problem::new(Kind::BadRequest, "the Host is malformed"))?.into();
+    if exchange.trusted {
+        let told = |name: &str| req.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+        if told("x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case("https")) {
+            cx.scheme = "https";
+            cx.port = 443;
+        }
+        if let Some(forwarded) = told("x-forwarded-host").and_then(host::normalise) {
+            cx.host = forwarded.into();
+        }
+        if let Some(port) = told("x-forwarded-port").and_then(|port| port.parse().ok()) {
+            cx.port = port;
+        }
+    }
+    Ok(())
+}
+
+fn trusts(trusted: &[IpNet], address: IpAddr) -> bool {
+    trusted.iter().any(|net| net.contains(&address))
+}
+
+/// The rightmost hop that is no trusted proxy. A hop that is no address ends the search: nothing left of it can be believed.
+fn client(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
+    let mut client = peer;
+    let values = headers.get_all("x-forwarded-for");
+    let values: Vec<&str> = values.iter().filter_map(|value| value.to_str().ok()).collect();
+    for hop in values.iter().rev().flat_map(|value| value.rsplit(',')) {
+        let Some(address) = address(hop.trim()) else { break };
+        client = address;
+        if !trusts(trusted, client) {
+            break;
+        }
+    }
+    client
+}
+
+fn address(hop: &str) -> Option<IpAddr> {
+    let bare = hop.trim_start_matches('[').trim_end_matches(']');
+    let address = bare.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()));
+    address.map(|address: IpAddr| address.to_canonical())
+}
+
+/// What the keep-alive loop checks for HTTP/1.1.
+fn bounds(gateway: &Gateway, req: &RequestHeader) -> Result<(), Problem> {
+    let limits = gateway.limits();
+    if req.uri.path_and_query().is_some_and(|target| target.as_str().len() > limits.target.bytes()) {
+        return Err(Problem::new(Kind::UriTooLong, format!("the request target is longer than {} bytes", limits.target.0)));
+    }
+    if req.headers.len() > limits.header_fields {
+        return Err(Problem::new(Kind::HeaderTooLarge, format!("the request has more than {} header fields", limits.header_fields)));
+    }
+    Ok(())
+}
+
+/// Pins the route and the version. The problem is told after the route's policies, or the document's, had their say.
+fn find(req: &RequestHeader, exchange: &mut Exchange) -> Result<(), Problem> {
+    let pinned = exchange.pinned.clone();
+    let router = &pinned.snapshot.router;
+    let mut query =
+        Query { host: &exchange.cx.host, method: &req.method, path: &exchange.cx.path, headers: &req.headers, query: req.uri.query() };
+    let mut outcome = router.find(&query);
+    // A preflight asks about the request that will follow: its route's `cors` answers it (Fetch §3.2.2).
+    let following = preflight(req);
+    let mut allowed = None;
+    if let (Outcome::MethodNotAllowed(methods), Some(method)) = (&outcome, &following) {
+        query.method = method;
+        if let found @ Outcome::Found { .. } = router.find(&query) {
+            allowed = Some(methods.clone());
+            outcome = found;
+        }
+    }
+    let (route, params, names) = match outcome {
+        Outcome::Found { route, params, names } => (route, params, names),
+        Outcome::MethodNotAllowed(methods) => {
+            exchange.way = Some(0);
+            return Err(not_allowed(&methods));
+        }
+        Outcome::NotFound => {
+            exchange.way = Some(0);
+            return Err(Problem::new(Kind::NotFound, "no route takes this request"));
+        }
+    };
+    exchange.route = Some(route);
+    exchange.cx.params = Params { names: names.clone(), ranges: params };
+    let Some(route) = pinned.snapshot.routes.get(route) else { return Err(Problem::new(Kind::Internal, "the route is gone")) };
+    match &route.versions {
+        None => exchange.way = Some(0),
+        Some(versions) => {
+            let (way, version) = versions.choose(req, &exchange.cx)?;
+            exchange.way = Some(way);
+            exchange.cx.version = Some(version.name.clone());
+        }
+    }
+    allowed.map_or(Ok(()), |methods| Err(not_allowed(&methods)))
+}
+
+fn preflight(req: &RequestHeader) -> Option<Method> {
+    let asks = req.method == Method::OPTIONS && req.headers.contains_key(header::ORIGIN);
+    let method = req.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD).filter(|_| asks)?;
+    Method::from_bytes(method.as_bytes()).ok()
+}
+
+fn not_allowed(methods: &[Method]) -> Problem {
+    let list = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    let allow = HeaderValue::try_from(&list).unwrap_or_else(|_| HeaderValue::from_static(""));
+    Problem::new(Kind::MethodNotAllowed, format!("this path takes {list}")).header(header::ALLOW, allow)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(forwarded: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append("x-forwarded-for", value.parse().unwrap());
+        }
+        client(&headers, [10, 0, 0, 1].into(), &["10.0.0.0/8".parse().unwrap()]).to_string()
+    }
+
+    #[test]
+    fn the_client_is_the_rightmost_hop_that_is_no_trusted_proxy() {
+        assert_eq!(from(&["192.0.2.9, 198.51.100.7, 10.0.0.2"]), "198.51.100.7");
+        assert_eq!(from(&["192.0.2.9", "198.51.100.7:4711"]), "198.51.100.7");
+        assert_eq!(from(&["[2001:db8::1]:80"]), "2001:db8::1");
+        assert_eq!(from(&["192.0.2.9, nonsense, 10.0.0.2"]), "10.0.0.2");
+        assert_eq!(from(&[]), "10.0.0.1");
+    }
+}

@@ -1,0 +1,67 @@
+//! From the service: what its answer must not carry on, and what becomes of a request that got none.
+
+use http::{HeaderName, HeaderValue, Version, header};
+use pingora_error::{Error, ErrorSource, ErrorType};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::{Exchange, answer};
+use crate::problem::{Kind, Problem};
+
+/// The way up of a forwarded answer.
+pub(super) fn up(session: &Session, exchange: &mut Exchange, res: &mut ResponseHeader) {
+    if res.status.is_informational() {
+        return;
+    }
+    hop_by_hop(res);
+    let version = match res.version {
+        Version::HTTP_2 => "2 tidegate",
+        Version::HTTP_10 => "1.0 tidegate",
+        _ => "1.1 tidegate",
+    };
+    let _ = res.append_header(header::VIA, HeaderValue::from_static(version));
+    answer::up(session, exchange, res);
+}
+
+/// Removes what was meant for this hop alone (RFC 9110 §7.6.1). The framing is Pingora's own business.
+fn hop_by_hop(res: &mut ResponseHeader) {
+    const ALWAYS: [&str; 4] = ["keep-alive", "proxy-connection", "proxy-authenticate", "trailer"];
+    let named: Vec<HeaderName> = res
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        .filter(|name| !matches!(*name, header::TRANSFER_ENCODING | header::CONTENT_LENGTH | header::CONNECTION))
+        .collect();
+    for name in named {
+        res.remove_header(&name);
+    }
+    for name in ALWAYS {
+        res.remove_header(name);
+    }
+    res.remove_header(&header::UPGRADE);
+}
+
+/// The problem that an error of Pingora's is to the client; none where there is nobody left to tell.
+pub(super) fn problem(error: &Error) -> Option<Problem> {
+    use ErrorType::{
+        ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, InvalidHTTPHeader, ReadError, ReadTimedout,
+        TLSHandshakeTimedout, WriteError, WriteTimedout,
+    };
+    let (kind, detail) = match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, ReadTimedout) => (Kind::RequestTimeout, "the request body did not arrive in time"),
+        (ErrorSource::Downstream, ConnectionClosed | ReadError | WriteError | WriteTimedout) => return None,
+        (ErrorSource::Downstream, _) => (Kind::BadRequest, "the request is malformed"),
+        (ErrorSource::Upstream, ConnectTimedout | TLSHandshakeTimedout) => {
+            (Kind::GatewayTimeout, "the service could not be reached in time")
+        }
+        (ErrorSource::Upstream, ReadTimedout | WriteTimedout) => (Kind::GatewayTimeout, "the service did not answer in time"),
+        (ErrorSource::Upstream, ConnectRefused | ConnectNoRoute) => (Kind::BadGateway, "the service could not be reached"),
+        (ErrorSource::Upstream, InvalidHTTPHeader) => (Kind::BadGateway, "the service's answer is malformed"),
+        (ErrorSource::Upstream, _) => (Kind::BadGateway, "the service broke off the connection"),
+        (ErrorSource::Internal | ErrorSource::Unset, _) => (Kind::Internal, "the request could not be processed"),
+    };
+    Some(Problem::new(kind, detail).cause(error))
+}

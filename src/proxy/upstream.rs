@@ -1,0 +1,227 @@
+//! To the service: admission, the choice of a target, and the header that it gets.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use http::{HeaderValue, header};
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::{Error, ErrorType, Result};
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+
+use super::{Exchange, Gateway, answer};
+use crate::problem::{Kind, Problem};
+use crate::routing::Destination;
+use crate::upstream::{Backend, HostMode, Mock, Targets};
+
+/// The error that Pingora carries while a problem waits in the exchange.
+const PENDING: ErrorType = ErrorType::new("answered with a problem");
+
+/// Answers what is answered here. True where the request goes on to a target.
+///
+/// # Errors
+/// The client is gone.
+pub(super) async fn admit(session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+    let pinned = exchange.pinned.clone();
+    let route = exchange.route.and_then(|route| pinned.snapshot.routes.get(route));
+    let way = exchange.way.and_then(|way| route?.ways.get(way));
+    let made = match way.map(|way| &way.destination) {
+        Some(Destination::Service { service, .. }) => match &service.backend {
+            Backend::Targets(_) => return Ok(true),
+            Backend::Mock(mock) => return mocked(session, exchange, mock).await.map(|()| false),
+        },
+        Some(Destination::Handler(handler)) => handler.answer(session.req_header(), &exchange.cx),
+        Some(Destination::Nowhere) | None => Err(Problem::new(Kind::NotFound, "no route takes this request")),
+    };
+    match made {
+        Ok(reply) => answer::reply(session, exchange, &reply).await?,
+        Err(problem) => answer::problem(session, exchange, problem).await?,
+    }
+    Ok(false)
+}
+
+/// A mock sees the request as a target would.
+async fn mocked(session: &mut Session, exchange: &mut Exchange, mock: &Mock) -> Result<()> {
+    let mut req = session.req_header().clone();
+    if let Err(problem) = outgoing(session, exchange, &mut req) {
+        return answer::problem(session, exchange, problem).await;
+    }
+    let mut body = BytesMut::new();
+    if mock.wants_body() {
+        if req.headers.contains_key(header::EXPECT) {
+            session.downstream_session.write_continue_response().await?;
+        }
+        while let Some(chunk) = session.downstream_session.read_request_body().await? {
+            if body.len() + chunk.len() > MOCK_BODY {
+                return answer::problem(session, exchange, Problem::new(Kind::ContentTooLarge, "a mock echoes at most 1 MiB")).await;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        exchange.received = body.len() as u64;
+    }
+    let reply = mock.answer(&req, &body).await;
+    answer::reply(session, exchange, &reply).await
+}
+
+/// Bytes of a request body that a mock holds at most.
+const MOCK_BODY: usize = 1024 * 1024;
+
+fn targets(exchange: &Exchange) -> Option<&Targets> {
+    match exchange.destination() {
+        Destination::Service { service, .. } => match &service.backend {
+            Backend::Targets(targets) => Some(targets),
+            Backend::Mock(_) => None,
+        },
+        _ => None,
+    }
+}
+
+/// Chooses the target of the version's service.
+///
+/// # Errors
+/// No target can be asked: the problem waits in the exchange.
+pub(super) fn peer(exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+    let now = Instant::now();
+    exchange.upstream_started.get_or_insert(now);
+    let picked = targets(exchange).and_then(|targets| targets.pick().map(|target| (target, targets.timeouts.total)));
+    let Some((target, total)) = picked else { return Err(raise(exchange, Problem::new(Kind::Unavailable, "the service has no target"))) };
+    let (mut peer, authority) = (target.peer(), target.authority.clone());
+    exchange.target = Some(authority);
+    if let Some(total) = total {
+        let left = total.saturating_sub(now - exchange.started);
+        if left.is_zero() {
+            return Err(raise(exchange, late()));
+        }
+        let shorter = |own: Option<Duration>| Some(own.map_or(left, |own| own.min(left)));
+        peer.options.connection_timeout = shorter(peer.options.connection_timeout);
+        peer.options.total_connection_timeout = shorter(peer.options.total_connection_timeout);
+        peer.options.read_timeout = shorter(peer.options.read_timeout);
+        peer.options.write_timeout = shorter(peer.options.write_timeout);
+    }
+    Ok(peer)
+}
+
+/// The problem of a request whose time is up.
+pub(super) fn late() -> Problem {
+    Problem::new(Kind::GatewayTimeout, "the service did not answer in the time it has")
+}
+
+/// Whether the request's whole time is up.
+pub(super) fn is_late(exchange: &Exchange) -> bool {
+    let total = targets(exchange).and_then(|targets| targets.timeouts.total);
+    total.is_some_and(|total| exchange.started.elapsed() >= total)
+}
+
+/// Leaves a problem in the exchange and makes the error that leads Pingora to it.
+pub(super) fn raise(exchange: &mut Exchange, problem: Problem) -> Box<Error> {
+    exchange.pending = Some(problem);
+    Error::new(PENDING)
+}
+
+/// The header that goes out: path, host, forwarding headers, then the policies' changes.
+///
+/// # Errors
+/// What a policy, or the path, cannot be made of.
+pub(super) fn outgoing(session: &Session, exchange: &mut Exchange, req: &mut RequestHeader) -> Result<(), Problem> {
+    path(exchange, req)?;
+    host(exchange, req);
+    forwarded(session, exchange, req);
+    let (chain, cx, _) = exchange.split();
+    chain.upstream_request(req, cx)
+}
+
+/// What was matched is what goes out, unless the route says otherwise.
+fn path(exchange: &Exchange, req: &mut RequestHeader) -> Result<(), Problem> {
+    let path = match exchange.destination() {
+        Destination::Service { path: Some(template), .. } => {
+            template.render(req, &exchange.cx).ok_or_else(|| Problem::new(Kind::Internal, "the service's path cannot be made"))?
+        }
+        _ => (&*exchange.cx.path).into(),
+    };
+    if req.uri.authority().is_none() && req.uri.path() == path {
+        return Ok(());
+    }
+    let target = match req.uri.query() {
+        Some(query) => format!("{path}?{query}").into(),
+        None => path,
+    };
+    let uri = target.parse().map_err(|error| Problem::new(Kind::BadRequest, "the path cannot be forwarded").cause(error))?;
+    req.set_uri(uri);
+    Ok(())
+}
+
+fn host(exchange: &Exchange, req: &mut RequestHeader) {
+    let mode = targets(exchange).map(|targets| &targets.host);
+    let value = match mode {
+        Some(HostMode::Target) => exchange.target.clone(),
+        Some(HostMode::Name(name)) => Some(name.clone()),
+        Some(HostMode::Keep) | None => Some(exchange.authority.clone()),
+    };
+    if let Some(value) = value {
+        let _ = req.insert_header(header::HOST, value);
+    }
+}
+
+/// Who asked, in both spellings, from the same facts. What an untrusted peer says of itself is replaced, never added to.
+fn forwarded(session: &Session, exchange: &Exchange, req: &mut RequestHeader) {
+    let cx = &exchange.cx;
+    let peer = session.client_addr().and_then(|address| address.as_inet()).map_or(cx.client, |address| address.ip().to_canonical());
+    let mut text = String::with_capacity(64);
+    let chain = |req: &RequestHeader, name: &str, text: &mut String| {
+        let earlier = req.headers.get_all(name).iter().filter(|_| exchange.trusted).filter_map(|value| value.to_str().ok());
+        earlier.for_each(|value| {
+            text.push_str(value);
+            text.push_str(", ");
+        });
+    };
+    chain(req, "x-forwarded-for", &mut text);
+    let _ = write!(text, "{peer}");
+    set(req, "x-forwarded-for", &text);
+    set(req, "x-forwarded-proto", cx.scheme);
+    let trusted_host = req.headers.get("x-forwarded-host").filter(|_| exchange.trusted).cloned();
+    let host = trusted_host.unwrap_or_else(|| exchange.authority.clone());
+    set(req, "x-forwarded-port", itoa::Buffer::new().format(cx.port));
+
+    text.clear();
+    chain(req, "forwarded", &mut text);
+    let _ = match peer {
+        IpAddr::V4(peer) => write!(text, "for={peer}"),
+        IpAddr::V6(peer) => write!(text, "for=\"[{peer}]\""),
+    };
+    // RFC 7239 §4: what is no token is quoted. A host with a quote or backslash in it would not be one any more.
+    if let Ok(host) = host.to_str()
+        && !host.contains(['"', '\\'])
+    {
+        let _ = write!(text, ";host=\"{host}\"");
+    }
+    let _ = write!(text, ";proto={}", cx.scheme);
+    set(req, "forwarded", &text);
+    let _ = req.insert_header("x-forwarded-host", host);
+    // RFC 9110 §7.6.3.
+    let version = if session.is_http2() { "2 tidegate" } else { "1.1 tidegate" };
+    let _ = req.append_header(header::VIA, HeaderValue::from_static(version));
+}
+
+fn set(req: &mut RequestHeader, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        let _ = req.insert_header(name, value);
+    }
+}
+
+/// Counts a piece of the request's body.
+///
+/// # Errors
+/// The body is over its bound: the problem waits in the exchange.
+pub(super) fn body(gateway: &Gateway, exchange: &mut Exchange, length: usize) -> Result<()> {
+    exchange.received += length as u64;
+    let most = gateway.limits().body.0;
+    if exchange.received > most {
+        return Err(raise(exchange, Problem::new(Kind::ContentTooLarge, format!("the request body is larger than {most} bytes"))));
+    }
+    if is_late(exchange) {
+        return Err(raise(exchange, late()));
+    }
+    Ok(())
+}

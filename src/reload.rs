@@ -1,0 +1,164 @@
+//! The only writer of `Live`: reads the config again, builds beside the running snapshot, and swaps all or nothing.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use crate::building::Errors;
+use crate::config::{Config, ConfigErrors, Loaded, load, process_env};
+use crate::observe::Metrics;
+use crate::snapshot::{Live, Snapshot};
+use crate::state::Shared;
+
+/// A config file that was read and built.
+pub struct Built {
+    /// What the file says.
+    pub config: Loaded<Config>,
+    /// What became of it.
+    pub snapshot: Snapshot,
+}
+
+/// Reads and builds a config file. `tidegate check` does just this.
+///
+/// # Errors
+/// Everything that is wrong, with its place.
+pub fn build(path: &Path, shared: &Shared) -> Result<Built, ConfigErrors> {
+    let config: Loaded<Config> = load(path, &process_env)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    match Snapshot::build(&config.value, shared, folder) {
+        Ok(snapshot) => Ok(Built { config, snapshot }),
+        Err(Errors(errors)) => Err(config.locate_all(&errors)),
+    }
+}
+
+/// Takes new configs while the gateway runs.
+pub struct Reloader {
+    path: PathBuf,
+    shared: Arc<Shared>,
+    live: Arc<Live>,
+    metrics: Arc<Metrics>,
+    present: Loaded<Config>,
+    generation: i64,
+}
+
+impl Reloader {
+    /// Goes on from the config that the gateway was started with.
+    pub fn new(path: PathBuf, shared: Arc<Shared>, live: Arc<Live>, metrics: Arc<Metrics>, present: Loaded<Config>) -> Self {
+        let reloader = Self { path, shared, live, metrics, present, generation: 1 };
+        reloader.note_time();
+        reloader
+    }
+
+    /// Reads the file again. What is wrong with it is logged, and the present config stays.
+    pub fn reload(&mut self) {
+        let result = match build(&self.path, &self.shared) {
+            Ok(built) => self.take(built),
+            Err(errors) => {
+                log::error!("the config was not taken, the present one stays:\n{errors}");
+                "refused"
+            }
+        };
+        self.metrics.process.reloads.with_label_values(&[result]).inc();
+    }
+
+    fn take(&mut self, built: Built) -> &'static str {
+        let (before, after) = (&self.present.value, &built.config.value);
+        for (name, same) in [
+            ("server", before.server == after.server),
+            ("admin", before.admin == after.admin),
+            ("access_log", before.access_log == after.access_log),
+        ] {
+            if !same {
+                log::error!(
+                    "the config was not taken, the present one stays: a change under `{name}:` needs an upgrade; restart the gateway"
+                );
+                return "refused";
+            }
+        }
+        let change = change(&self.present.json(), &built.config.json());
+        self.live.store(built.snapshot);
+        self.present = built.config;
+        if change.is_empty() {
+            log::info!("the config was read again; the file says the same");
+            return "unchanged";
+        }
+        self.generation += 1;
+        self.note_time();
+        log::info!("the config was taken: {change}");
+        "done"
+    }
+
+    fn note_time(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.metrics.process.config_since.set(i64::try_from(now.as_secs()).unwrap_or_default());
+        self.metrics.process.config_generation.set(self.generation);
+    }
+}
+
+/// What is new, gone and different, by name: `routes: +a -b ~c`.
+fn change(before: &Value, after: &Value) -> String {
+    let mut text = String::new();
+    for section in ["paths", "consumers", "services", "policies", "routes"] {
+        let (before, after) = (before.get(section), after.get(section));
+        if before == after {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        text.push_str(section);
+        let (before, after) = (named(before), named(after));
+        let (Some(before), Some(after)) = (before, after) else {
+            text.push_str(" changed");
+            continue;
+        };
+        text.push(':');
+        let added = after.keys().filter(|name| !before.contains_key(*name)).map(|name| ('+', name));
+        let gone = before.keys().filter(|name| !after.contains_key(*name)).map(|name| ('-', name));
+        let other =
+            after.iter().filter(|(name, value)| before.get(*name).is_some_and(|known| known != *value)).map(|(name, _)| ('~', name));
+        let marks: Vec<_> = added.chain(gone).chain(other).collect();
+        for (mark, name) in marks.iter().take(NAMED) {
+            let _ = write!(text, " {mark}{name}");
+        }
+        match marks.len() {
+            0 => text.push_str(" order"),
+            count if count > NAMED => {
+                let _ = write!(text, " and {} more", count - NAMED);
+            }
+            _ => {}
+        }
+    }
+    text
+}
+
+/// Names told of one section; the rest is a number.
+const NAMED: usize = 20;
+
+/// The entries of a section by name; none for a section without names.
+fn named(section: Option<&Value>) -> Option<BTreeMap<&str, &Value>> {
+    match section {
+        None => Some(BTreeMap::new()),
+        Some(Value::Object(entries)) => Some(entries.iter().map(|(name, value)| (name.as_str(), value)).collect()),
+        Some(Value::Array(items)) => items.iter().map(|item| Some((item.get("name")?.as_str()?, item))).collect(),
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_by_name() {
+        let before = serde_json::json!({"routes": [{"name": "a"}, {"name": "b", "to": "x"}], "policies": []});
+        let after =
+            serde_json::json!({"routes": [{"name": "b", "to": "y"}, {"name": "c"}], "policies": ["request_id"], "services": {"x": {}}});
+        assert_eq!(change(&before, &after), "services: +x; policies changed; routes: +c -a ~b");
+        assert_eq!(change(&before, &before), "");
+    }
+}

@@ -1,0 +1,85 @@
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::MatchConfig;
+use super::version::{Versions, VersionsConfig};
+use crate::expr::Template;
+use crate::handler::{Handler, RedirectConfig};
+use crate::policy::{Chain, Entry};
+use crate::types::ReplyConfig;
+use crate::upstream::Service;
+
+/// One entry of `routes:`. It goes to one place: `to`, `versions`, `reply` or `redirect`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteConfig {
+    /// The name, unique among all routes: in the log, in metrics, in errors.
+    pub name: String,
+    /// Which requests it takes.
+    #[serde(rename = "match", default)]
+    pub matches: MatchConfig,
+    /// Policies for this route, after those of the document and of the service.
+    #[serde(default)]
+    pub policies: Vec<Entry>,
+    /// The service that answers.
+    pub to: Option<String>,
+    /// The path at the service, with the route's path parameters: `/users/{id}`. Default: the path that was matched.
+    pub path: Option<String>,
+    /// Several versions, each with its own service and path.
+    pub versions: Option<VersionsConfig>,
+    /// A fixed answer.
+    pub reply: Option<ReplyConfig>,
+    /// The way to another place.
+    pub redirect: Option<RedirectConfig>,
+}
+
+/// A route, ready to run: what the requests that it takes go through, and where they end.
+pub struct Route {
+    /// Its name in the config.
+    pub name: Arc<str>,
+    /// How the version is chosen, where there are several.
+    pub versions: Option<Versions>,
+    /// One way per version, in the order of `versions`; else one.
+    pub ways: Box<[Way]>,
+    /// What a request goes through for which no version can be chosen.
+    pub chain: Chain,
+}
+
+/// The policies and the destination of one version of a route.
+pub struct Way {
+    /// The policies of the document, the service and the route.
+    pub chain: Chain,
+    /// Where it ends.
+    pub destination: Destination,
+}
+
+/// Where a request ends.
+#[derive(Debug)]
+pub enum Destination {
+    /// At a service, with the path it is given there.
+    Service {
+        /// The service.
+        service: Arc<Service>,
+        /// The path; none for the one that was matched.
+        path: Option<Template>,
+    },
+    /// Here.
+    Handler(Handler),
+    /// Nowhere: no route matches.
+    Nowhere,
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let policies: Vec<_> = self.chain.names().collect();
+        f.debug_struct("Way").field("policies", &policies).field("destination", &self.destination).finish()
+    }
+}

@@ -1,0 +1,340 @@
+//! The transport that Pingora is given. It hands out the bytes of one request and no more, so that every header is read and checked here, within its
+//! deadline and bounds; what the client sends ahead waits. It writes lazily, so that a header and its body leave in one send.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::ALPN;
+use pingora_core::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::framing::Framing;
+use super::head::{Bounds, Front, front};
+use crate::problem::{Kind, Problem};
+use crate::proxy::Connection;
+
+/// Bytes gathered before a write goes out by itself.
+const WRITE: usize = 16 * 1024;
+
+/// Bytes read at once where they are looked at here: headers and chunked bodies.
+const READ: usize = 4 * 1024;
+
+/// Bytes of the next requests taken in while one is being answered. A client that sends more waits.
+const AHEAD: usize = 16 * 1024;
+
+/// One accepted connection.
+pub struct Conn {
+    stream: TcpStream,
+    /// Read from the client, not yet handed out.
+    ahead: BytesMut,
+    /// So many bytes at the front of `ahead` belong to the present request's body.
+    known: usize,
+    framing: Framing,
+    http2: bool,
+    out: BytesMut,
+    facts: Arc<ProxyDigest>,
+    digest: Arc<SocketDigest>,
+}
+
+/// What the next bytes of a connection are.
+#[derive(Debug)]
+pub enum Next {
+    /// A request: its whole header.
+    Request(BytesMut),
+    /// An HTTP/2 connection; the preface is still to be read.
+    Http2,
+    /// The client has closed, between two requests or within a header.
+    Closed,
+}
+
+impl Conn {
+    /// Takes over an accepted socket.
+    ///
+    /// # Errors
+    /// Never in practice: see [`Connection::into_digest`].
+    pub fn new(stream: TcpStream, facts: Connection) -> pingora_error::Result<Self> {
+        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+        let _ = digest.peer_addr.set(Some(facts.peer.into()));
+        let _ = digest.local_addr.set(Some(facts.local.into()));
+        Ok(Self {
+            stream,
+            ahead: BytesMut::new(),
+            known: 0,
+            framing: Framing::Length(0),
+            http2: false,
+            out: BytesMut::new(),
+            facts: Arc::new(facts.into_digest()?),
+            digest: Arc::new(digest),
+        })
+    }
+
+    /// What is known about this connection.
+    pub fn facts(&self) -> Option<&Connection> {
+        Connection::of(&self.facts)
+    }
+
+    /// The same, to be looked at while Pingora holds the connection.
+    pub fn shared_facts(&self) -> Arc<ProxyDigest> {
+        self.facts.clone()
+    }
+
+    /// Whether the present request was read to its end, so that a next one may follow.
+    pub fn at_end(&self) -> bool {
+        match &self.framing {
+            Framing::Length(left) => *left == 0,
+            Framing::Chunked(chunks) => self.known == 0 && chunks.done(),
+            Framing::Free => false,
+        }
+    }
+
+    /// Whether bytes of a next request are here already.
+    pub fn has_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// Waits for the first byte of a next request, with nothing but the socket held.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.stream.readable().await
+    }
+
+    /// Reads the next request's header, or finds that the client speaks HTTP/2.
+    ///
+    /// # Errors
+    /// The problem to answer with before the connection is closed.
+    pub async fn next(&mut self, bounds: &Bounds) -> Result<Next, Problem> {
+        let mut seen = 0;
+        loop {
+            // RFC 9112 §2.2: an empty line before the request line is passed over.
+            if seen == 0 && self.ahead.starts_with(b"\r\n") {
+                self.ahead.advance(2);
+            }
+            match front(&self.ahead, &mut seen, bounds)? {
+                Front::Request { length, framing } => {
+                    // Without a body or a next request the buffer goes as it is; splitting it would cost an allocation.
+                    let header = if length == self.ahead.len() { std::mem::take(&mut self.ahead) } else { self.ahead.split_to(length) };
+                    self.framing = framing;
+                    self.known = 0;
+                    self.follow().map_err(|_| Problem::new(Kind::BadRequest, "the chunked request body is malformed"))?;
+                    return Ok(Next::Request(header));
+                }
+                Front::Http2 => {
+                    self.framing = Framing::Free;
+                    self.http2 = true;
+                    return Ok(Next::Http2);
+                }
+                Front::Partial => {}
+            }
+            self.ahead.reserve(READ);
+            match self.stream.read_buf(&mut self.ahead).await {
+                Ok(0) | Err(_) => return Ok(Next::Closed),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Writes what was answered outside of Pingora and says that no more will come.
+    pub async fn close_with(&mut self, answer: &[u8]) {
+        let sent = async {
+            self.stream.write_all(answer).await?;
+            self.stream.shutdown().await?;
+            // Closing with unread bytes resets the connection, and the client may never see the answer: read on for a while.
+            let mut sink = [0; 1024];
+            for _ in 0..64 {
+                if self.stream.read(&mut sink).await? == 0 {
+                    break;
+                }
+            }
+            io::Result::Ok(())
+        };
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), sent).await;
+    }
+
+    /// Finds how much of `ahead` belongs to the body.
+    fn follow(&mut self) -> io::Result<()> {
+        let Framing::Chunked(chunks) = &mut self.framing else { return Ok(()) };
+        let news = self.ahead.get(self.known..).unwrap_or_default();
+        self.known += chunks.follow(news).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "malformed chunked body"))?;
+        Ok(())
+    }
+
+    fn hand_out(&mut self, most: usize, buf: &mut ReadBuf<'_>) -> usize {
+        let count = most.min(buf.remaining()).min(self.ahead.len());
+        buf.put_slice(self.ahead.get(..count).unwrap_or_default());
+        self.ahead.advance(count);
+        if self.ahead.is_empty() {
+            // An idle connection holds no buffer.
+            self.ahead = BytesMut::new();
+        }
+        count
+    }
+
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Self { stream, ahead, .. } = self;
+        ahead.reserve(READ);
+        let before = ahead.len();
+        let read = std::pin::pin!(stream.read_buf(ahead)).poll(cx);
+        if before == 0 && read.is_pending() {
+            self.ahead = BytesMut::new();
+        }
+        read
+    }
+
+    /// The request was read to its end: whatever comes now is the next one's, or the client's farewell.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.ahead.len() >= AHEAD {
+                return Poll::Pending;
+            }
+            let had = self.has_ahead();
+            match ready!(self.poll_ahead(cx)) {
+                // A client that closed its side after a next request still wants both answers.
+                Ok(0) if had => return Poll::Pending,
+                Ok(0) => return Poll::Ready(Ok(())),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.out.advance(sent);
+        }
+        // Kept while the connection is busy; see `rest`.
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gives back every buffer, before the connection waits for its next request.
+    pub fn rest(&mut self) {
+        self.out = BytesMut::new();
+    }
+}
+
+impl AsyncRead for Conn {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match &mut this.framing {
+            Framing::Free if this.ahead.is_empty() => Pin::new(&mut this.stream).poll_read(cx, buf),
+            Framing::Free => {
+                this.hand_out(usize::MAX, buf);
+                Poll::Ready(Ok(()))
+            }
+            Framing::Length(0) => this.poll_idle(cx),
+            Framing::Length(left) if this.ahead.is_empty() => {
+                let mut part = (&mut this.stream).take(*left);
+                ready!(Pin::new(&mut part).poll_read(cx, buf))?;
+                *left = part.limit();
+                Poll::Ready(Ok(()))
+            }
+            Framing::Length(left) => {
+                let left = *left;
+                let count = this.hand_out(usize::try_from(left).unwrap_or(usize::MAX), buf);
+                this.framing = Framing::Length(left - count as u64);
+                Poll::Ready(Ok(()))
+            }
+            Framing::Chunked(chunks) if this.known == 0 && chunks.done() => this.poll_idle(cx),
+            Framing::Chunked(_) => {
+                if this.known == 0 {
+                    if ready!(this.poll_ahead(cx))? == 0 {
+                        return Poll::Ready(Ok(()));
+                    }
+                    this.follow()?;
+                }
+                let known = this.known;
+                this.known -= this.hand_out(known, buf);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Conn {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.out.len() + data.len() > WRITE {
+            ready!(this.poll_out(cx))?;
+            if data.len() >= WRITE {
+                return Pin::new(&mut this.stream).poll_write(cx, data);
+            }
+        }
+        this.out.reserve(data.len().max(2048));
+        this.out.extend_from_slice(data);
+        Poll::Ready(Ok(data.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_out(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_out(cx))?;
+        Pin::new(&mut this.stream).poll_shutdown(cx)
+    }
+}
+
+impl fmt::Debug for Conn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conn").field("peer", &self.digest.peer_addr()).field("framing", &self.framing).finish_non_exhaustive()
+    }
+}
+
+#[async_trait::async_trait]
+impl Shutdown for Conn {
+    async fn shutdown(&mut self) {
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Conn {
+    fn id(&self) -> UniqueIDType {
+        self.stream.as_raw_fd()
+    }
+}
+
+impl Ssl for Conn {
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        // Tells Pingora which protocol the client has chosen, with or without TLS.
+        self.http2.then_some(ALPN::H2)
+    }
+}
+
+impl GetTimingDigest for Conn {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Conn {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        Some(self.facts.clone())
+    }
+
+    fn set_proxy_digest(&mut self, _digest: ProxyDigest) {}
+}
+
+impl GetSocketDigest for Conn {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(self.digest.clone())
+    }
+
+    fn set_socket_digest(&mut self, _digest: SocketDigest) {}
+}
+
+impl Peek for Conn {}

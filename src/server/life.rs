@@ -1,0 +1,183 @@
+//! From the first bound socket to the last answered request.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_core::apps::{HttpServerApp, HttpServerOptions};
+use pingora_core::protocols::http::v2::server::default_h2_options;
+use pingora_core::server::configuration::ServerConf;
+use pingora_proxy::HttpProxy;
+use tokio::sync::{mpsc, watch};
+
+use super::conn::Conn;
+use super::head::{Bounds, FIELDS};
+use super::listen::Listener;
+use super::serve::{Serving, Terms, serve};
+use super::worker::{Duty, Worker};
+use crate::config::ServerConfig;
+use crate::observe::{AccessLog, Metrics};
+use crate::proxy::{Connection, Gateway};
+use crate::snapshot::Live;
+
+/// What the life of the process needs.
+pub struct Running {
+    /// `server:` as it was at start.
+    pub config: ServerConfig,
+    /// The sockets for clients.
+    pub sockets: Vec<TcpListener>,
+    /// The socket for operators.
+    pub admin: TcpListener,
+    /// The snapshot that new requests use.
+    pub live: Arc<Live>,
+    /// Everything that is counted.
+    pub metrics: Arc<Metrics>,
+    /// The access log.
+    pub log: Arc<AccessLog>,
+    /// Turns true when the process shall end.
+    pub shutdown: watch::Sender<bool>,
+}
+
+/// Serves until `stop` says so, then lets requests end, for as long as the config grants. `stop` says false for an end at once.
+///
+/// # Errors
+/// The system's, where threads or sockets cannot be had.
+pub async fn run<A>(running: Running, admin: Arc<A>, stop: impl Future<Output = bool>) -> io::Result<()>
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let terms = terms(&running.config);
+    let (alive, mut ended) = mpsc::channel::<()>(1);
+    let workers: Vec<Worker> = (0..running.config.workers.count()).map(Worker::start).collect::<io::Result<_>>()?;
+    let trusted: Arc<[_]> = running.config.trusted_proxies.as_slice().into();
+    let mut team = Vec::new();
+    for (index, worker) in workers.iter().enumerate() {
+        let Some(shard) = running.metrics.shard(index) else { continue };
+        let (live, log, limits) = (running.live.clone(), running.log.clone(), running.config.limits.clone());
+        let gateway = Gateway::new(index, live, shard.clone(), log, trusted.clone(), limits);
+        let _runtime = worker.handle().enter();
+        let app = Arc::new(proxy(&running.config, gateway.clone()));
+        let serving = Serving { app, refused: Box::new(move |problem, connection| gateway.refused(problem, connection)) };
+        team.push(Arc::new(Duty { serving, terms, shutdown: running.shutdown.subscribe(), alive: alive.clone() }));
+    }
+    let crew = Arc::new(Crew { workers, team });
+
+    let mut accepting = Vec::new();
+    for socket in running.sockets {
+        let crew = crew.clone();
+        // With one worker there is nothing to spread: it accepts by itself, and nobody is woken.
+        let alone = crew.workers.first().filter(|_| crew.workers.len() == 1).map(|worker| worker.handle().clone());
+        let accept = async move {
+            match Listener::new(socket) {
+                Ok(listener) => accept(&listener, |stream, connection| crew.give(stream, connection)).await,
+                Err(error) => log::error!("a socket cannot be watched: {error}"),
+            }
+        };
+        accepting.push(match alone {
+            Some(worker) => worker.spawn(accept),
+            None => tokio::spawn(accept),
+        });
+    }
+    let operators = tokio::spawn(operators(running.admin, admin, terms));
+
+    let graceful = stop.await;
+    accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    for task in accepting {
+        let _ = task.await;
+    }
+    let _ = running.shutdown.send(true);
+    let Some(Crew { workers, team }) = Arc::into_inner(crew) else { return Err(io::Error::other("a socket is still being accepted from")) };
+    drop((team, alive));
+    if graceful {
+        let bound = Duration::from(running.config.timeouts.drain);
+        if tokio::time::timeout(bound, ended.recv()).await.is_err() {
+            let left: usize = workers.iter().map(Worker::connections).sum();
+            log::warn!("{left} connections were cut off after {} seconds", bound.as_secs());
+        }
+    }
+    workers.into_iter().for_each(Worker::stop);
+    operators.abort();
+    Ok(())
+}
+
+fn terms(config: &ServerConfig) -> Terms {
+    let bounds = Bounds {
+        bytes: config.limits.header.bytes(),
+        fields: config.limits.header_fields.min(FIELDS),
+        target: config.limits.target.bytes(),
+    };
+    Terms {
+        bounds,
+        header: config.timeouts.header.into(),
+        idle: config.timeouts.idle.into(),
+        body: config.timeouts.body.into(),
+        write: config.timeouts.write.into(),
+        drain: config.timeouts.discard.into(),
+    }
+}
+
+fn proxy(config: &ServerConfig, gateway: Gateway) -> HttpProxy<Gateway> {
+    let conf = ServerConf { threads: 1, upstream_keepalive_pool_size: config.upstream_connections, ..ServerConf::default() };
+    let mut proxy = HttpProxy::new(gateway, Arc::new(conf));
+    let mut options = default_h2_options();
+    options.max_header_list_size(u32::try_from(config.limits.header.0).unwrap_or(u32::MAX));
+    proxy.h2_options = Some(options);
+    let mut server = HttpServerOptions::default();
+    server.h2_idle_timeout = Some(config.timeouts.idle.into());
+    proxy.server_options = Some(server);
+    proxy.handle_init_modules();
+    proxy
+}
+
+/// The workers and what each connection on them needs.
+struct Crew {
+    workers: Vec<Worker>,
+    team: Vec<Arc<Duty<HttpProxy<Gateway>>>>,
+}
+
+impl Crew {
+    /// Hands a connection to the worker that has the fewest.
+    fn give(&self, stream: std::net::TcpStream, connection: Connection) {
+        let fewest = self.workers.iter().zip(&self.team).min_by_key(|(worker, _)| worker.connections());
+        if let Some((worker, duty)) = fewest {
+            worker.give(stream, connection, duty);
+        }
+    }
+}
+
+/// Accepts for ever.
+async fn accept(listener: &Listener, take: impl Fn(std::net::TcpStream, Connection)) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, connection)) => take(stream, connection),
+            // The client was faster in leaving than we in accepting.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                // Most often the limit of open files: some will be closed soon, and trying at once would only burn the time to do so.
+                log::error!("a connection could not be accepted: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Operators' requests, answered on the control thread, to the very end.
+async fn operators<A: HttpServerApp + Send + Sync + 'static>(socket: TcpListener, app: Arc<A>, terms: Terms) {
+    let serving = Arc::new(Serving { app, refused: Box::new(|problem, _| crate::proxy::raw_answer(problem)) });
+    let listener = match Listener::new(socket) {
+        Ok(listener) => listener,
+        Err(error) => return log::error!("the admin socket cannot be watched: {error}"),
+    };
+    let (_running, never) = watch::channel(false);
+    accept(&listener, |stream, connection| {
+        let (serving, mut never) = (serving.clone(), never.clone());
+        tokio::spawn(async move {
+            let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
+            if let Ok(conn) = Conn::new(stream, connection) {
+                serve(conn, &serving, &terms, &mut never).await;
+            }
+        });
+    })
+    .await;
+}

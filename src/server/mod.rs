@@ -1,0 +1,12 @@
+//! Sockets, workers, and the life of the process: accept, hand over, drain, end.
+
+mod framing;
+mod head;
+mod conn;
+mod serve;
+mod worker;
+mod listen;
+mod life;
+
+pub use life::{Running, run};
+pub use listen::bind;

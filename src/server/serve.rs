@@ -1,0 +1,94 @@
+//! One connection, from its first byte to its last: the keep-alive loop. Between requests it holds no session, only the socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_core::apps::{HttpServerApp, ServerApp};
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use tokio::time::timeout;
+
+use super::conn::{Conn, Next};
+use super::head::Bounds;
+use crate::problem::{Kind, Problem};
+use crate::proxy::Connection;
+
+/// What a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Bounds of a request's header.
+    pub bounds: Bounds,
+    /// From the first byte of a header to its last.
+    pub header: Duration,
+    /// Between two requests, and before the first.
+    pub idle: Duration,
+    /// Between two reads of a request's body.
+    pub body: Duration,
+    /// For one write of the answer.
+    pub write: Duration,
+    /// For what is left of a request's body once it is answered.
+    pub drain: Duration,
+}
+
+/// Who answers: Pingora's proxy, or the little server for operators.
+pub struct Serving<A> {
+    /// The Pingora application that takes each request.
+    pub app: Arc<A>,
+    /// Renders what the loop itself must say: the whole HTTP/1.1 answer to a request that never became one.
+    pub refused: Box<dyn Fn(Problem, &Connection) -> Vec<u8> + Send + Sync>,
+}
+
+/// Serves the connection until it ends.
+pub async fn serve<A>(conn: Conn, serving: &Serving<A>, terms: &Terms, shutdown: &mut ShutdownWatch)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let mut conn = Box::new(conn);
+    while let Some(header) = next(&mut conn, serving, terms, shutdown).await {
+        let Some(header) = header else {
+            serving.app.process_new(conn, shutdown).await;
+            return;
+        };
+        let facts = conn.shared_facts();
+        let mut session = ServerSession::new_http1(conn);
+        session.set_keepalive(Some(terms.idle.as_secs()));
+        session.set_read_timeout(Some(terms.body));
+        session.set_write_timeout(Some(terms.write));
+        session.set_total_drain_timeout(Some(terms.drain));
+        session.set_pipelined_prefix(header);
+        let reused = serving.app.process_new_http(session, shutdown).await.map(|reused| reused.consume().0);
+        let Some(back) = reused.or_else(|| Connection::of(&facts).and_then(Connection::take_kept)).and_then(own) else { return };
+        conn = back;
+        if conn.facts().is_some_and(Connection::closing) || !conn.at_end() {
+            conn.close_with(b"").await;
+            return;
+        }
+    }
+}
+
+/// The header of the next request; an inner none for an HTTP/2 connection; an outer none where there is nothing more to do.
+async fn next<A>(conn: &mut Conn, serving: &Serving<A>, terms: &Terms, shutdown: &mut ShutdownWatch) -> Option<Option<bytes::BytesMut>> {
+    if !conn.has_ahead() {
+        conn.rest();
+        tokio::select! {
+            biased;
+            readable = timeout(terms.idle, conn.readable()) => readable.ok()?.ok()?,
+            _ = shutdown.wait_for(|stopping| *stopping) => return None,
+        }
+    }
+    let problem = match timeout(terms.header, conn.next(&terms.bounds)).await {
+        Ok(Ok(Next::Request(header))) => return Some(Some(header)),
+        Ok(Ok(Next::Http2)) => return Some(None),
+        Ok(Ok(Next::Closed)) => return None,
+        Ok(Err(problem)) => problem,
+        Err(_) => Problem::new(Kind::RequestTimeout, "the request header did not arrive in time"),
+    };
+    let answer = (serving.refused)(problem, conn.facts()?);
+    conn.close_with(&answer).await;
+    None
+}
+
+fn own(stream: Stream) -> Option<Box<Conn>> {
+    stream.into_any().downcast().ok()
+}

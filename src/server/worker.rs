@@ -1,0 +1,102 @@
+//! One worker: a thread with a runtime of its own, on which every connection given to it lives and dies.
+
+use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use pingora_core::apps::HttpServerApp;
+use pingora_core::server::ShutdownWatch;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{mpsc, oneshot};
+
+use super::conn::Conn;
+use super::serve::{Serving, Terms, serve};
+use crate::proxy::Connection;
+
+/// A running worker, as the control thread sees it.
+#[derive(Debug)]
+pub struct Worker {
+    handle: Handle,
+    connections: Arc<AtomicUsize>,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// What every connection of a worker needs.
+pub struct Duty<A> {
+    /// Who answers.
+    pub serving: Serving<A>,
+    /// What a connection may take.
+    pub terms: Terms,
+    /// Turns true when the process shall end.
+    pub shutdown: ShutdownWatch,
+    /// Never sent on: the receiving side is told when the last connection, and so the last holder of this, has ended.
+    pub alive: mpsc::Sender<()>,
+}
+
+impl Worker {
+    /// Starts the thread; `duty` is made on it, since Pingora binds some of it to the runtime.
+    ///
+    /// # Errors
+    /// The system's, where it gives no thread.
+    pub fn start(index: usize) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let _ = runtime.block_on(stopped);
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { handle, connections: Arc::default(), stop, thread })
+    }
+
+    /// The runtime, to start what shall live on this worker.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// How many connections it holds.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Gives it a connection: one wake-up, and none after that.
+    pub fn give<A: HttpServerApp + Send + Sync + 'static>(&self, socket: TcpStream, facts: Connection, duty: &Arc<Duty<A>>) {
+        let held = Held::new(self.connections.clone());
+        let duty = duty.clone();
+        self.handle.spawn(async move {
+            let _held = held;
+            let stream = match tokio::net::TcpStream::from_std(socket) {
+                Ok(stream) => stream,
+                Err(error) => return log::warn!("a connection could not be taken over: {error}"),
+            };
+            if let Ok(conn) = Conn::new(stream, facts) {
+                serve(conn, &duty.serving, &duty.terms, &mut duty.shutdown.clone()).await;
+            }
+        });
+    }
+
+    /// Ends the thread. What still runs on it is dropped.
+    pub fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}
+
+/// One connection in the count.
+struct Held(Arc<AtomicUsize>);
+
+impl Held {
+    fn new(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

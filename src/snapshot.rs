@@ -1,0 +1,288 @@
+//! Everything compiled from one config, immutable and swapped whole.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::building::{BuildError, Errors, Step, did_you_mean};
+use crate::config::Config;
+use crate::consumer::Consumers;
+use crate::expr::{Template, Variables};
+use crate::handler::{Handler, Redirect};
+use crate::policy::{Chain, Entry, PolicyCx, Runtime, Scope, merge};
+use crate::routing::{self, Destination, PathOptions, Route, RouteConfig, Router, Versions, Way};
+use crate::state::Shared;
+use crate::upstream::Service;
+
+/// Everything that a request needs, ready to run.
+pub struct Snapshot {
+    /// Finds the route of a request.
+    pub router: Router,
+    /// The routes, in the order of the file.
+    pub routes: Box<[Route]>,
+    /// What a request goes through that no route takes: the document's policies, then 404.
+    pub unmatched: Route,
+    /// How paths are made comparable.
+    pub paths: PathOptions,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    /// Builds everything, or says all that is wrong. Nothing that runs is touched.
+    ///
+    /// # Errors
+    /// Every error that was found.
+    pub fn build(config: &Config, shared: &Shared, folder: &Path) -> Result<Self, Errors> {
+        let mut errors = Errors::default();
+        let consumers = match Consumers::build(&config.consumers) {
+            Ok(consumers) => consumers,
+            Err(found) => {
+                errors.0.extend(found.0);
+                Consumers::default()
+            }
+        };
+        let mut services = HashMap::new();
+        for (name, service) in &config.services {
+            match Service::build(name, service, shared) {
+                Ok(built) => {
+                    services.insert(name.as_str(), Arc::new(built));
+                }
+                Err(found) => errors.0.extend(found.0),
+            }
+        }
+        let router = match Router::build(config.routes.iter().map(|route| (route.name.as_str(), &route.matches)), &config.paths) {
+            Ok(router) => Some(router),
+            Err(found) => {
+                errors.0.extend(found.0.into_iter().map(|error| error.at("routes")));
+                None
+            }
+        };
+        let mut builder = Builder { config, shared, folder, consumers: Arc::new(consumers), services, policies: HashMap::new(), errors };
+        builder.names();
+        let routes: Vec<Option<Route>> = config.routes.iter().enumerate().map(|(index, route)| builder.route(index, route)).collect();
+        let chain = builder.chain(None, None);
+        let unmatched = Route {
+            name: "-".into(),
+            versions: None,
+            ways: Box::new([Way { chain, destination: Destination::Nowhere }]),
+            chain: Chain::default(),
+        };
+        let Builder { errors, .. } = builder;
+        match (router, routes.into_iter().collect::<Option<Box<[_]>>>()) {
+            (Some(router), Some(routes)) => errors.finish(Self { router, routes, unmatched, paths: config.paths.clone() }),
+            _ => Err(errors),
+        }
+    }
+}
+
+struct Builder<'a> {
+    config: &'a Config,
+    shared: &'a Shared,
+    folder: &'a Path,
+    consumers: Arc<Consumers>,
+    services: HashMap<&'a str, Arc<Service>>,
+    /// Policies that were built, by the place where they stand: chains that share an entry share its policy.
+    policies: HashMap<Vec<Step>, Option<Arc<Runtime>>>,
+    errors: Errors,
+}
+
+impl<'a> Builder<'a> {
+    fn names(&mut self) {
+        let mut seen = HashSet::new();
+        for (index, route) in self.config.routes.iter().enumerate() {
+            let error = if route.name.is_empty() {
+                BuildError::new("a route needs a name", "write a name")
+            } else if !seen.insert(route.name.as_str()) {
+                BuildError::new(format!("there are two routes named `{}`", route.name), "give each its own name")
+            } else {
+                continue;
+            };
+            self.errors.push(error.at("name").at(index).at("routes"));
+        }
+    }
+
+    fn keep<T>(&mut self, index: usize, result: Result<T, BuildError>) -> Option<T> {
+        self.errors.keep(&[Step::from("routes"), Step::from(index)], result)
+    }
+
+    /// None where something was wrong, which is then noted.
+    fn route(&mut self, index: usize, route: &'a RouteConfig) -> Option<Route> {
+        let params = routing::params(&route.matches, &self.config.paths);
+        let places = [
+            ("to", route.to.is_some()),
+            ("versions", route.versions.is_some()),
+            ("reply", route.reply.is_some()),
+            ("redirect", route.redirect.is_some()),
+        ];
+        let mut named = places.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| *name);
+        let (first, second) = (named.next(), named.next());
+        if let (Some(first), Some(second)) = (first, second) {
+            let reason = format!("a route goes to one place, and this one has `{first}` and `{second}`");
+            return self.keep(index, Err(BuildError::new(reason, "remove one of them").at(second)));
+        }
+        if route.path.is_some() && route.to.is_none() {
+            let error = BuildError::new("`path` is the path at a service, and there is no `to`", "remove it, or move it to a version");
+            return self.keep(index, Err(error.at("path")));
+        }
+        let mut versions = None;
+        let ways = if let Some(config) = &route.versions {
+            match Versions::build(config, &params) {
+                Ok(built) => versions = Some(built),
+                Err(found) => {
+                    for error in found.0 {
+                        self.keep::<()>(index, Err(error.at("versions")));
+                    }
+                }
+            }
+            let ways: Vec<_> = config
+                .versions
+                .iter()
+                .map(|(name, version)| self.way(index, route, &["versions", name], &version.to, version.path.as_deref(), &params))
+                .collect();
+            ways.into_iter().collect::<Option<Vec<_>>>()
+        } else if let Some(to) = &route.to {
+            self.way(index, route, &[], to, route.path.as_deref(), &params).map(|way| vec![way])
+        } else {
+            let handler = match (&route.reply, &route.redirect) {
+                (Some(reply), _) => reply.build().map(|reply| Handler::Reply(Arc::new(reply))).map_err(|error| error.at("reply")),
+                (_, Some(redirect)) => Redirect::build(redirect, &params).map(Handler::Redirect).map_err(|error| error.at("redirect")),
+                _ => Err(BuildError::new("the route goes nowhere", "write `to: <service>`, `versions:`, `reply:` or `redirect:`")),
+            };
+            let handler = self.keep(index, handler);
+            let chain = self.chain(Some(index), None);
+            handler.map(|handler| vec![Way { chain, destination: Destination::Handler(handler) }])
+        };
+        let chain = if route.versions.is_some() { self.chain(Some(index), None) } else { Chain::default() };
+        if route.versions.is_some() && versions.is_none() {
+            return None;
+        }
+        Some(Route { name: route.name.as_str().into(), versions, ways: ways?.into(), chain })
+    }
+
+    fn way(
+        &mut self,
+        index: usize,
+        route: &'a RouteConfig,
+        below: &[&str],
+        to: &'a str,
+        path: Option<&str>,
+        params: &[Box<str>],
+    ) -> Option<Way> {
+        let under = |error: BuildError| below.iter().rev().fold(error, |error, step| error.at(*step));
+        let service = self.services.get(to).cloned();
+        if !self.config.services.contains_key(to) {
+            let known = || self.config.services.keys().map(String::as_str);
+            let fix = match did_you_mean(to, known()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("write it under `services:`; there are: {}", known().collect::<Vec<_>>().join(", ")),
+            };
+            let error = BuildError::new(format!("there is no service `{to}`"), fix).at("to");
+            self.keep::<()>(index, Err(under(error)));
+        }
+        let path = match path {
+            Some(text) => {
+                let parsed = upstream_path(text, params).map_err(|error| under(error.at("path")));
+                Some(self.keep(index, parsed)?)
+            }
+            None => None,
+        };
+        let chain = self.chain(Some(index), Some(to));
+        let _ = route;
+        Some(Way { chain, destination: Destination::Service { service: service?, path } })
+    }
+
+    /// The chain of a route with the policies of a service, of a route alone, or of no route at all.
+    fn chain(&mut self, route: Option<usize>, service: Option<&'a str>) -> Chain {
+        let config = self.config;
+        let of_route = route.and_then(|index| config.routes.get(index));
+        let of_service = service.and_then(|name| config.services.get(name));
+        let lists: [(Scope, &[Entry]); 3] = [
+            (Scope::Document, &config.policies),
+            (Scope::Service, of_service.map_or(&[], |service| &service.policies)),
+            (Scope::Route, of_route.map_or(&[], |route| &route.policies)),
+        ];
+        let params = of_route.map(|route| routing::params(&route.matches, &config.paths)).unwrap_or_default();
+        let mut policies = Vec::new();
+        let mut exposed = Vec::new();
+        for (scope, entry, policy) in merge(&lists) {
+            let (place, name): (Vec<Step>, &str) = match (scope, route, service) {
+                (Scope::Service, _, Some(name)) => (vec!["services".into(), name.into()], name),
+                (Scope::Route, Some(index), _) => (vec!["routes".into(), index.into()], of_route.map_or("", |route| route.name.as_str())),
+                _ => (Vec::new(), ""),
+            };
+            let place: Vec<Step> = place.into_iter().chain(["policies".into(), entry.into(), policy.name().into()]).collect();
+            if !self.policies.contains_key(&place) {
+                let key = format!("{scope:?}/{name}/{}/{}", policy.name(), nth(lists, scope, entry));
+                let mut cx = PolicyCx {
+                    key,
+                    slot: self.policies.len(),
+                    params: if scope == Scope::Route { &params } else { &[] },
+                    consumers: &self.consumers,
+                    shared: self.shared,
+                    folder: self.folder,
+                    exposed: &mut exposed,
+                };
+                let built = self.errors.keep(&place, policy.build(&mut cx)).map(Arc::new);
+                self.policies.insert(place.clone(), built);
+            }
+            policies.extend(self.policies.get(&place).cloned().flatten());
+        }
+        Chain::new(policies)
+    }
+}
+
+/// Which of the policies of that name in its list an entry is: what is kept over a reload must not depend on other policies around it.
+fn nth(lists: [(Scope, &[Entry]); 3], scope: Scope, entry: usize) -> usize {
+    let list = lists.iter().find(|(known, _)| *known == scope).map_or(&[][..], |(_, list)| list);
+    let name = list.get(entry).map(|entry| entry.name);
+    list.iter().take(entry).filter(|other| Some(other.name) == name).count()
+}
+
+fn upstream_path(text: &str, params: &[Box<str>]) -> Result<Template, BuildError> {
+    if !text.starts_with('/') {
+        return Err(BuildError::new("a path starts with `/`", format!("write `/{text}`")));
+    }
+    if text.contains(['?', '#', ' ']) {
+        return Err(BuildError::new("this is more than a path", "remove the query; the request's own query goes along"));
+    }
+    Template::parse(text, Variables { params, only_params: true })
+}
+
+/// The one snapshot that new requests use. Only `reload` writes it.
+#[derive(Debug)]
+pub struct Live {
+    snapshot: ArcSwap<Snapshot>,
+    generation: AtomicU64,
+}
+
+impl Live {
+    /// Starts with this one.
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self { snapshot: ArcSwap::from_pointee(snapshot), generation: AtomicU64::new(1) }
+    }
+
+    /// Puts another in its place. Requests under way keep the one they started with.
+    pub fn store(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Changes with each store: what a worker compares on each request.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The present one.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+}

@@ -1,0 +1,183 @@
+//! Where requests go: services, their targets, and the choice between them.
+
+mod balance;
+mod mock;
+mod target;
+
+pub use mock::{Mock, MockConfig};
+pub use target::{Target, TargetConfig};
+
+use std::sync::Arc;
+use std::time;
+
+use http::HeaderValue;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use self::balance::Rotation;
+use crate::building::{BuildError, Errors, Step};
+use crate::state::Shared;
+use crate::types::Duration;
+
+/// One entry of `services:`: either `targets` or `mock`. `P` is the list of policies, a matter of a later room.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceConfig<P> {
+    /// Where the service runs: URLs like `http://10.0.0.1:8080`, or `{ url, weight }`.
+    #[serde(default)]
+    pub targets: Vec<TargetConfig>,
+    /// A service that answers by itself, for demos, tests and stubs.
+    pub mock: Option<MockConfig>,
+    /// The `Host` that targets see: `target` (the host of the target's URL), `keep` (the client's), or a name. Default: target.
+    #[serde(default)]
+    pub host: HostMode,
+    /// How long a target may take.
+    #[serde(default)]
+    pub timeouts: TimeoutsConfig,
+    /// Policies for every route to this service.
+    #[serde(default = "P::default", bound(deserialize = "P: Default + Deserialize<'de>"))]
+    pub policies: P,
+}
+
+/// How long a target may take.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimeoutsConfig {
+    /// For a connection to be made, TLS included. Default: 1s.
+    pub connect: Duration,
+    /// Between the request, or one piece of the answer, and the next. Default: 30s.
+    pub response: Duration,
+    /// For the whole request, from its arrival to the end of the answer. Default: none.
+    pub total: Option<Duration>,
+    /// For a connection to be kept while idle. Default: 60s.
+    pub idle: Duration,
+}
+
+impl Default for TimeoutsConfig {
+    fn default() -> Self {
+        Self { connect: Duration::secs(1), response: Duration::secs(30), total: None, idle: Duration::secs(60) }
+    }
+}
+
+/// The `Host` that targets see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HostMode {
+    /// That of the target's URL.
+    #[default]
+    Target,
+    /// The client's.
+    Keep,
+    /// This name.
+    Name(HeaderValue),
+}
+
+impl<'de> Deserialize<'de> for HostMode {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.as_str() {
+            "target" => Ok(HostMode::Target),
+            "keep" => Ok(HostMode::Keep),
+            name if name.parse::<http::uri::Authority>().is_ok() => {
+                HeaderValue::try_from(name).map(HostMode::Name).map_err(serde::de::Error::custom)
+            }
+            name => Err(serde::de::Error::custom(format!("`{name}` is not `target`, `keep` or a host name"))),
+        }
+    }
+}
+
+/// How long a target may take, ready to use.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a connection to be made.
+    pub connect: time::Duration,
+    /// Between two signs of life.
+    pub response: time::Duration,
+    /// For the whole request.
+    pub total: Option<time::Duration>,
+    /// For a kept connection without use.
+    pub idle: time::Duration,
+}
+
+/// A named group of targets.
+#[derive(Debug)]
+pub struct Service {
+    /// Its name in the config.
+    pub name: Arc<str>,
+    /// What answers.
+    pub backend: Backend,
+}
+
+/// What answers for a service.
+#[derive(Debug)]
+pub enum Backend {
+    /// Targets over the network.
+    Targets(Targets),
+    /// The gateway itself.
+    Mock(Mock),
+}
+
+/// The targets of a service and what holds for all of them.
+#[derive(Debug)]
+pub struct Targets {
+    rotation: Rotation,
+    targets: Box<[Target]>,
+    /// The `Host` that they see.
+    pub host: HostMode,
+    /// How long they may take.
+    pub timeouts: Timeouts,
+}
+
+impl Service {
+    /// Resolves and prepares a service.
+    ///
+    /// # Errors
+    /// All that is wrong, at paths below `services.<name>`.
+    pub fn build<P>(name: &str, config: &ServiceConfig<P>, shared: &Shared) -> Result<Self, Errors> {
+        let mut errors = Errors::default();
+        let root = || [Step::from("services"), Step::from(name)];
+        let backend = match &config.mock {
+            Some(_) if !config.targets.is_empty() => {
+                errors.keep(&root(), Err(BuildError::new("a service has `targets` or a `mock`, not both", "remove one of them").at("mock")))
+            }
+            Some(mock) => errors.keep(&root(), Mock::build(mock).map_err(|error| error.at("mock"))).map(Backend::Mock),
+            None => Targets::build(name, config, shared, &mut errors, &root()).map(Backend::Targets),
+        };
+        let backend = backend.map(|backend| Self { name: name.into(), backend });
+        match backend {
+            Some(service) => errors.finish(service),
+            None => Err(errors),
+        }
+    }
+}
+
+impl Targets {
+    fn build<P>(name: &str, config: &ServiceConfig<P>, shared: &Shared, errors: &mut Errors, root: &[Step]) -> Option<Self> {
+        if config.targets.is_empty() {
+            let error = BuildError::new("a service needs `targets` or a `mock`", "write `targets: [\"http://10.0.0.1:8080\"]`");
+            return errors.keep(root, Err(error));
+        }
+        let timeouts = Timeouts {
+            connect: config.timeouts.connect.into(),
+            response: config.timeouts.response.into(),
+            total: config.timeouts.total.map(Into::into),
+            idle: config.timeouts.idle.into(),
+        };
+        let targets: Vec<Target> = config
+            .targets
+            .iter()
+            .enumerate()
+            .filter_map(|(index, target)| {
+                errors.keep(root, Target::build(target, name, &timeouts).map_err(|error| error.at(index).at("targets")))
+            })
+            .collect();
+        let weights: Vec<u32> = config.targets.iter().map(|target| target.weight).collect();
+        let rotation = Rotation::build(&weights, shared.rotations.get(name)).map_err(|error| error.at("targets"));
+        let rotation = errors.keep(root, rotation)?;
+        Some(Self { rotation, targets: targets.into(), host: config.host.clone(), timeouts })
+    }
+
+    /// The next target in the rotation.
+    pub fn pick(&self) -> Option<&Target> {
+        self.targets.get(self.rotation.next())
+    }
+}
