@@ -6,3 +6,4 @@ mod support;
 mod gateway_api;
 mod routing_order;
 mod demo;
+mod keepalive;
