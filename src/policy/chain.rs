@@ -231,11 +231,12 @@ fn named(mut problem: Problem, policy: &Runtime) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::Entry;
+    use crate::policy::kit::yaml;
 
     #[test]
     fn off_takes_a_policy_away_with_and_without_quotes() {
-        let entries: Vec<Entry> = serde_yaml::from_str("[cors: off, cors: 'off', request_id]").unwrap();
+        let entries: Vec<Entry> = yaml("[cors: off, cors: 'off', request_id]").unwrap();
         assert_eq!(entries.iter().map(|entry| entry.config.is_some()).collect::<Vec<_>>(), [false, false, true]);
-        assert!(serde_yaml::from_str::<Vec<Entry>>("[cors: on]").is_err());
+        assert!(yaml::<Vec<Entry>>("[cors: on]").is_err());
     }
 }

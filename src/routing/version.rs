@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 use time::format_description::well_known::Rfc3339;
 use time::{Date, OffsetDateTime, PrimitiveDateTime, Time};
 
-use crate::building::{BuildError, Errors, Step, did_you_mean};
+use crate::building::{BuildError, Errors, Step};
 use crate::ctx::Ctx;
 use crate::expr::query;
 use crate::problem::{Kind, Problem};
@@ -275,13 +275,8 @@ fn now() -> OffsetDateTime {
 
 impl VersionsConfig {
     fn place(&self, name: &str) -> Result<usize, BuildError> {
-        self.versions.get_index_of(name).ok_or_else(|| {
-            let fix = match did_you_mean(name, self.versions.keys().map(String::as_str)) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("there are: {}", self.versions.keys().map(String::as_str).collect::<Vec<_>>().join(", ")),
-            };
-            BuildError::new(format!("there is no version `{name}`"), fix)
-        })
+        let known = || self.versions.keys().map(String::as_str);
+        self.versions.get_index_of(name).ok_or_else(|| BuildError::unknown("version", name, known().collect::<Vec<_>>()))
     }
 }
 

@@ -29,7 +29,12 @@ pub enum Front {
     /// Not yet a whole header.
     Partial,
     /// A header of `length` bytes, and how its body is framed.
-    Request { length: usize, framing: Framing },
+    Request {
+        /// Its length in bytes, with the empty line.
+        length: usize,
+        /// How its body is framed.
+        framing: Framing,
+    },
     /// An HTTP/2 client that needs no upgrade.
     Http2,
 }
@@ -102,8 +107,11 @@ fn check(head: &[u8], bounds: &Bounds) -> Result<Framing, Problem> {
     if target.len() > bounds.target {
         return Err(Problem::new(Kind::UriTooLong, format!("the request target is longer than {} bytes", bounds.target)));
     }
-    if request.method == Some("CONNECT") {
-        return Err(Problem::new(Kind::NotImplemented, "CONNECT is not supported"));
+    match request.method {
+        Some("CONNECT") => return Err(Problem::new(Kind::NotImplemented, "CONNECT is not supported")),
+        // RFC 9113 §11.6: never a real request's.
+        Some("PRI") => return Err(bad("the method `PRI` is reserved")),
+        _ => {}
     }
     let mut facts = Facts::default();
     for field in request.headers.iter() {
@@ -148,11 +156,9 @@ impl<'a> Facts<'a> {
                 self.hosts += 1;
                 self.host = value;
             }
-            14 if name.eq_ignore_ascii_case("content-length") => {
-                // Equal repetitions may be allowed (RFC 9110 §8.6), and no honest client sends them.
-                if self.length.replace(value).is_some() {
-                    return Err(bad("there is more than one Content-Length"));
-                }
+            // Equal repetitions may be allowed (RFC 9110 §8.6), and no honest client sends them.
+            14 if name.eq_ignore_ascii_case("content-length") && self.length.replace(value).is_some() => {
+                return Err(bad("there is more than one Content-Length"));
             }
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                 self.codings += 1;

@@ -59,7 +59,7 @@ where
         let _runtime = worker.handle().enter();
         let app = Arc::new(proxy(&running.config, gateway.clone()));
         let serving = Serving { app, refused: Box::new(move |problem, connection| gateway.refused(problem, connection)) };
-        team.push(Arc::new(Duty { serving, terms, shutdown: running.shutdown.subscribe(), alive: alive.clone() }));
+        team.push(Arc::new(Duty { serving, terms, shutdown: running.shutdown.subscribe(), _alive: alive.clone() }));
     }
     let crew = Arc::new(Crew { workers, team });
 

@@ -33,7 +33,7 @@ pub struct Duty<A> {
     /// Turns true when the process shall end.
     pub shutdown: ShutdownWatch,
     /// Never sent on: the receiving side is told when the last connection, and so the last holder of this, has ended.
-    pub alive: mpsc::Sender<()>,
+    pub _alive: mpsc::Sender<()>,
 }
 
 impl Worker {
