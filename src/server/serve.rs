@@ -7,7 +7,7 @@ use pingora_core::apps::{HttpServerApp, ServerApp};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
-use tokio::time::timeout;
+use pingora_timeout::timeout;
 
 use super::conn::{Conn, Next};
 use super::head::Bounds;
