@@ -1,6 +1,5 @@
 //! One binary for all integration tests: linking is what costs.
 // clippy.toml lets tests panic, but knows only functions marked `#[test]` for tests; here the helpers are too.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod gateway_api;
