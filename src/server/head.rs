@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 
 use super::framing::{Chunks, Framing};
 use crate::problem::{Kind, Problem};
+use crate::routing::host;
 
 /// What a header may have at most.
 #[derive(Clone, Copy, Debug)]
@@ -182,6 +183,9 @@ impl<'a> Facts<'a> {
         if self.hosts == 0 && http_11 {
             return Err(bad("there is no Host"));
         }
+        if !std::str::from_utf8(self.host).is_ok_and(|host| host::normalise(host).is_some()) {
+            return Err(bad("the Host is malformed"));
+        }
         if target.starts_with('/') || target == "*" {
             return Ok(());
         }
@@ -263,6 +267,7 @@ mod tests {
         assert_eq!(kind("GET / HTTP/1.1\r\n\r\n"), Kind::BadRequest);
         assert_eq!(kind("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"), Kind::BadRequest);
         assert_eq!(kind("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n"), Kind::BadRequest);
+        assert_eq!(kind("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n"), Kind::BadRequest);
         assert!(look("GET http://a/ HTTP/1.1\r\nHost: A\r\n\r\n").is_ok());
         assert!(look("GET / HTTP/1.0\r\n\r\n").is_ok());
     }
