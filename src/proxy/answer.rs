@@ -89,9 +89,9 @@ pub(super) fn up(session: &Session, exchange: &mut Exchange, res: &mut ResponseH
     chain.response(res, req, cx, *depth);
 }
 
-/// Decides what becomes of a request body that nobody has read: a little of it is read away once the answer is out, so that the connection can be
-/// kept; more costs the connection, and the client is told so.
-fn discard(session: &mut ServerSession) {
+/// Decides what becomes of a request body that is not read to its end when the answer goes out: a little of it is read away afterwards, so that the
+/// connection can be kept; more costs the connection, and the client is told so.
+pub(super) fn discard(session: &mut ServerSession) {
     if session.is_http2() || session.is_body_done() {
         return;
     }
@@ -101,7 +101,5 @@ fn discard(session: &mut ServerSession) {
     let length = req.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if waits || length.is_some_and(|length| length > DISCARD) {
         session.set_keepalive(None);
-    } else {
-        session.set_close_on_response_before_downstream_finish(false);
     }
 }
