@@ -55,12 +55,26 @@ pub struct BuildError {
     pub reason: String,
     /// What to do about it, in plain words.
     pub fix: String,
+    /// The name of what is not there, where that is the mistake: it may be there and just not readable.
+    pub missing: Option<String>,
 }
 
 impl BuildError {
     /// An error at the place being built.
     pub fn new(reason: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { path: ConfigPath::default(), reason: reason.into(), fix: fix.into() }
+        Self { path: ConfigPath::default(), reason: reason.into(), fix: fix.into(), missing: None }
+    }
+
+    /// A name that stands for nothing, with the nearest known one.
+    pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Self {
+        let fix = match did_you_mean(name, known.clone()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => match known.into_iter().collect::<Vec<_>>().join(", ") {
+                none if none.is_empty() => format!("there is no {what} at all"),
+                all => format!("there are: {all}"),
+            },
+        };
+        Self { missing: Some(name.to_owned()), ..Self::new(format!("there is no {what} `{name}`"), fix) }
     }
 
     /// Puts one step in front of the path: called from the inside out.

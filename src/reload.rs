@@ -8,7 +8,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::building::Errors;
 use crate::config::{Config, ConfigErrors, Loaded, load, process_env};
 use crate::observe::Metrics;
 use crate::snapshot::{Live, Snapshot};
@@ -27,12 +26,9 @@ pub struct Built {
 /// # Errors
 /// Everything that is wrong, with its place.
 pub fn build(path: &Path, shared: &Shared) -> Result<Built, ConfigErrors> {
-    let config: Loaded<Config> = load(path, &process_env)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    match Snapshot::build(&config.value, shared, folder) {
-        Ok(snapshot) => Ok(Built { config, snapshot }),
-        Err(Errors(errors)) => Err(config.locate_all(&errors)),
-    }
+    let (config, snapshot) = load(path, &process_env, |config: &Config| Snapshot::build(config, shared, folder))?;
+    Ok(Built { config, snapshot })
 }
 
 /// Takes new configs while the gateway runs.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use crate::building::{BuildError, Errors, Step, did_you_mean};
+use crate::building::{BuildError, Errors, Step};
 use crate::config::Config;
 use crate::consumer::Consumers;
 use crate::expr::{Template, Variables};
@@ -180,12 +180,7 @@ impl<'a> Builder<'a> {
         let under = |error: BuildError| below.iter().rev().fold(error, |error, step| error.at(*step));
         let service = self.services.get(to).cloned();
         if !self.config.services.contains_key(to) {
-            let known = || self.config.services.keys().map(String::as_str);
-            let fix = match did_you_mean(to, known()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("write it under `services:`; there are: {}", known().collect::<Vec<_>>().join(", ")),
-            };
-            let error = BuildError::new(format!("there is no service `{to}`"), fix).at("to");
+            let error = BuildError::unknown("service", to, self.config.services.keys().map(String::as_str)).at("to");
             self.keep::<()>(index, Err(under(error)));
         }
         let path = match path {

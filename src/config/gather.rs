@@ -6,7 +6,7 @@ use super::de::{De, Known};
 use super::fault::{Report, Sort, replace_values};
 use super::located::{ConfigErrors, Located};
 use super::tree::{Node, Tree, Value};
-use crate::building::ConfigPath;
+use crate::building::{BuildError, ConfigPath, Step};
 
 /// An end to passes that go nowhere; each error takes one, and a few for what follows from it.
 const MAX_PASSES: usize = 4 * ConfigErrors::MAX;
@@ -15,17 +15,21 @@ const MAX_PASSES: usize = 4 * ConfigErrors::MAX;
 ///
 /// serde stops at the first error. So the value that an error is about is taken out of the tree and `T` is tried again, until it
 /// succeeds or the root itself is wrong. What is wrong only because something was taken out is not told. `errors` are those that
-/// were found before; with any of them there is no `T`.
+/// were found before. With any of them the `T`, if there is one, is what is left of the document: good for finding more errors, and for
+/// nothing else.
 ///
 /// # Errors
-/// All of them, by place, at most [`ConfigErrors::MAX`].
-pub fn gather<T: DeserializeOwned>(tree: &Tree, mut errors: Vec<Located>) -> Result<T, ConfigErrors> {
+/// All of them, by place, at most [`ConfigErrors::MAX`], where nothing is left.
+pub fn gather<T: DeserializeOwned>(tree: &Tree, mut errors: Vec<Located>) -> Result<Draft<T>, ConfigErrors> {
     let known = Known::default();
     let mut reports: Vec<Report> = Vec::new();
+    let mut rest = None;
     for _ in 0..MAX_PASSES {
         let report = match T::deserialize(De::new(&tree.root, &known)) {
-            Ok(value) if errors.is_empty() && reports.is_empty() && known.is_empty() => return Ok(value),
-            Ok(_) => break,
+            Ok(value) => {
+                rest = Some(value);
+                break;
+            }
             Err(error) => error.report(&tree.root),
         };
         // Missing keys are few and far between: look for the mapping only then.
@@ -49,7 +53,69 @@ pub fn gather<T: DeserializeOwned>(tree: &Tree, mut errors: Vec<Located>) -> Res
     }
     reports.extend(known.take_unknown());
     errors.extend(locate(tree, reports));
-    Err(ConfigErrors::new(errors))
+    match rest {
+        Some(value) => Ok(Draft { value, known, errors }),
+        None => Err(ConfigErrors::new(errors)),
+    }
+}
+
+/// A config as far as it could be read.
+pub struct Draft<T> {
+    /// What is left of the document; all of it where there are no errors.
+    pub value: T,
+    /// What was taken out.
+    pub known: Known,
+    /// What is wrong.
+    pub errors: Vec<Located>,
+}
+
+impl<T> Draft<T> {
+    /// The path in the document of a path in what is left of it, where lists are shorter. None for an error that only follows from one
+    /// that is told already: its place holds, or its missing name belongs to, something that was taken out.
+    pub fn original(&self, tree: &Tree, error: &BuildError) -> Option<ConfigPath> {
+        let mut path = error.path.clone();
+        let mut node = Some(&tree.root);
+        for step in &mut path.0 {
+            let Some(here) = node else { break };
+            node = match (&mut *step, &here.value) {
+                (Step::Key(name), Value::Map(_)) => here.entry(name).map(|entry| &entry.value),
+                (Step::Index(index), Value::List(items)) => {
+                    let left = items.iter().enumerate().filter(|(_, item)| !self.known.is_poisoned(item)).nth(*index);
+                    left.map(|(place, item)| {
+                        *index = place;
+                        item
+                    })
+                }
+                _ => None,
+            };
+        }
+        let follows = self.errors.iter().any(|told| told.path == path)
+            || self.is_hurt(tree.find(&path).0)
+            || error.missing.as_deref().is_some_and(|name| self.lost(&tree.root, name));
+        (!follows).then_some(path)
+    }
+
+    /// Whether anything in there was taken out or filled in.
+    fn is_hurt(&self, node: &Node) -> bool {
+        self.known.is_poisoned(node)
+            || self.known.is_damaged(node)
+            || match &node.value {
+                Value::List(items) => items.iter().any(|item| self.is_hurt(item)),
+                Value::Map(entries) => entries.iter().any(|entry| self.is_hurt(&entry.value)),
+                Value::Scalar(_) | Value::Broken => false,
+            }
+    }
+
+    /// Whether an entry of that name was taken out somewhere.
+    fn lost(&self, node: &Node, name: &str) -> bool {
+        match &node.value {
+            Value::List(items) => items.iter().any(|item| self.lost(item, name)),
+            Value::Map(entries) => {
+                entries.iter().any(|entry| (entry.name() == name && self.known.is_gone(entry)) || self.lost(&entry.value, name))
+            }
+            Value::Scalar(_) | Value::Broken => false,
+        }
+    }
 }
 
 fn find(node: &Node, id: usize) -> Option<&Node> {

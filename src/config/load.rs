@@ -11,9 +11,9 @@ use super::located::{ConfigErrors, Located};
 use super::parse::parse;
 use super::substitute::{Env, plain, substitute};
 use super::tree::Tree;
-use crate::building::{BuildError, ConfigPath};
+use crate::building::{BuildError, ConfigPath, Errors};
 
-/// A config that was read, and the document it was read from: what later fails to build is told with its place.
+/// A config that was read, and the document it was read from.
 #[derive(Debug)]
 pub struct Loaded<T> {
     /// The config.
@@ -23,24 +23,19 @@ pub struct Loaded<T> {
 }
 
 impl<T> Loaded<T> {
-    /// Gives an error of building its place in the file: for a leaf, that of the value; for a list or mapping, that of the key it stands
-    /// behind; in a list, that of the entry. If the path is not in the file (a key that was left out), the nearest part above it counts.
-    /// Values from the environment and from files are replaced by `***`.
-    pub fn locate(&self, error: &BuildError) -> Located {
-        let (node, place) = self.tree.find(&error.path);
-        let conceal = |text: &str| replace_values(fault::conceal(text.to_owned(), node), secrets(&self.tree).into_iter());
-        self.tree.error(place, error.path.clone(), conceal(&error.reason), conceal(&error.fix))
-    }
-
     /// What the document says, as plain data: to compare two of them.
     pub fn json(&self) -> serde_json::Value {
         serde_json::Value::deserialize(De::new(&self.tree.root, &Known::default())).unwrap_or_default()
     }
+}
 
-    /// [`Loaded::locate`] for all errors of a build.
-    pub fn locate_all<'e>(&self, errors: impl IntoIterator<Item = &'e BuildError>) -> ConfigErrors {
-        ConfigErrors::new(errors.into_iter().map(|error| self.locate(error)).collect())
-    }
+/// Gives an error of building its place in the file: for a leaf, that of the value; for a list or mapping, that of the key it stands
+/// behind; in a list, that of the entry. If the path is not in the file (a key that was left out), the nearest part above it counts.
+/// Values from the environment and from files are replaced by `***`.
+fn locate(tree: &Tree, path: ConfigPath, error: &BuildError) -> Located {
+    let (node, place) = tree.find(&path);
+    let conceal = |text: &str| replace_values(fault::conceal(text.to_owned(), node), secrets(tree).into_iter());
+    tree.error(place, path, conceal(&error.reason), conceal(&error.fix))
 }
 
 /// The environment of this process; a value that is not UTF-8 counts as unset.
@@ -48,14 +43,17 @@ pub fn process_env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Reads a config file.
+/// Reads a config file and builds what it describes.
 ///
 /// # Errors
-/// A file that cannot be read, and everything that is wrong with what it says, each with its place.
-pub fn load<T: DeserializeOwned>(path: &Path, env: &Env<'_>) -> Result<Loaded<T>, ConfigErrors> {
+/// A file that cannot be read, and everything that is wrong with what it says, whether it shows in reading or in building, each with its place.
+pub fn load<T, U>(path: &Path, env: &Env<'_>, build: impl FnOnce(&T) -> Result<U, Errors>) -> Result<(Loaded<T>, U), ConfigErrors>
+where
+    T: DeserializeOwned,
+{
     let name = path.display().to_string();
     match fs::read_to_string(path) {
-        Ok(text) => load_str(&name, &text, env),
+        Ok(text) => load_text(&name, &text, env, build),
         Err(error) => Err(ConfigErrors::from(Located {
             file: name.into(),
             line: 0,
@@ -67,15 +65,38 @@ pub fn load<T: DeserializeOwned>(path: &Path, env: &Env<'_>) -> Result<Loaded<T>
     }
 }
 
-/// Reads a config from a text; `name` stands for the file in errors, and its folder is where a relative `${file:…}` begins.
+/// The same from a text; `name` stands for the file in errors, and its folder is where a relative `${file:…}` begins.
 ///
 /// # Errors
 /// Everything that is wrong with it, each with its place.
-pub fn load_str<T: DeserializeOwned>(name: &str, text: &str, env: &Env<'_>) -> Result<Loaded<T>, ConfigErrors> {
+fn load_text<T, U>(
+    name: &str,
+    text: &str,
+    env: &Env<'_>,
+    build: impl FnOnce(&T) -> Result<U, Errors>,
+) -> Result<(Loaded<T>, U), ConfigErrors>
+where
+    T: DeserializeOwned,
+{
     let (mut tree, mut errors) = parse(name, text)?;
     errors.extend(substitute(&mut tree, env));
-    let value = gather(&tree, errors)?;
-    Ok(Loaded { value, tree })
+    let mut draft = gather::<T>(&tree, errors)?;
+    match build(&draft.value) {
+        Ok(built) if draft.errors.is_empty() => return Ok((Loaded { value: draft.value, tree }, built)),
+        Ok(_) => {}
+        Err(Errors(found)) => {
+            let found: Vec<_> =
+                found.iter().filter_map(|error| draft.original(&tree, error).map(|path| locate(&tree, path, error))).collect();
+            draft.errors.extend(found);
+        }
+    }
+    Err(ConfigErrors::new(draft.errors))
+}
+
+/// For tests: reading alone.
+#[cfg(test)]
+pub fn load_str<T: DeserializeOwned>(name: &str, text: &str, env: &Env<'_>) -> Result<Loaded<T>, ConfigErrors> {
+    load_text(name, text, env, |_: &T| Ok(())).map(|(loaded, ())| loaded)
 }
 
 #[cfg(test)]
@@ -86,53 +107,92 @@ mod tests {
 
     type Any = BTreeMap<String, serde_json::Value>;
 
-    fn loaded() -> Loaded<Any> {
-        let text = "routes:\n  - name: a\n    match:\n      path: users\n  - name: b\nkey: ${KEY}\n";
-        load_str("conf/tidegate.yaml", text, &|_| Some("hunter2".into())).unwrap()
+    const TEXT: &str = "routes:\n  - name: a\n    match:\n      path: users\n  - name: b\nkey: ${KEY}\n";
+
+    /// What is told of these errors of building.
+    fn told(errors: Vec<BuildError>) -> ConfigErrors {
+        load_text("conf/tidegate.yaml", TEXT, &|_| Some("hunter2".into()), |_: &Any| Err::<(), _>(Errors(errors))).unwrap_err()
     }
 
     #[test]
     fn an_error_of_building_is_told_with_its_place() {
         let error = BuildError::new("must start with `/`", "write `/users`").at("path").at("match").at(0).at("routes");
         assert_eq!(
-            loaded().locate(&error).to_string(),
-            "conf/tidegate.yaml:4:13: routes[0].match.path: must start with `/`\n    fix: write `/users`"
+            told(vec![error]).to_string(),
+            "conf/tidegate.yaml:4:13: routes[0].match.path: must start with `/`\n    fix: write `/users`\n1 error"
         );
     }
 
     #[test]
     fn a_mapping_is_named_by_its_key_and_a_path_that_is_not_there_by_its_parent() {
-        let loaded = loaded();
         let at = |error: BuildError| {
-            let found = loaded.locate(&error);
+            let found = told(vec![error]).errors.remove(0);
             (found.line, found.column, found.path.to_string())
         };
         let new = || BuildError::new("x", "y");
         assert_eq!(at(new().at("match").at(0).at("routes")), (3, 5, "routes[0].match".into()));
         assert_eq!(at(new().at("methods").at("match").at(0).at("routes")), (3, 5, "routes[0].match.methods".into()));
         assert_eq!(at(new().at("to").at(1).at("routes")), (5, 5, "routes[1].to".into()));
-        assert_eq!(at(new().at(7).at("routes")), (1, 1, "routes[7]".into()));
         assert_eq!(at(new()), (1, 1, String::new()));
     }
 
     #[test]
     fn an_error_of_building_shows_no_secret() {
         let error = BuildError::new("`hunter2` is too short", "not `hunter2`").at("key");
-        assert_eq!(loaded().locate(&error).to_string(), "conf/tidegate.yaml:6:6: key: `***` is too short\n    fix: not `***`");
+        assert_eq!(told(vec![error]).errors[0].to_string(), "conf/tidegate.yaml:6:6: key: `***` is too short\n    fix: not `***`");
     }
 
     #[test]
     fn many_errors_of_building_come_in_the_order_of_the_file() {
-        let errors = [BuildError::new("second", "").at("key"), BuildError::new("first", "").at("routes")];
-        assert_eq!(
-            loaded().locate_all(&errors).to_string(),
-            "conf/tidegate.yaml:1:1: routes: first\nconf/tidegate.yaml:6:6: key: second\n2 errors"
-        );
+        let errors = vec![BuildError::new("second", "").at("key"), BuildError::new("first", "").at("routes")];
+        assert_eq!(told(errors).to_string(), "conf/tidegate.yaml:1:1: routes: first\nconf/tidegate.yaml:6:6: key: second\n2 errors");
+    }
+
+    #[derive(Deserialize)]
+    struct Doc {
+        #[allow(dead_code)]
+        #[serde(default)]
+        count: u8,
+        #[serde(default)]
+        names: Vec<u8>,
+    }
+
+    #[test]
+    fn errors_of_reading_and_of_building_are_told_together_and_each_once() {
+        let text = "count: many\nnames:\n  - x\n  - 7\n  - 8\n";
+        let build = |doc: &Doc| {
+            assert_eq!(doc.names, [7, 8]);
+            let second = BuildError::new("too large", "").at(1).at("names");
+            Err::<(), _>(Errors(vec![second, BuildError::new("too small", "").at("count")]))
+        };
+        let Err(errors) = load_text("t.yaml", text, &|_| None, build) else { panic!("three mistakes") };
+        let told: Vec<_> = errors.errors.iter().map(|error| (error.line, error.path.to_string())).collect();
+        // `count` was not read, so nothing more can be said of it; the second of what is left of `names` is the third in the file.
+        assert_eq!(told, [(1, "count".to_owned()), (3, "names[0]".to_owned()), (5, "names[2]".to_owned())]);
+    }
+
+    #[test]
+    fn a_name_is_not_missing_where_its_entry_could_not_be_read() {
+        let text = "routes: [{ to: users }]\nservices:\n  users: 7\n  other: {}\n";
+        #[derive(Deserialize)]
+        struct Doc {
+            services: BTreeMap<String, BTreeMap<String, u8>>,
+        }
+        let build = |doc: &Doc| {
+            assert_eq!(doc.services.len(), 1);
+            let error = |name: &str| BuildError::unknown("service", name, ["other"]).at("to").at(0).at("routes");
+            Err::<(), _>(Errors(vec![error("users"), error("nobody")]))
+        };
+        let Err(errors) = load_text("t.yaml", text, &|_| None, build) else { panic!("two mistakes") };
+        let told: Vec<_> = errors.errors.iter().map(|error| error.reason.as_str()).collect();
+        assert_eq!(told.len(), 2 + 1, "{told:?}");
+        assert!(told.contains(&"there is no service `nobody`"));
+        assert!(!told.iter().any(|reason| reason.contains("`users`")));
     }
 
     #[test]
     fn a_file_that_is_not_there_is_one_error_with_its_name() {
-        let errors = load::<Any>(Path::new("/no/such.yaml"), &process_env).unwrap_err();
+        let errors = load(Path::new("/no/such.yaml"), &process_env, |_: &Any| Ok(())).unwrap_err();
         assert!(errors.to_string().starts_with("/no/such.yaml: the config cannot be read: there is no such file\n    fix: "));
     }
 

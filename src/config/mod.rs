@@ -16,7 +16,9 @@ mod document;
 mod server;
 
 pub use document::Config;
-pub use load::{Loaded, load, load_str, process_env};
+#[cfg(test)]
+pub(crate) use load::load_str;
+pub use load::{Loaded, load, process_env};
 pub use located::{ConfigErrors, Located};
 pub use scalar::{Hidden, Kind, Scalar};
 pub use server::{AdminConfig, ClientTimeouts, Limits, ListenerConfig, ServerConfig, Workers};

@@ -12,6 +12,11 @@ use crate::ctx::{Ctx, testing};
 use crate::problem::Problem;
 use crate::state::Shared;
 
+/// Settings as a user writes them. Tests may look down the house: this is the reader of real files.
+pub(crate) fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    crate::config::load_str("test.yaml", text, &|_| None).map(|loaded| loaded.value).map_err(|errors| errors.to_string())
+}
+
 /// One policy with the request it works on.
 pub(crate) struct Kit<P> {
     pub policy: P,

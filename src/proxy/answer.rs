@@ -82,8 +82,8 @@ async fn send(
 /// The way up, from where the request has come to.
 pub(super) fn up(session: &Session, exchange: &mut Exchange, res: &mut ResponseHeader) {
     let req = session.req_header();
-    if let (Some(versions), Some(version)) = (&exchange.route().versions, exchange.version()) {
-        versions.tell(version, res, req, &exchange.cx);
+    if let Some(versions) = &exchange.route().versions {
+        versions.tell(exchange.version(), res, req, &exchange.cx);
     }
     let (chain, cx, depth) = exchange.split();
     chain.response(res, req, cx, *depth);

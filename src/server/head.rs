@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 
 use super::framing::{Chunks, Framing};
 use crate::problem::{Kind, Problem};
+use crate::routing::host;
 
 /// What a header may have at most.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +30,12 @@ pub enum Front {
     /// Not yet a whole header.
     Partial,
     /// A header of `length` bytes, and how its body is framed.
-    Request { length: usize, framing: Framing },
+    Request {
+        /// Its length in bytes, with the empty line.
+        length: usize,
+        /// How its body is framed.
+        framing: Framing,
+    },
     /// An HTTP/2 client that needs no upgrade.
     Http2,
 }
@@ -102,8 +108,11 @@ fn check(head: &[u8], bounds: &Bounds) -> Result<Framing, Problem> {
     if target.len() > bounds.target {
         return Err(Problem::new(Kind::UriTooLong, format!("the request target is longer than {} bytes", bounds.target)));
     }
-    if request.method == Some("CONNECT") {
-        return Err(Problem::new(Kind::NotImplemented, "CONNECT is not supported"));
+    match request.method {
+        Some("CONNECT") => return Err(Problem::new(Kind::NotImplemented, "CONNECT is not supported")),
+        // RFC 9113 §11.6: never a real request's.
+        Some("PRI") => return Err(bad("the method `PRI` is reserved")),
+        _ => {}
     }
     let mut facts = Facts::default();
     for field in request.headers.iter() {
@@ -148,11 +157,9 @@ impl<'a> Facts<'a> {
                 self.hosts += 1;
                 self.host = value;
             }
-            14 if name.eq_ignore_ascii_case("content-length") => {
-                // Equal repetitions may be allowed (RFC 9110 §8.6), and no honest client sends them.
-                if self.length.replace(value).is_some() {
-                    return Err(bad("there is more than one Content-Length"));
-                }
+            // Equal repetitions may be allowed (RFC 9110 §8.6), and no honest client sends them.
+            14 if name.eq_ignore_ascii_case("content-length") && self.length.replace(value).is_some() => {
+                return Err(bad("there is more than one Content-Length"));
             }
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                 self.codings += 1;
@@ -175,6 +182,9 @@ impl<'a> Facts<'a> {
         }
         if self.hosts == 0 && http_11 {
             return Err(bad("there is no Host"));
+        }
+        if !std::str::from_utf8(self.host).is_ok_and(|host| host::normalise(host).is_some()) {
+            return Err(bad("the Host is malformed"));
         }
         if target.starts_with('/') || target == "*" {
             return Ok(());
@@ -257,6 +267,7 @@ mod tests {
         assert_eq!(kind("GET / HTTP/1.1\r\n\r\n"), Kind::BadRequest);
         assert_eq!(kind("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"), Kind::BadRequest);
         assert_eq!(kind("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n"), Kind::BadRequest);
+        assert_eq!(kind("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n"), Kind::BadRequest);
         assert!(look("GET http://a/ HTTP/1.1\r\nHost: A\r\n\r\n").is_ok());
         assert!(look("GET / HTTP/1.0\r\n\r\n").is_ok());
     }

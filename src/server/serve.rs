@@ -7,7 +7,7 @@ use pingora_core::apps::{HttpServerApp, ServerApp};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
-use tokio::time::timeout;
+use pingora_timeout::timeout;
 
 use super::conn::{Conn, Next};
 use super::head::Bounds;
@@ -36,8 +36,11 @@ pub struct Serving<A> {
     /// The Pingora application that takes each request.
     pub app: Arc<A>,
     /// Renders what the loop itself must say: the whole HTTP/1.1 answer to a request that never became one.
-    pub refused: Box<dyn Fn(Problem, &Connection) -> Vec<u8> + Send + Sync>,
+    pub refused: Box<Refuse>,
 }
+
+/// From a problem to the whole HTTP/1.1 answer that tells it.
+pub type Refuse = dyn Fn(Problem, &Connection) -> Vec<u8> + Send + Sync;
 
 /// Serves the connection until it ends.
 pub async fn serve<A>(conn: Conn, serving: &Serving<A>, terms: &Terms, shutdown: &mut ShutdownWatch)

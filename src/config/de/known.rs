@@ -40,11 +40,6 @@ impl Known {
         matches!(node.value, Value::Broken) || self.poisoned.borrow().contains(&node.id())
     }
 
-    /// Whether no unknown key was found.
-    pub fn is_empty(&self) -> bool {
-        self.unknown.borrow().is_empty()
-    }
-
     /// Whether a list or mapping, or one right inside it, is not as the file has it.
     pub fn is_damaged(&self, node: &Node) -> bool {
         self.filled.borrow().contains_key(&node.id())

@@ -256,7 +256,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::load_str;
-    use crate::types::{Duration, Reply, Secret, Size};
+    use crate::types::{Duration, ReplyConfig, Secret, Size};
 
     fn read<T: DeserializeOwned>(text: &str) -> T {
         load_str("t.yaml", text, &|_| None).unwrap_or_else(|errors| panic!("{errors}")).value
@@ -311,14 +311,14 @@ mod tests {
         assert!(
             refuse::<BTreeMap<String, bool>>("a: on").contains("expected `true` or `false`, found a string `on`\n    fix: write `true`")
         );
-        assert!(refuse::<Reply>("[]").contains("t.yaml:1:1: expected a mapping, found a list"));
+        assert!(refuse::<ReplyConfig>("[]").contains("t.yaml:1:1: expected a mapping, found a list"));
     }
 
     #[test]
     fn nothing_is_an_empty_list_or_mapping_or_no_value() {
         assert_eq!(read::<BTreeMap<String, Option<u8>>>("a:\nb: 1\n"), BTreeMap::from([("a".into(), None), ("b".into(), Some(1))]));
         assert_eq!(read::<BTreeMap<String, Vec<u8>>>("a:\n  # - 1\n")["a"], [0_u8; 0]);
-        assert_eq!(read::<BTreeMap<String, Reply>>("a:\n")["a"], Reply::default());
+        assert_eq!(read::<BTreeMap<String, ReplyConfig>>("a:\n")["a"], ReplyConfig::default());
         assert_eq!(read::<Vec<()>>("[~]"), [()]);
     }
 
@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn the_types_of_the_house_are_read() {
-        let reply: Reply = read("status: 200\nheaders: {X-Version: 1.0}\njson: {n: 1.0, list: [on, ~, true, -1]}\n");
+        let reply: ReplyConfig = read("status: 200\nheaders: {X-Version: 1.0}\njson: {n: 1.0, list: [on, ~, true, -1]}\n");
         assert_eq!(reply.headers["X-Version"], "1.0");
         assert_eq!(reply.json.unwrap(), json!({"n": 1.0, "list": ["on", null, true, -1]}));
         assert_eq!(read::<Vec<Size>>("[512, 64KiB]"), [Size(512), Size(65536)]);

@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn the_settings_read_as_yaml() {
         for (by, expected) in [("ip", By::Ip), ("{ header: X-Tenant }", By::Header("X-Tenant".to_owned()))] {
-            let config: Config = serde_yaml::from_str(&format!("{{ requests: 1, per: 1m, by: {by} }}")).unwrap();
+            let config: Config = crate::policy::kit::yaml(&format!("{{ requests: 1, per: 1m, by: {by} }}")).unwrap();
             assert_eq!(config.by, expected);
         }
     }

@@ -207,7 +207,7 @@ mod tests {
     use crate::ctx::testing;
 
     fn build(config: &str) -> Result<Edits, BuildError> {
-        Edits::build(&serde_yaml::from_str(config).unwrap(), &["id".into()])
+        Edits::build(&crate::policy::kit::yaml(config).unwrap(), &["id".into()])
     }
 
     /// What becomes of these headers, in HTTP/1.1's words.

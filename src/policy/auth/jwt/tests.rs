@@ -296,14 +296,14 @@ fn the_settings_read_from_yaml() {
     unknown_consumer: allow
     max_size: 4KiB
 ";
-    let entries: Vec<crate::policy::Entry> = serde_yaml::from_str(yaml).unwrap();
+    let entries: Vec<crate::policy::Entry> = crate::policy::kit::yaml(yaml).unwrap();
     let Some(crate::policy::PolicyConfig::jwt(config)) = &entries[0].config else { panic!("not jwt") };
     build::<Jwt>(
-        &serde_json::to_string(&**config).unwrap().replace("***", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+        &serde_json::to_string(config).unwrap().replace("***", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
         "[]",
         &Shared::default(),
     )
     .unwrap();
-    let wrong = serde_yaml::from_str::<Vec<crate::policy::Entry>>("- jwt: { issuer: me, audience: { a: b } }").unwrap_err().to_string();
+    let wrong = crate::policy::kit::yaml::<Vec<crate::policy::Entry>>("- jwt: { issuer: me, audience: { a: b } }").unwrap_err();
     assert!(wrong.contains("an audience must be text, like `api`, or a list of texts"), "{wrong}");
 }
