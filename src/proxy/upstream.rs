@@ -140,7 +140,8 @@ fn path(exchange: &Exchange, req: &mut RequestHeader) -> Result<(), Problem> {
         }
         _ => (&*exchange.cx.path).into(),
     };
-    if req.uri.authority().is_none() && req.uri.path() == path {
+    // A target in absolute form is for proxies alone (RFC 9112 §3.2.2); Pingora hides its authority from the URI.
+    if req.uri.authority().is_none() && req.raw_path().starts_with(b"/") && req.uri.path() == path {
         return Ok(());
     }
     let target = match req.uri.query() {
@@ -200,8 +201,7 @@ fn forwarded(session: &Session, exchange: &Exchange, req: &mut RequestHeader) {
     set(req, "forwarded", &text);
     let _ = req.insert_header("x-forwarded-host", host);
     // RFC 9110 §7.6.3.
-    let version = if session.is_http2() { "2 tidegate" } else { "1.1 tidegate" };
-    let _ = req.append_header(header::VIA, HeaderValue::from_static(version));
+    let _ = req.append_header(header::VIA, super::via(session.req_header().version));
 }
 
 fn set(req: &mut RequestHeader, name: &'static str, value: &str) {
