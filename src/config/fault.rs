@@ -224,11 +224,15 @@ pub fn expectation(expected: &str) -> String {
     }
 }
 
+/// Messages of types that others wrote, in words that say what to do.
 fn plain_words(message: &str) -> String {
-    if message.starts_with("data did not match any variant of untagged enum") {
-        "fits none of the forms that are allowed here".into()
-    } else {
-        message.to_owned()
+    match message {
+        "invalid socket address syntax" => "this is not an IP address with a port; write one like `127.0.0.1:8080` or `[::]:8080`".into(),
+        "invalid IP address syntax" => "this is not a network; write one like `10.0.0.0/8` or `2001:db8::/32`".into(),
+        other if other.starts_with("data did not match any variant of untagged enum") => {
+            "fits none of the forms that are allowed here".into()
+        }
+        other => other.to_owned(),
     }
 }
 

@@ -2,7 +2,6 @@
 // clippy.toml lets tests panic, but knows only functions marked `#[test]` for tests; here the helpers are too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-#[allow(dead_code, reason = "not every suite is here yet")]
 mod support;
 
 mod gateway_api;
@@ -15,3 +14,5 @@ mod forwarding;
 mod limits;
 mod http2;
 mod versions;
+mod config_errors;
+mod lifecycle;

@@ -80,11 +80,6 @@ impl Client {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
-    /// The client's own address.
-    pub fn address(&self) -> SocketAddr {
-        self.stream.local_addr().unwrap()
-    }
-
     /// Reads the next answer to a request that is no HEAD.
     pub fn read(&mut self) -> Response {
         self.answer(false).unwrap_or_else(|error| panic!("no answer: {error}; so far: {:?}", String::from_utf8_lossy(&self.buffer)))

@@ -195,6 +195,9 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        if let (true, Ok(Some(status))) = (std::thread::panicking(), self.child.try_wait()) {
+            eprintln!("--- the gateway had ended: {status}");
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         if let Some(reader) = self.reader.take() {

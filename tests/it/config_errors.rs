@@ -1,0 +1,131 @@
+//! Every mistake of a config is told at once: with its line and column, its path, the reason and the fix.
+
+use crate::support::gateway::check;
+
+/// A config full of mistakes; each line that has one says which, behind `#!`: the column, the path, words of the reason, words of the fix.
+const WRONG: &str = r##"
+server:
+  listeners: [{ address: "127.0.0.1:0" }]
+  wokers: 2 #! 3 | server.wokers | unknown key `wokers` | did you mean `workers`?
+  trusted_proxies: [10.0.0.0/40] #! 21 | server.trusted_proxies[0] | not a network | `10.0.0.0/8`
+admin: { address: localhost } #! 19 | admin.address | not an IP address with a port | `127.0.0.1:8080`
+consumers:
+  - name: app
+    api_keys: ["sha256:9f86d08"] #! 16 | consumers[0].api_keys[0] | not `sha256:` and 64 hex digits | sha256sum
+services:
+  users:
+    targets: ["http://127.0.0.1:9"]
+    timeouts: { connect: fast } #! 26 | services.users.timeouts.connect | `fast` is not a duration | `800ms`
+  both:
+    targets: ["http://127.0.0.1:9"]
+    mock: { text: hi } #! 5 | services.both.mock | not both | remove one
+policies:
+  - rate_limits: { requests: 1, per: 1s } #! 5 | policies[0].rate_limits | unknown key `rate_limits` | did you mean `rate_limit`?
+routes:
+  - name: lost
+    match: { path: /lost }
+    to: user #! 9 | routes[0].to | no service `user` | did you mean `users`?
+  - name: expression
+    match: { path: "~/a(b" } #! 20 | routes[1].match.path | unclosed group | docs.rs/regex
+    to: users
+  - name: first
+    match: { path: "/x/{a}" }
+    to: users
+  - name: second
+    match: { path: "/x/{b}" } #! 5 | routes[3].match | `first` and `second` match alike | another path
+    to: users
+  - name: template
+    match: { path: "/t/{id}" }
+    policies:
+      - request: { headers: { set: { X-Who: "{consumer.nam}" } } } #! 45 | routes[4].policies[0].request.headers.set.X-Who | `{consumer.nam}` | did you mean `{consumer.name}`?
+    to: users
+  - name: two
+    match: { path: /two }
+    to: users
+    reply: { status: 204 } #! 5 | routes[5].reply | one place | remove one
+  - name: version
+    match: { path: /v }
+    versions:
+      from: { header: X-Version }
+      default: v3 #! 16 | routes[6].versions.default | no version `v3` | did you mean `v1`?
+      v1: { to: users, sunset: soon } #! 32 | routes[6].versions.v1.sunset | `soon` is not a date | `2026-12-31`
+  - name: typed
+    match: { path: /typed }
+    to: users
+    policies:
+      - rate_limit: { requests: many, per: 1m } #! 33 | routes[7].policies[0].rate_limit.requests | found a string `many` | whole number
+  - name: lost #! 11 | routes[8].name | two routes named `lost` | its own name
+    match: { path: /again }
+    reply: { status: 99 } #! 22 | routes[8].reply.status | `99` | 200 to 599
+"##;
+
+/// The mistakes as `file:line:column: path: reason` with the lines of their fix.
+fn told(said: &str) -> Vec<String> {
+    let mut told: Vec<String> = Vec::new();
+    for line in said.lines() {
+        match told.last_mut() {
+            _ if line.starts_with("tidegate.yaml:") => told.push(line.to_owned()),
+            Some(last) => {
+                last.push('\n');
+                last.push_str(line);
+            }
+            None => panic!("this belongs to no mistake: {line}"),
+        }
+    }
+    told
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_place_and_its_fix() {
+    let (content, said) = check(WRONG);
+    assert!(!content);
+    let told = told(&said);
+    let expected: Vec<(usize, Vec<&str>)> = WRONG
+        .lines()
+        .enumerate()
+        .filter_map(|(index, line)| line.split_once("#! ").map(|(_, words)| (index + 1, words.split(" | ").collect())))
+        .collect();
+    assert!(expected.len() >= 10);
+    for (told, (line, words)) in told.iter().zip(&expected) {
+        let [column, path, reason, fix] = words.as_slice() else { panic!("{words:?}") };
+        assert!(told.starts_with(&format!("tidegate.yaml:{line}:{column}: {path}: ")), "line {line}: {told}\n\nof:\n{said}");
+        let (before, after) = told.split_once("fix: ").unwrap_or_else(|| panic!("no fix: {told}"));
+        assert!(before.contains(reason), "{reason}: {told}");
+        assert!(after.contains(fix), "{fix}: {told}");
+    }
+    assert_eq!(told.len(), expected.len(), "{said}");
+    assert!(said.trim_end().ends_with(&format!("{} errors", expected.len())), "{said}");
+}
+
+#[test]
+fn a_config_without_mistakes_is_said_to_be_so() {
+    let (content, said) = check(include_str!("../../conf/tidegate.yaml"));
+    assert!(content, "{said}");
+    assert!(said.contains("nothing is wrong"), "{said}");
+}
+
+#[test]
+fn text_that_is_no_yaml_is_told_with_its_place() {
+    let (content, said) = check("routes:\n  - name: a\n    match: { path: /a\n    to: b\n");
+    assert!(!content);
+    assert!(said.starts_with("tidegate.yaml:4:") || said.starts_with("tidegate.yaml:3:"), "{said}");
+    assert!(said.contains("fix:"), "{said}");
+}
+
+#[test]
+fn a_secret_that_is_wrong_is_not_shown() {
+    let folder = crate::support::gateway::Folder::new();
+    let secret = folder.file("secret", "hunter2-hunter2-hunter2");
+    let (content, said) = check(&format!("consumers: [{{ name: app, api_keys: [\"${{file:{}}}\"] }}]\n", secret.display()));
+    assert!(!content && said.contains("1:37: consumers[0].api_keys[0]"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn a_gateway_does_not_start_on_a_config_with_mistakes() {
+    let folder = crate::support::gateway::Folder::new();
+    let path = folder.file("tidegate.yaml", WRONG);
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate")).args(["run", "-c"]).arg(path).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("did you mean `workers`?"));
+}
