@@ -9,3 +9,5 @@ mod gateway_api;
 mod routing_order;
 mod demo;
 mod keepalive;
+mod bounds;
+mod http1_consensus;
