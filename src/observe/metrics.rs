@@ -63,9 +63,9 @@ impl Metrics {
         Ok(Self { shards, process: ProcessMetrics::new()? })
     }
 
-    /// The shard of one worker.
-    pub fn shard(&self, worker: usize) -> Option<&Arc<Shard>> {
-        self.shards.get(worker)
+    /// One shard for each worker.
+    pub fn shards(&self) -> &[Arc<Shard>] {
+        &self.shards
     }
 
     /// Everything, in the Prometheus text format.
@@ -203,11 +203,11 @@ mod tests {
     fn what_the_workers_count_is_added_up() {
         let metrics = Metrics::new(2).unwrap();
         for worker in 0..2 {
-            let shard = metrics.shard(worker).unwrap();
+            let shard = &metrics.shards()[worker];
             shard.requests.with_label_values(&["users", "200"]).inc();
             shard.duration.with_label_values(&["users"]).observe(0.002);
         }
-        metrics.shard(1).unwrap().requests.with_label_values(&["users", "404"]).inc();
+        metrics.shards()[1].requests.with_label_values(&["users", "404"]).inc();
         let text = metrics.render().unwrap();
         for line in [
             "tidegate_requests_total{route=\"users\",status=\"200\"} 2",

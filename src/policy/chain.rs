@@ -90,11 +90,6 @@ impl<'de> de::Visitor<'de> for SettingsVisitor<'de> {
         if text == "off" { Ok(None) } else { Err(E::invalid_value(de::Unexpected::Str(text), &self)) }
     }
 
-    fn visit_bool<E: de::Error>(self, on: bool) -> Result<Self::Value, E> {
-        // YAML 1.1 reads a bare `off` as a boolean.
-        if on { Err(E::invalid_value(de::Unexpected::Bool(on), &self)) } else { Ok(None) }
-    }
-
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         PolicyConfig::read(self.0, MapAccessDeserializer::new(map)).map(Some)
     }
@@ -230,13 +225,88 @@ fn named(mut problem: Problem, policy: &Runtime) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use super::Entry;
-    use crate::policy::kit::yaml;
+    use super::*;
+    use crate::ctx::testing;
+    use crate::policy::kit::{self, yaml};
+    use crate::problem::Kind;
+    use crate::state::Shared;
+
+    fn list(text: &str) -> Vec<Entry> {
+        yaml(text).unwrap()
+    }
+
+    /// What the three lists come to: scope and name of each policy.
+    fn merged(document: &str, service: &str, route: &str) -> Vec<String> {
+        let (document, service, route) = (list(document), list(service), list(route));
+        let scopes = [(Scope::Document, &*document), (Scope::Service, &*service), (Scope::Route, &*route)];
+        merge(&scopes).iter().map(|(scope, index, config)| format!("{scope:?}.{index}.{}", config.name())).collect()
+    }
 
     #[test]
     fn off_takes_a_policy_away_with_and_without_quotes() {
-        let entries: Vec<Entry> = yaml("[cors: off, cors: 'off', request_id]").unwrap();
+        let entries = list("[cors: off, cors: 'off', request_id]");
         assert_eq!(entries.iter().map(|entry| entry.config.is_some()).collect::<Vec<_>>(), [false, false, true]);
         assert!(yaml::<Vec<Entry>>("[cors: on]").is_err());
+    }
+
+    #[test]
+    fn the_document_comes_first_then_the_service_then_the_route() {
+        assert_eq!(
+            merged("[request_id]", "[api_key]", "[request: {headers: {}}]"),
+            ["Document.0.request_id", "Service.0.api_key", "Route.0.request"]
+        );
+    }
+
+    #[test]
+    fn a_policy_named_again_replaces_the_wider_one_in_its_place() {
+        assert_eq!(merged("[request_id, api_key]", "[]", "[request_id]"), ["Route.0.request_id", "Document.1.api_key"]);
+    }
+
+    #[test]
+    fn off_removes_the_wider_one_and_nothing_else() {
+        assert_eq!(merged("[request_id, api_key]", "[]", "[request_id: off]"), ["Document.1.api_key"]);
+        assert_eq!(merged("[request_id]", "[request_id: off]", "[request_id]"), ["Route.0.request_id"]);
+    }
+
+    #[test]
+    fn one_list_may_name_a_policy_twice() {
+        let limits = "[rate_limit: {requests: 1, per: 1s}, rate_limit: {requests: 9, per: 1m}]";
+        assert_eq!(merged("[]", "[]", limits), ["Route.0.rate_limit", "Route.1.rate_limit"]);
+        assert_eq!(
+            merged("[rate_limit: {requests: 5, per: 1h}, request_id]", "[]", limits),
+            ["Route.0.rate_limit", "Route.1.rate_limit", "Document.1.request_id"]
+        );
+    }
+
+    fn chain() -> Chain {
+        let shared = Shared::default();
+        Chain::new(vec![
+            Arc::new(Runtime::request_id(kit::build(r#"{}"#, "[]", &shared).unwrap())),
+            Arc::new(Runtime::api_key(kit::build(r#"{}"#, "[]", &shared).unwrap())),
+            Arc::new(Runtime::response(kit::build(r#"{"headers":{"set":{"X-After":"1"}}}"#, "[]", &shared).unwrap())),
+        ])
+    }
+
+    #[tokio::test]
+    async fn a_refusal_goes_up_through_the_policies_already_passed_and_no_further() {
+        let (chain, mut cx, mut depth) = (chain(), testing::ctx("/", &[]), 0);
+        let mut req = RequestHeader::build("GET", b"/", None).unwrap();
+        let problem = chain.request(&mut req, &mut cx, &mut depth).await.unwrap_err();
+        assert_eq!((problem.kind, problem.policy, depth), (Kind::Unauthorized, Some("api_key"), 2));
+        let mut res = ResponseHeader::build(401, None).unwrap();
+        chain.response(&mut res, &req, &mut cx, depth);
+        assert_eq!(res.headers["x-request-id"], "test-id");
+        assert!(res.headers.get("x-after").is_none());
+        chain.response(&mut res, &req, &mut cx, chain.len());
+        assert_eq!(res.headers["x-after"], "1");
+    }
+
+    #[test]
+    fn the_way_down_stays_small() {
+        let (chain, mut cx, mut depth) = (chain(), testing::ctx("/", &[]), 0);
+        let mut req = RequestHeader::build("GET", b"/", None).unwrap();
+        let future = chain.request(&mut req, &mut cx, &mut depth);
+        // Every request moves this about: what is slow and large boxes itself inside its policy.
+        assert!(size_of_val(&future) <= 512, "{} bytes", size_of_val(&future));
     }
 }

@@ -52,8 +52,6 @@ kinds! {
     ContentTooLarge = PAYLOAD_TOO_LARGE, "content-too-large", "Content too large";
     /// The request target is over its bound.
     UriTooLong = URI_TOO_LONG, "uri-too-long", "URI too long";
-    /// The Host names a server that this connection does not speak for.
-    Misdirected = MISDIRECTED_REQUEST, "misdirected-request", "Misdirected request";
     /// A limit of the caller is used up.
     QuotaExceeded = TOO_MANY_REQUESTS, "quota-exceeded", "Quota exceeded";
     /// The request header is over its bound, in bytes or in count.

@@ -82,16 +82,16 @@ async fn send(
 /// The way up, from where the request has come to.
 pub(super) fn up(session: &Session, exchange: &mut Exchange, res: &mut ResponseHeader) {
     let req = session.req_header();
-    if let (Some(versions), Some(version)) = (&exchange.route().versions, exchange.version()) {
-        versions.tell(version, res, req, &exchange.cx);
+    if let Some(versions) = &exchange.route().versions {
+        versions.tell(exchange.version(), res, req, &exchange.cx);
     }
     let (chain, cx, depth) = exchange.split();
     chain.response(res, req, cx, *depth);
 }
 
-/// Decides what becomes of a request body that nobody has read: a little of it is read away once the answer is out, so that the connection can be
-/// kept; more costs the connection, and the client is told so.
-fn discard(session: &mut ServerSession) {
+/// Decides what becomes of a request body that is not read to its end when the answer goes out: a little of it is read away afterwards, so that the
+/// connection can be kept; more costs the connection, and the client is told so.
+pub(super) fn discard(session: &mut ServerSession) {
     if session.is_http2() || session.is_body_done() {
         return;
     }
@@ -101,7 +101,5 @@ fn discard(session: &mut ServerSession) {
     let length = req.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if waits || length.is_some_and(|length| length > DISCARD) {
         session.set_keepalive(None);
-    } else {
-        session.set_close_on_response_before_downstream_finish(false);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
 use ipnet::IpNet;
 use pingora_error::Result;
 use pingora_http::RequestHeader;
@@ -19,6 +19,8 @@ use crate::routing::{Outcome, Query, host, path};
 /// # Errors
 /// The client is gone.
 pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+    // RFC 9110 §15.2: a client of HTTP/1.0 knows no 1xx.
+    session.downstream_session.set_ignore_info_resp(session.req_header().version == Version::HTTP_10);
     let refused = match arrive(gateway, session, exchange) {
         Ok(refused) => refused,
         // Without a path that means one thing, there is no route, and no policy that could be asked.

@@ -1,6 +1,7 @@
 //! From the service: what its answer must not carry on, and what becomes of a request that got none.
 
 use http::{HeaderName, HeaderValue, Version, header};
+use pingora_core::protocols::http::ServerSession;
 use pingora_error::{Error, ErrorSource, ErrorType};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -9,11 +10,13 @@ use super::{Exchange, answer};
 use crate::problem::{Kind, Problem};
 
 /// The way up of a forwarded answer.
-pub(super) fn up(session: &Session, exchange: &mut Exchange, res: &mut ResponseHeader) {
+pub(super) fn up(session: &mut Session, exchange: &mut Exchange, res: &mut ResponseHeader) {
     if res.status.is_informational() {
         return;
     }
     hop_by_hop(res);
+    answer::discard(&mut session.downstream_session);
+    unchunk(&mut session.downstream_session, res);
     let version = match res.version {
         Version::HTTP_2 => "2 tidegate",
         Version::HTTP_10 => "1.0 tidegate",
@@ -21,6 +24,13 @@ pub(super) fn up(session: &Session, exchange: &mut Exchange, res: &mut ResponseH
     };
     let _ = res.append_header(header::VIA, HeaderValue::from_static(version));
     answer::up(session, exchange, res);
+}
+
+/// A client of HTTP/1.0 knows no chunks (RFC 9112 §6.1): the end of the connection is the end of its answer.
+fn unchunk(session: &mut ServerSession, res: &mut ResponseHeader) {
+    if session.req_header().version == Version::HTTP_10 && res.remove_header(&header::TRANSFER_ENCODING).is_some() {
+        session.set_keepalive(None);
+    }
 }
 
 /// Removes what was meant for this hop alone (RFC 9110 §7.6.1). The framing is Pingora's own business.

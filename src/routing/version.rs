@@ -173,7 +173,8 @@ impl Versions {
             if let Some(successor) = &version.successor {
                 problem = problem.member("successor", &**successor);
             }
-            return Err(problem.member("versions", self.list()));
+            problem.headers.extend(self.facts(version, req, cx));
+            return Err(problem);
         }
         Ok((index, version))
     }
@@ -246,16 +247,19 @@ impl Versions {
         }
     }
 
-    /// Tells the caller of `version` how it stands: `Deprecation`, `Sunset`, `Link`, `Vary`.
-    pub fn tell(&self, version: &Version, res: &mut ResponseHeader, req: &RequestHeader, cx: &Ctx) {
-        for (name, value) in &version.headers {
-            let _ = res.append_header(name.clone(), value.clone());
-        }
-        if let Some(successor) = &version.successor {
+    /// `Deprecation`, `Sunset` and `Link` of a version.
+    fn facts(&self, version: &Version, req: &RequestHeader, cx: &Ctx) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let successor = version.successor.as_ref().and_then(|successor| {
             let link = format!("<{}>; rel=\"successor-version\"", self.elsewhere(successor, req, cx));
-            if let Ok(link) = HeaderValue::try_from(link) {
-                let _ = res.append_header(header::LINK, link);
-            }
+            HeaderValue::try_from(link).ok().map(|link| (header::LINK, link))
+        });
+        version.headers.iter().cloned().chain(successor)
+    }
+
+    /// Tells the caller how the version stands that was chosen, if one was, and what the choice depends on.
+    pub fn tell(&self, version: Option<&Version>, res: &mut ResponseHeader, req: &RequestHeader, cx: &Ctx) {
+        for (name, value) in version.into_iter().flat_map(|version| self.facts(version, req, cx)) {
+            let _ = res.append_header(name, value);
         }
         if let Some(name) = self.vary() {
             let _ = res.append_header(header::VARY, HeaderValue::from(name));

@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
@@ -16,6 +17,7 @@ use pingora_core::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 use super::framing::Framing;
 use super::head::{Bounds, Front, front};
@@ -31,6 +33,9 @@ const READ: usize = 4 * 1024;
 /// Bytes of the next requests taken in while one is being answered. A client that sends more waits.
 const AHEAD: usize = 16 * 1024;
 
+/// How long a request goes on whose client has closed its side.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// One accepted connection.
 pub struct Conn {
     stream: TcpStream,
@@ -41,6 +46,8 @@ pub struct Conn {
     framing: Framing,
     http2: bool,
     out: BytesMut,
+    /// Running since the client has closed its side.
+    farewell: Option<Pin<Box<Sleep>>>,
     facts: Arc<ProxyDigest>,
     digest: Arc<SocketDigest>,
 }
@@ -72,6 +79,7 @@ impl Conn {
             framing: Framing::Length(0),
             http2: false,
             out: BytesMut::new(),
+            farewell: None,
             facts: Arc::new(facts.into_digest()?),
             digest: Arc::new(digest),
         })
@@ -145,20 +153,16 @@ impl Conn {
     }
 
     /// Writes what was answered outside of Pingora and says that no more will come.
-    pub async fn close_with(&mut self, answer: &[u8]) {
+    pub async fn close_with(&mut self, answer: &[u8], patience: Duration) {
         let sent = async {
             self.stream.write_all(answer).await?;
             self.stream.shutdown().await?;
             // Closing with unread bytes resets the connection, and the client may never see the answer: read on for a while.
-            let mut sink = [0; 1024];
-            for _ in 0..64 {
-                if self.stream.read(&mut sink).await? == 0 {
-                    break;
-                }
-            }
+            let mut sink = vec![0; WRITE];
+            while self.stream.read(&mut sink).await? > 0 {}
             io::Result::Ok(())
         };
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), sent).await;
+        let _ = tokio::time::timeout(patience, sent).await;
     }
 
     /// Finds how much of `ahead` belongs to the body.
@@ -201,7 +205,8 @@ impl Conn {
             match ready!(self.poll_ahead(cx)) {
                 // A client that closed its side after a next request still wants both answers.
                 Ok(0) if had => return Poll::Pending,
-                Ok(0) => return Poll::Ready(Ok(())),
+                // One that did so after this request may be gone or not: it has a while to get its answer (RFC 9112 §9.6), then the service is freed.
+                Ok(0) => return self.farewell.get_or_insert_with(|| Box::pin(sleep(FAREWELL))).as_mut().poll(cx).map(Ok),
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 
 use super::framing::{Chunks, Framing};
 use crate::problem::{Kind, Problem};
+use crate::routing::host;
 
 /// What a header may have at most.
 #[derive(Clone, Copy, Debug)]
@@ -144,8 +145,6 @@ struct Facts<'a> {
     length: Option<&'a [u8]>,
     codings: usize,
     chunked: bool,
-    upgrade: bool,
-    websocket: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -164,11 +163,6 @@ impl<'a> Facts<'a> {
                 self.codings += 1;
                 self.chunked = value.eq_ignore_ascii_case(b"chunked");
             }
-            7 if name.eq_ignore_ascii_case("upgrade") => self.websocket = value.eq_ignore_ascii_case(b"websocket"),
-            10 if name.eq_ignore_ascii_case("connection") => {
-                let mut options = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-                self.upgrade |= options.any(|option| option.eq_ignore_ascii_case(b"upgrade"));
-            }
             _ => {}
         }
         Ok(())
@@ -181,6 +175,9 @@ impl<'a> Facts<'a> {
         }
         if self.hosts == 0 && http_11 {
             return Err(bad("there is no Host"));
+        }
+        if !std::str::from_utf8(self.host).is_ok_and(|host| host::normalise(host).is_some()) {
+            return Err(bad("the Host is malformed"));
         }
         if target.starts_with('/') || target == "*" {
             return Ok(());
@@ -203,7 +200,6 @@ impl<'a> Facts<'a> {
     /// RFC 9112 §6.3. Where the rules leave a choice, the answer is no.
     fn framing(&self, http_11: bool) -> Result<Framing, Problem> {
         match (self.codings, self.length) {
-            (0, None) if self.upgrade && self.websocket => Ok(Framing::Free),
             (0, None) => Ok(Framing::Length(0)),
             (0, Some(digits)) => {
                 let number = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
@@ -263,6 +259,7 @@ mod tests {
         assert_eq!(kind("GET / HTTP/1.1\r\n\r\n"), Kind::BadRequest);
         assert_eq!(kind("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"), Kind::BadRequest);
         assert_eq!(kind("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n"), Kind::BadRequest);
+        assert_eq!(kind("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n"), Kind::BadRequest);
         assert!(look("GET http://a/ HTTP/1.1\r\nHost: A\r\n\r\n").is_ok());
         assert!(look("GET / HTTP/1.0\r\n\r\n").is_ok());
     }

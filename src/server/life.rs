@@ -49,11 +49,12 @@ where
 {
     let terms = terms(&running.config);
     let (alive, mut ended) = mpsc::channel::<()>(1);
-    let workers: Vec<Worker> = (0..running.config.workers.count()).map(Worker::start).collect::<io::Result<_>>()?;
+    let shards = running.metrics.shards();
+    let workers = shards.iter().enumerate().map(|(index, shard)| Worker::start(index, shard.connections.clone()));
+    let workers = workers.collect::<io::Result<Vec<_>>>()?;
     let trusted: Arc<[_]> = running.config.trusted_proxies.as_slice().into();
     let mut team = Vec::new();
-    for (index, worker) in workers.iter().enumerate() {
-        let Some(shard) = running.metrics.shard(index) else { continue };
+    for (index, (worker, shard)) in workers.iter().zip(shards).enumerate() {
         let (live, log, limits) = (running.live.clone(), running.log.clone(), running.config.limits.clone());
         let gateway = Gateway::new(index, live, shard.clone(), log, trusted.clone(), limits);
         let _runtime = worker.handle().enter();
@@ -92,7 +93,7 @@ where
     if graceful {
         let bound = Duration::from(running.config.timeouts.drain);
         if tokio::time::timeout(bound, ended.recv()).await.is_err() {
-            let left: usize = workers.iter().map(Worker::connections).sum();
+            let left: i64 = workers.iter().map(Worker::connections).sum();
             log::warn!("{left} connections were cut off after {} seconds", bound.as_secs());
         }
     }

@@ -7,7 +7,7 @@ use pingora_core::apps::{HttpServerApp, ServerApp};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
-use tokio::time::timeout;
+use pingora_timeout::timeout;
 
 use super::conn::{Conn, Next};
 use super::head::Bounds;
@@ -27,7 +27,7 @@ pub struct Terms {
     pub body: Duration,
     /// For one write of the answer.
     pub write: Duration,
-    /// For what is left of a request's body once it is answered.
+    /// For what is left of a request's body once it is answered, and for a client to stop sending once the connection closes.
     pub drain: Duration,
 }
 
@@ -59,12 +59,14 @@ where
         session.set_read_timeout(Some(terms.body));
         session.set_write_timeout(Some(terms.write));
         session.set_total_drain_timeout(Some(terms.drain));
+        // Pingora would close after a `100 Continue`, since the body is still to come. What an unread body costs is the answer's business.
+        session.set_close_on_response_before_downstream_finish(false);
         session.set_pipelined_prefix(header);
         let reused = serving.app.process_new_http(session, shutdown).await.map(|reused| reused.consume().0);
         let Some(back) = reused.or_else(|| Connection::of(&facts).and_then(Connection::take_kept)).and_then(own) else { return };
         conn = back;
         if conn.facts().is_some_and(Connection::closing) || !conn.at_end() {
-            conn.close_with(b"").await;
+            conn.close_with(b"", terms.drain).await;
             return;
         }
     }
@@ -88,7 +90,7 @@ async fn next<A>(conn: &mut Conn, serving: &Serving<A>, terms: &Terms, shutdown:
         Err(_) => Problem::new(Kind::RequestTimeout, "the request header did not arrive in time"),
     };
     let answer = (serving.refused)(problem, conn.facts()?);
-    conn.close_with(&answer).await;
+    conn.close_with(&answer, terms.drain).await;
     None
 }
 

@@ -3,11 +3,11 @@
 use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use pingora_core::apps::HttpServerApp;
 use pingora_core::server::ShutdownWatch;
+use prometheus::IntGauge;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,7 +19,7 @@ use crate::proxy::Connection;
 #[derive(Debug)]
 pub struct Worker {
     handle: Handle,
-    connections: Arc<AtomicUsize>,
+    connections: IntGauge,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -37,11 +37,11 @@ pub struct Duty<A> {
 }
 
 impl Worker {
-    /// Starts the thread; `duty` is made on it, since Pingora binds some of it to the runtime.
+    /// Starts the thread. `connections` counts what it holds, for the choice of a worker and for operators alike.
     ///
     /// # Errors
     /// The system's, where it gives no thread.
-    pub fn start(index: usize) -> io::Result<Self> {
+    pub fn start(index: usize, connections: IntGauge) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -49,7 +49,7 @@ impl Worker {
             let _ = runtime.block_on(stopped);
             runtime.shutdown_background();
         })?;
-        Ok(Self { handle, connections: Arc::default(), stop, thread })
+        Ok(Self { handle, connections, stop, thread })
     }
 
     /// The runtime, to start what shall live on this worker.
@@ -58,8 +58,8 @@ impl Worker {
     }
 
     /// How many connections it holds.
-    pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
+    pub fn connections(&self) -> i64 {
+        self.connections.get()
     }
 
     /// Gives it a connection: one wake-up, and none after that.
@@ -86,17 +86,17 @@ impl Worker {
 }
 
 /// One connection in the count.
-struct Held(Arc<AtomicUsize>);
+struct Held(IntGauge);
 
 impl Held {
-    fn new(count: Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
+    fn new(count: IntGauge) -> Self {
+        count.inc();
         Self(count)
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.dec();
     }
 }

@@ -1,0 +1,277 @@
+//! Clients: one that sends just the bytes it is given and reads one answer by its framing, and one for HTTP/2.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use bytes::Bytes;
+use http::response::Parts;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::Value;
+
+use super::PATIENCE;
+
+/// One HTTP/1.1 connection.
+pub struct Client {
+    stream: TcpStream,
+    /// Received and not yet read as part of an answer.
+    buffer: Vec<u8>,
+}
+
+/// One answer.
+#[derive(Clone, Debug)]
+pub struct Response {
+    pub status: u16,
+    /// The status line as it came.
+    pub line: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// The 1xx answers before it.
+    pub interim: Vec<u16>,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Closed,
+    Reset,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self { stream, buffer: Vec::new() }
+    }
+
+    /// Sends these bytes in one piece.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Sends as far as the gateway takes it.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn finish(&mut self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// The client's own address.
+    pub fn address(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
+    }
+
+    /// Reads the next answer to a request that is no HEAD.
+    pub fn read(&mut self) -> Response {
+        self.answer(false).unwrap_or_else(|error| panic!("no answer: {error}; so far: {:?}", String::from_utf8_lossy(&self.buffer)))
+    }
+
+    /// Reads the next answer to a HEAD.
+    pub fn read_head(&mut self) -> Response {
+        self.answer(true).unwrap_or_else(|error| panic!("no answer: {error}; so far: {:?}", String::from_utf8_lossy(&self.buffer)))
+    }
+
+    /// Reads an answer, or finds that it is cut off.
+    pub fn try_read(&mut self) -> io::Result<Response> {
+        self.answer(false)
+    }
+
+    /// Reads a header alone: a 1xx answer, or one whose body is read with [`Client::bytes`].
+    pub fn head(&mut self) -> Response {
+        let head = self.header().unwrap();
+        parse(&head)
+    }
+
+    /// The next bytes, just so many.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        self.take(count).unwrap()
+    }
+
+    /// `GET` on the connection, with what is usual and no more.
+    pub fn get(&mut self, path: &str) -> Response {
+        self.get_with(path, "")
+    }
+
+    /// `GET` with more header lines, each with its CR LF.
+    pub fn get_with(&mut self, path: &str, lines: &str) -> Response {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: gateway.test\r\n{lines}\r\n"));
+        self.read()
+    }
+
+    /// Waits for the end of the connection and says how it ended; nothing may come before it.
+    pub fn ends(&mut self) -> End {
+        let (end, rest) = self.rest();
+        assert!(rest.is_empty(), "more came: {:?}", String::from_utf8_lossy(&rest));
+        end
+    }
+
+    /// All that comes before the end of the connection.
+    pub fn rest(&mut self) -> (End, Vec<u8>) {
+        loop {
+            match self.more() {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return (End::Closed, std::mem::take(&mut self.buffer)),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return (End::Reset, std::mem::take(&mut self.buffer)),
+                Err(error) => panic!("the connection has not ended: {error}"),
+            }
+        }
+    }
+
+    fn answer(&mut self, head_only: bool) -> io::Result<Response> {
+        let mut interim = Vec::new();
+        let mut response = loop {
+            let response = parse(&self.header()?);
+            if response.status >= 200 || response.status == 101 {
+                break response;
+            }
+            interim.push(response.status);
+        };
+        response.interim = interim;
+        if head_only || matches!(response.status, 204 | 304) {
+            return Ok(response);
+        }
+        if response.header("transfer-encoding") == Some("chunked") {
+            response.body = self.chunks()?;
+        } else if let Some(length) = response.header("content-length") {
+            response.body = self.take(length.parse().unwrap())?;
+        } else {
+            loop {
+                match self.more() {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+                    Err(error) => return Err(error),
+                }
+            }
+            response.body = std::mem::take(&mut self.buffer);
+        }
+        Ok(response)
+    }
+
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.until(b"\r\n")?;
+            let size = String::from_utf8(line).unwrap();
+            let size = usize::from_str_radix(size.split(';').next().unwrap().trim(), 16).unwrap();
+            if size == 0 {
+                while self.until(b"\r\n")? != b"\r\n" {}
+                return Ok(body);
+            }
+            body.extend(self.take(size)?);
+            assert_eq!(self.take(2)?, b"\r\n", "a chunk does not end with CR LF");
+        }
+    }
+
+    fn header(&mut self) -> io::Result<Vec<u8>> {
+        self.until(b"\r\n\r\n")
+    }
+
+    fn until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
+        loop {
+            if let Some(at) = self.buffer.windows(end.len()).position(|window| window == end) {
+                return self.take(at + end.len());
+            }
+            self.more()?;
+        }
+    }
+
+    fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        while self.buffer.len() < count {
+            self.more()?;
+        }
+        Ok(self.buffer.drain(..count).collect())
+    }
+
+    fn more(&mut self) -> io::Result<usize> {
+        let mut piece = [0; 16 * 1024];
+        match self.stream.read(&mut piece)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            count => {
+                self.buffer.extend_from_slice(&piece[..count]);
+                Ok(count)
+            }
+        }
+    }
+}
+
+fn parse(head: &[u8]) -> Response {
+    let head = String::from_utf8(head.to_vec()).unwrap();
+    let mut lines = head.trim_end().split("\r\n");
+    let line = lines.next().unwrap().to_owned();
+    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("not a status line: {line:?}"));
+    let headers = lines.map(|field| {
+        let (name, value) = field.split_once(':').unwrap_or_else(|| panic!("not a field: {field:?}"));
+        (name.to_ascii_lowercase(), value.trim().to_owned())
+    });
+    Response { status, headers: headers.collect(), line, body: Vec::new(), interim: Vec::new() }
+}
+
+impl Response {
+    /// The value of a header that comes at most once.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut found = self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let first = found.next();
+        assert!(found.next().is_none(), "{name} comes more than once: {:?}", self.headers);
+        first
+    }
+
+    /// Every value of a header.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.text()))
+    }
+
+    /// Holds the answer to what every problem of the gateway is, and gives its body.
+    pub fn problem(&self, status: u16, kind: &str) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let body = self.json();
+        let uri = match kind {
+            "quota-exceeded" => "https://iana.org/assignments/http-problem-types#quota-exceeded".to_owned(),
+            kind => format!("urn:tidegate:problem:{kind}"),
+        };
+        assert_eq!(body["type"], Value::from(uri), "{body}");
+        assert_eq!(body["status"], status, "{body}");
+        for member in ["title", "detail", "request_id"] {
+            assert!(body[member].as_str().is_some_and(|text| !text.is_empty()), "{member} is missing in {body}");
+        }
+        body
+    }
+}
+
+/// One HTTP/2 connection without TLS, by prior knowledge.
+pub struct H2 {
+    sender: http2::SendRequest<Full<Bytes>>,
+}
+
+impl H2 {
+    pub async fn connect(address: SocketAddr) -> Self {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Self { sender }
+    }
+
+    /// One request on a stream of its own.
+    pub async fn request(&self, request: http::Request<&'static str>) -> (Parts, Bytes) {
+        let mut sender = self.sender.clone();
+        sender.ready().await.unwrap();
+        let sent = sender.send_request(request.map(|body| Full::new(Bytes::from_static(body.as_bytes()))));
+        let (parts, body) = tokio::time::timeout(PATIENCE, sent).await.unwrap().unwrap().into_parts();
+        (parts, body.collect().await.unwrap().to_bytes())
+    }
+}

@@ -1,0 +1,238 @@
+//! The gateway as its users have it: the binary, a config file, signals, and what it writes.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::{Client, eventually};
+
+/// A folder that is gone at the end of its test.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("tidegate-it-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file beside the config.
+    pub fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What `tidegate check` says of a config, and whether it is content.
+pub fn check(yaml: &str) -> (bool, String) {
+    let folder = Folder::new();
+    let path = folder.file("tidegate.yaml", yaml);
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate")).arg("check").arg("-c").arg(&path).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    (output.status.success(), said.replace(&format!("{}/", folder.path().display()), ""))
+}
+
+/// A running gateway. It is killed at the end of its test.
+pub struct Gateway {
+    /// Where the config is, and what lies beside it.
+    pub folder: Folder,
+    /// The first listener.
+    pub address: SocketAddr,
+    /// The admin address.
+    pub admin: SocketAddr,
+    child: Child,
+    said: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// Starts the gateway on a config. What the config leaves open is chosen for tests: two workers, one listener and the admin on free ports, and the
+    /// access log in a file. `{dir}` stands for the config's folder.
+    pub fn start(yaml: &str) -> Self {
+        Self::start_in(Folder::new(), yaml)
+    }
+
+    /// The same, with files laid beside the config before.
+    pub fn start_in(folder: Folder, yaml: &str) -> Self {
+        let path = folder.file("tidegate.yaml", complete(&folder, yaml));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["run", "-c"])
+            .arg(&path)
+            .env("RUST_LOG", "warn,tidegate=info")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = Arc::new(Mutex::new(String::new()));
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let heard = said.clone();
+        let reader = std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = writeln!(heard.lock().unwrap(), "{line}");
+            }
+        });
+        let (address, admin) = eventually("the gateway says where it listens", || {
+            let said = said.lock().unwrap();
+            if let (None, Some(status)) = (addresses(&said), child.try_wait().unwrap()) {
+                panic!("the gateway ended with {status}:\n{said}");
+            }
+            addresses(&said)
+        });
+        Self { folder, address, admin, child, said, reader: Some(reader) }
+    }
+
+    /// A new connection.
+    pub fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// Replaces the config as a deployment does, by renaming a new file onto it, and waits for what becomes of it: `done`, `unchanged` or `refused`.
+    pub fn rewrite(&self, yaml: &str) -> &'static str {
+        self.reloaded(|| {
+            let new = self.folder.file("new", complete(&self.folder, yaml));
+            std::fs::rename(new, self.folder.path().join("tidegate.yaml")).unwrap();
+        })
+    }
+
+    /// Sends SIGHUP and waits for what becomes of it.
+    pub fn reload(&self) -> &'static str {
+        self.reloaded(|| self.signal(Signal::SIGHUP))
+    }
+
+    fn reloaded(&self, act: impl FnOnce()) -> &'static str {
+        const RESULTS: [&str; 3] = ["done", "unchanged", "refused"];
+        let count = || RESULTS.map(|result| self.metric(&format!("tidegate_reloads_total{{result=\"{result}\"}}")));
+        let before = count();
+        act();
+        eventually("the config is read again", || {
+            let (before, after) = (before.iter(), count());
+            before.zip(after).zip(RESULTS).find(|((before, after), _)| after > *before).map(|(_, result)| result)
+        })
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// Asks the process to end, with requests under way finished.
+    pub fn terminate(&self) {
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// Waits for the end of the process.
+    pub fn ended(&mut self) -> ExitStatus {
+        let status = eventually("the gateway ends", || self.child.try_wait().unwrap());
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        status
+    }
+
+    /// Whether the process runs.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// All that the gateway has written to its standard error.
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// `GET` on the admin address: status and body.
+    pub fn ask(&self, path: &str) -> (u16, String) {
+        let answer = Client::connect(self.admin).get(path);
+        (answer.status, answer.text())
+    }
+
+    /// The value of one series, like `tidegate_requests_total{route="a",status="200"}`; 0 where it does not exist.
+    pub fn metric(&self, series: &str) -> f64 {
+        let (status, text) = self.ask("/metrics");
+        assert_eq!(status, 200, "{text}");
+        let found = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        found.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until a series has a value.
+    pub fn await_metric(&self, series: &str, value: f64) {
+        eventually(&format!("{series} is {value}"), || (self.metric(series) == value).then_some(()));
+    }
+
+    /// The lines of the access log so far.
+    pub fn log(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+
+    /// Waits for a line of the access log.
+    pub fn await_log(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        eventually(&format!("the access log tells of {what}"), || self.log().into_iter().find(|line| is(line)))
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- the gateway said:\n{}--- and logged:", self.said());
+            self.log().iter().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+fn addresses(said: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let (_, rest) = said.split_once("listening on ")?;
+    let (listeners, admin) = rest.lines().next()?.split_once(", admin on ")?;
+    Some((listeners.split(", ").next()?.parse().ok()?, admin.trim().parse().ok()?))
+}
+
+fn complete(folder: &Folder, yaml: &str) -> String {
+    let mut text = yaml.replace("{dir}", &folder.path().display().to_string());
+    let has = |text: &str, key: &str| text.lines().any(|line| line.trim_start().starts_with(key));
+    let mut open = String::new();
+    if !has(&text, "listeners:") {
+        open.push_str("\n  listeners: [{ address: \"127.0.0.1:0\" }]");
+    }
+    if !has(&text, "workers:") {
+        open.push_str("\n  workers: 2");
+    }
+    if has(&text, "server:") {
+        text = text.replacen("server:", &format!("server:{open}"), 1);
+    } else {
+        text = format!("server:{open}\n{text}");
+    }
+    if !has(&text, "admin:") {
+        text.push_str("\nadmin: { address: \"127.0.0.1:0\" }\n");
+    }
+    if !has(&text, "access_log:") {
+        text.push_str(&format!("\naccess_log: {{ to: \"{}/access.log\" }}\n", folder.path().display()));
+    }
+    text
+}
