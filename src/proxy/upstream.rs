@@ -10,7 +10,7 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::forwarded::{self, Facts};
-use super::{Exchange, Gateway, answer};
+use super::{Connection, Exchange, Gateway, answer};
 use crate::problem::{Kind, Problem};
 use crate::routing::Destination;
 use crate::upstream::{Backend, HostMode, Mock, Targets};
@@ -126,8 +126,11 @@ pub(super) fn raise(exchange: &mut Exchange, problem: Problem) -> Box<Error> {
 pub(super) fn outgoing(session: &Session, exchange: &mut Exchange, req: &mut RequestHeader) -> Result<(), Problem> {
     path(exchange, req)?;
     host(exchange, req);
+    let Some(connection) = Connection::of_session(session) else {
+        return Err(Problem::new(Kind::Internal, "the connection has no origin"));
+    };
     let facts = Facts {
-        peer: exchange.peer,
+        connection,
         trusted: exchange.trusted,
         scheme: exchange.cx.scheme,
         authority: &exchange.authority,
