@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use ipnet::IpNet;
 use pingora_http::RequestHeader;
 
@@ -119,8 +119,8 @@ pub(super) struct Facts<'a> {
     pub authority: &'a HeaderValue,
     /// The port that the client connected to.
     pub port: u16,
-    /// Whether the request came over HTTP/2.
-    pub http2: bool,
+    /// The version that the request came in.
+    pub version: Version,
 }
 
 /// Writes the forwarding headers and `Via` (RFC 9110 §7.6.3). Their names stand here in full: Pingora would copy a `HeaderName` twice.
@@ -148,8 +148,7 @@ pub(super) fn write(req: &mut RequestHeader, facts: &Facts<'_>) {
     if let Ok(element) = HeaderValue::try_from(element) {
         set(req, "Forwarded", element);
     }
-    let via = if facts.http2 { "2 tidegate" } else { "1.1 tidegate" };
-    let _ = req.append_header("Via", HeaderValue::from_static(via));
+    let _ = req.append_header("Via", super::via(facts.version));
 }
 
 /// What a trusted peer has said, with a comma behind it.
@@ -218,7 +217,10 @@ mod tests {
         req.append_header("x-forwarded-host", "forged.example").unwrap();
         let authority = HeaderValue::from_static("api.example.com:80");
         let connection = Connection::new(SocketAddr::new(peer.parse().unwrap(), 4711), "127.0.0.1:80".parse().unwrap());
-        write(&mut req, &Facts { connection: &connection, trusted, scheme: "http", authority: &authority, port: 80, http2: false });
+        write(
+            &mut req,
+            &Facts { connection: &connection, trusted, scheme: "http", authority: &authority, port: 80, version: Version::HTTP_11 },
+        );
         let mut lines: Vec<_> = req.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         lines.sort();
         lines

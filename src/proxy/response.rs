@@ -1,6 +1,6 @@
 //! From the service: what its answer must not carry on, and what becomes of a request that got none.
 
-use http::{HeaderName, HeaderValue, Version, header};
+use http::{HeaderName, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::{Error, ErrorSource, ErrorType};
 use pingora_http::ResponseHeader;
@@ -18,12 +18,11 @@ pub(super) fn up(session: &mut Session, exchange: &mut Exchange, res: &mut Respo
     hop_by_hop(res);
     answer::discard(&mut session.downstream_session);
     unchunk(&mut session.downstream_session, res);
-    let version = match res.version {
-        Version::HTTP_2 => "2 tidegate",
-        Version::HTTP_10 => "1.0 tidegate",
-        _ => "1.1 tidegate",
-    };
-    let _ = res.append_header(header::VIA, HeaderValue::from_static(version));
+    let _ = res.append_header(header::VIA, super::via(res.version));
+    if !session.is_http2() {
+        // RFC 9112 §2.3: the version of an answer is its sender's own.
+        res.set_version(Version::HTTP_11);
+    }
     answer::up(session, exchange, res);
 }
 

@@ -135,7 +135,7 @@ pub(super) fn outgoing(session: &Session, exchange: &mut Exchange, req: &mut Req
         scheme: exchange.cx.scheme,
         authority: &exchange.authority,
         port: exchange.cx.port,
-        http2: session.is_http2(),
+        version: session.req_header().version,
     };
     forwarded::write(req, &facts);
     let (chain, cx, _) = exchange.split();
@@ -150,7 +150,8 @@ fn path(exchange: &Exchange, req: &mut RequestHeader) -> Result<(), Problem> {
         }
         _ => (&*exchange.cx.path).into(),
     };
-    if req.uri.authority().is_none() && req.uri.path() == path {
+    // A target in absolute form is for proxies alone (RFC 9112 §3.2.2); Pingora hides its authority from the URI.
+    if req.uri.authority().is_none() && req.raw_path().starts_with(b"/") && req.uri.path() == path {
         return Ok(());
     }
     let target = match req.uri.query() {

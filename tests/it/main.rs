@@ -11,3 +11,7 @@ mod demo;
 mod keepalive;
 mod bounds;
 mod http1_consensus;
+mod forwarding;
+mod limits;
+mod http2;
+mod versions;
