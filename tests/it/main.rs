@@ -11,3 +11,4 @@ mod demo;
 mod keepalive;
 mod bounds;
 mod http1_consensus;
+mod house;
