@@ -129,13 +129,13 @@ impl Conn {
                 self.ahead.advance(2);
             }
             match front(&self.ahead, &mut seen, bounds)? {
-                Front::Request { length, framing } => {
+                Front::Request { length, framing, rewritten } => {
                     // Without a body or a next request the buffer goes as it is; splitting it would cost an allocation.
                     let header = if length == self.ahead.len() { std::mem::take(&mut self.ahead) } else { self.ahead.split_to(length) };
                     self.framing = framing;
                     self.known = 0;
                     self.follow().map_err(|_| Problem::new(Kind::BadRequest, "the chunked request body is malformed"))?;
-                    return Ok(Next::Request(header));
+                    return Ok(Next::Request(rewritten.unwrap_or(header)));
                 }
                 Front::Http2 => {
                     self.framing = Framing::Free;

@@ -3,6 +3,8 @@
 
 use std::mem::MaybeUninit;
 
+use bytes::{BufMut, BytesMut};
+
 use super::framing::{Chunks, Framing};
 use crate::problem::{Kind, Problem};
 use crate::routing::host;
@@ -35,6 +37,8 @@ pub enum Front {
         length: usize,
         /// How its body is framed.
         framing: Framing,
+        /// The header to go on with, where it is not the one that came.
+        rewritten: Option<BytesMut>,
     },
     /// An HTTP/2 client that needs no upgrade.
     Http2,
@@ -61,8 +65,8 @@ pub fn front(bytes: &[u8], seen: &mut usize, bounds: &Bounds) -> Result<Front, P
             false => Ok(Front::Partial),
         };
     }
-    let framing = check(bytes.get(..length).unwrap_or_default(), bounds)?;
-    Ok(Front::Request { length, framing })
+    let (framing, rewritten) = check(bytes.get(..length).unwrap_or_default(), bounds)?;
+    Ok(Front::Request { length, framing, rewritten })
 }
 
 /// The length of the header: up to and with the first empty line. Lines end with CR LF and nothing else, or one parser's line is another's half.
@@ -91,7 +95,7 @@ fn bad(detail: &'static str) -> Problem {
     Problem::new(Kind::BadRequest, detail)
 }
 
-fn check(head: &[u8], bounds: &Bounds) -> Result<Framing, Problem> {
+fn check(head: &[u8], bounds: &Bounds) -> Result<(Framing, Option<BytesMut>), Problem> {
     let mut fields = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; FIELDS];
     let mut request = httparse::Request::new(&mut []);
     match httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut request, head, &mut fields) {
@@ -119,7 +123,27 @@ fn check(head: &[u8], bounds: &Bounds) -> Result<Framing, Problem> {
         facts.note(field.name, field.value)?;
     }
     facts.authority(target, request.version == Some(1))?;
-    facts.framing(request.version == Some(1))
+    Ok((facts.framing(request.version == Some(1))?, escaped(head, request.method.unwrap_or_default(), target)))
+}
+
+/// The header with what no URI may hold (RFC 3986 §2) escaped in its target, where there is any: browsers and other proxies let it pass, and parsers
+/// behind this one would disagree on it.
+fn escaped(head: &[u8], method: &str, target: &str) -> Option<BytesMut> {
+    let foreign = |byte: u8| !byte.is_ascii() || matches!(byte, b'"' | b'<' | b'>' | b'`');
+    if !target.bytes().any(foreign) {
+        return None;
+    }
+    let (line, rest) = head.split_at_checked(method.len() + 1)?;
+    let mut out = BytesMut::with_capacity(head.len() + 64);
+    out.extend_from_slice(line);
+    for byte in target.bytes() {
+        match foreign(byte) {
+            true => out.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+            false => out.put_u8(byte),
+        }
+    }
+    out.extend_from_slice(rest.strip_prefix(target.as_bytes())?);
+    Some(out)
 }
 
 fn too_many(bounds: &Bounds) -> Problem {
@@ -188,7 +212,7 @@ impl<'a> Facts<'a> {
         });
         let Some(rest) = rest else { return Err(bad("the request target is not a path and not an http or https URI")) };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        if authority.is_empty() || authority.contains('@') {
+        if authority.is_empty() || host::normalise(authority).is_none() {
             return Err(bad("the request target has no plain host"));
         }
         if self.hosts == 1 && !authority.as_bytes().eq_ignore_ascii_case(self.host) {
@@ -236,7 +260,7 @@ mod tests {
             assert!(matches!(front(&text.as_bytes()[..cut], &mut seen, &BOUNDS), Ok(Front::Partial)));
         }
         let found = front(text.as_bytes(), &mut seen, &BOUNDS).unwrap();
-        assert!(matches!(found, Front::Request { length, framing: Framing::Length(3) } if length == text.len() - 3));
+        assert!(matches!(found, Front::Request { length, framing: Framing::Length(3), rewritten: None } if length == text.len() - 3));
     }
 
     #[test]
@@ -262,6 +286,17 @@ mod tests {
         assert_eq!(kind("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n"), Kind::BadRequest);
         assert!(look("GET http://a/ HTTP/1.1\r\nHost: A\r\n\r\n").is_ok());
         assert!(look("GET / HTTP/1.0\r\n\r\n").is_ok());
+    }
+
+    #[test]
+    fn what_no_uri_may_hold_is_escaped() {
+        let rewritten = |text: &str| match look(text).unwrap() {
+            Front::Request { rewritten, .. } => rewritten.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(rewritten("GET /a?b={|}^%22#c HTTP/1.1\r\nHost: a\r\n\r\n"), None);
+        let text = "GET /\"é\"?<b>=`\" HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(rewritten(text).unwrap(), "GET /%22%C3%A9%22?%3Cb%3E=%60%22 HTTP/1.1\r\nHost: a\r\n\r\n");
     }
 
     #[test]
