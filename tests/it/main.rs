@@ -12,3 +12,4 @@ mod keepalive;
 mod bounds;
 mod http1_consensus;
 mod house;
+mod examples;
