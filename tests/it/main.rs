@@ -13,3 +13,4 @@ mod bounds;
 mod http1_consensus;
 mod house;
 mod examples;
+mod readme;
