@@ -47,7 +47,7 @@ deps:
 	@.ci/need cargo cc cmake
 
 deps-test: deps
-	@.ci/need nginx
+	@.ci/need nginx curl
 
 deps-loadtest: deps
 	@.ci/need wrk

@@ -3,15 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[allow(dead_code, reason = "not every suite is here yet")]
-mod support;
 
-mod gateway_api;
-mod routing_order;
-mod demo;
-mod keepalive;
 mod bounds;
-mod http1_consensus;
+mod demo;
+mod examples;
 mod forwarding;
-mod limits;
+mod gateway_api;
+mod house;
+mod http1_consensus;
 mod http2;
+mod keepalive;
+mod limits;
+mod readme;
+mod routing_order;
+mod support;
 mod versions;
