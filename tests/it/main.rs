@@ -2,8 +2,6 @@
 // clippy.toml lets tests panic, but knows only functions marked `#[test]` for tests; here the helpers are too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-#[allow(dead_code, reason = "not every suite is here yet")]
-
 mod bounds;
 mod demo;
 mod examples;
@@ -16,5 +14,6 @@ mod keepalive;
 mod limits;
 mod readme;
 mod routing_order;
+#[allow(dead_code, reason = "not every suite is here yet")]
 mod support;
 mod versions;
