@@ -17,7 +17,7 @@ pub struct Ctx {
     pub client: IpAddr,
     /// The scheme the client used, as far as trusted proxies tell. Written by `proxy`; read by templates and forwarding headers.
     pub scheme: &'static str,
-    /// The host the client asked for, lower case, without port. Written by `proxy`; read by templates, redirects and the log.
+    /// The host the client asked for, as far as trusted proxies tell, lower case, without port. Written by `proxy`; read by templates and the log.
     pub host: Box<str>,
     /// The port the client connected to, as far as trusted proxies tell. Written by `proxy`; read by forwarding headers and redirects.
     pub port: u16,

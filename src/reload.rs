@@ -39,12 +39,14 @@ pub struct Reloader {
     metrics: Arc<Metrics>,
     present: Loaded<Config>,
     generation: i64,
+    /// Snapshots that requests may still hold. To free a large one takes milliseconds, which no worker has.
+    retired: Vec<Arc<Snapshot>>,
 }
 
 impl Reloader {
     /// Goes on from the config that the gateway was started with.
     pub fn new(path: PathBuf, shared: Arc<Shared>, live: Arc<Live>, metrics: Arc<Metrics>, present: Loaded<Config>) -> Self {
-        let reloader = Self { path, shared, live, metrics, present, generation: 1 };
+        let reloader = Self { path, shared, live, metrics, present, generation: 1, retired: Vec::new() };
         reloader.note_time();
         reloader
     }
@@ -76,7 +78,7 @@ impl Reloader {
             }
         }
         let change = change(&self.present.json(), &built.config.json());
-        self.live.store(built.snapshot);
+        self.retired.push(self.live.swap(built.snapshot));
         self.present = built.config;
         if change.is_empty() {
             log::info!("the config was read again; the file says the same");
@@ -86,6 +88,12 @@ impl Reloader {
         self.note_time();
         log::info!("the config was taken: {change}");
         "done"
+    }
+
+    /// Frees the snapshots that no request holds any more. True while some are still held.
+    pub fn sweep(&mut self) -> bool {
+        self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        !self.retired.is_empty()
     }
 
     fn note_time(&self) {

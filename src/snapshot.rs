@@ -265,10 +265,12 @@ impl Live {
         Self { snapshot: ArcSwap::from_pointee(snapshot), generation: AtomicU64::new(1) }
     }
 
-    /// Puts another in its place. Requests under way keep the one they started with.
-    pub fn store(&self, snapshot: Snapshot) {
-        self.snapshot.store(Arc::new(snapshot));
+    /// Puts another in its place and gives back the one before. Requests under way keep the one they started with.
+    #[must_use = "the last holder frees it, and that should be no worker"]
+    pub fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        let before = self.snapshot.swap(Arc::new(snapshot));
         self.generation.fetch_add(1, Ordering::Release);
+        before
     }
 
     /// Changes with each store: what a worker compares on each request.

@@ -1,10 +1,12 @@
+use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -74,8 +76,7 @@ fn reloads(path: &Path, mut reloader: Reloader) -> io::Result<RecommendedWatcher
     let name = path.file_name().map(ToOwned::to_owned);
     let changed = wake.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let ours = |event: &notify::Event| !event.kind.is_access() && event.paths.iter().any(|path| path.file_name() == name.as_deref());
-        if event.as_ref().is_ok_and(ours) {
+        if event.is_ok_and(|event| is_complete(event.kind) && event.paths.iter().any(|path| is_ours(path, name.as_deref()))) {
             let _ = changed.try_send(());
         }
     })
@@ -90,22 +91,42 @@ fn reloads(path: &Path, mut reloader: Reloader) -> io::Result<RecommendedWatcher
         }
     });
     tokio::spawn(async move {
-        while woken.recv().await.is_some() {
-            // Several writes to a file are one change: wait until it rests.
-            while tokio::time::timeout(REST, woken.recv()).await.is_ok_and(|more| more.is_some()) {}
-            let Ok(back) = tokio::task::spawn_blocking(move || {
-                reloader.reload();
-                reloader
-            })
-            .await
-            else {
-                return log::error!("reloading has ended: it panicked");
+        let mut retired = false;
+        loop {
+            // Workers leave an old snapshot with their next request: look again until all have.
+            let woken = match retired {
+                true => tokio::time::timeout(SWEEP, woken.recv()).await.ok(),
+                false => Some(woken.recv().await),
             };
-            reloader = back;
+            let task = match woken {
+                Some(None) => return,
+                Some(Some(())) => tokio::task::spawn_blocking(move || {
+                    reloader.reload();
+                    (true, reloader)
+                }),
+                None => tokio::task::spawn_blocking(move || (reloader.sweep(), reloader)),
+            };
+            match task.await {
+                Ok((more, back)) => (retired, reloader) = (more, back),
+                Err(error) => return log::error!("reloading has ended: {error}"),
+            }
         }
     });
     Ok(watcher)
 }
 
-/// How long a changed file must rest before it is read.
-const REST: Duration = Duration::from_millis(50);
+/// Whether a file is whole again. One that is still being written could be read as a shorter config, and a valid one.
+fn is_complete(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
+    )
+}
+
+/// The config itself, or the link that Kubernetes turns to a new version of a whole folder.
+fn is_ours(path: &Path, name: Option<&OsStr>) -> bool {
+    path.file_name().is_some_and(|file| Some(file) == name || file == "..data")
+}
+
+/// Between two looks at snapshots that are still held.
+const SWEEP: Duration = Duration::from_secs(1);

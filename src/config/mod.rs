@@ -1,19 +1,20 @@
 //! From a file to plain data: YAML with places, `${ENV}` and `${file:…}`, and every mistake told at once.
 
-mod de;
+// Each uses only those above it.
+mod scalar;
+mod located;
+mod tree;
+mod syntax;
 mod fault;
 mod filler;
-mod gather;
-mod load;
-mod located;
 mod parse;
-mod scalar;
 mod substitute;
-mod syntax;
-mod tree;
+mod de;
+mod gather;
 
-mod document;
 mod server;
+mod document;
+mod load;
 
 pub use document::Config;
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl Metrics {
     /// # Errors
     /// Only where a name is used twice, which the tests would find.
     pub fn new(workers: usize) -> Result<Self, Error> {
-        let shards = (0..workers).map(|_| Shard::new().map(Arc::new)).collect::<Result<_, _>>()?;
+        let shards = (0..workers).map(|worker| Shard::new(worker).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok(Self { shards, process: ProcessMetrics::new()? })
     }
 
@@ -133,8 +133,9 @@ fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: Resu
 }
 
 impl Shard {
-    fn new() -> Result<Self, Error> {
+    fn new(worker: usize) -> Result<Self, Error> {
         let registry = Registry::new();
+        let held = Opts::new("tidegate_connections", "Client connections held now, by worker.").const_label("worker", worker.to_string());
         let counter = |name: &str, help: &str, labels: &[&str]| register(&registry, IntCounterVec::new(Opts::new(name, help), labels));
         let histogram = |name: &str, help: &str, labels: &[&str]| {
             let opts = HistogramOpts::new(name, help).buckets(LATENCY.to_vec());
@@ -151,7 +152,7 @@ impl Shard {
             problems: counter("tidegate_problems_total", "Answers made by the gateway itself.", &["kind", "policy"])?,
             received: counter("tidegate_received_bytes_total", "Bytes of request bodies.", &["route"])?,
             sent: counter("tidegate_sent_bytes_total", "Bytes of answer bodies.", &["route"])?,
-            connections: register(&registry, IntGauge::new("tidegate_connections", "Client connections held now."))?,
+            connections: register(&registry, IntGauge::with_opts(held))?,
             registry,
         })
     }

@@ -22,8 +22,10 @@ pub struct Exchange {
     pub(super) cx: Ctx,
     /// How many policies the request has entered: the way up starts there.
     pub(super) depth: usize,
-    /// The host as the client wrote it.
+    /// The host as the peer wrote it.
     pub(super) authority: HeaderValue,
+    /// The same in the form that is matched. Proxies may tell of another in [`Ctx::host`]; routes go by this one.
+    pub(super) host: Box<str>,
     /// Whether forwarding headers of the peer are believed.
     pub(super) trusted: bool,
     /// What to answer with once Pingora comes back with the error that was raised for it.
@@ -69,6 +71,7 @@ impl Exchange {
             },
             depth: 0,
             authority: HeaderValue::from_static(""),
+            host: Box::default(),
             trusted: false,
             pending: None,
             started: Instant::now(),

@@ -4,6 +4,7 @@ mod answer;
 mod connection;
 mod exchange;
 mod finish;
+mod forwarded;
 mod gone;
 mod request;
 mod response;

@@ -1,14 +1,11 @@
 //! The way down: who asks for what, which route takes it, and what its policies say.
 
-use std::net::{IpAddr, SocketAddr};
-
-use http::{HeaderMap, HeaderValue, Method, Version, header};
-use ipnet::IpNet;
+use http::{HeaderValue, Method, Version, header};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
-use super::{Connection, Exchange, Gateway, answer};
+use super::{Connection, Exchange, Gateway, answer, forwarded};
 use crate::ctx::Params;
 use crate::policy::Flow;
 use crate::problem::{Kind, Problem};
@@ -55,58 +52,22 @@ fn arrive(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> Resu
 
 /// Who asks: the connection's peer, or whom trusted proxies speak for.
 fn who(gateway: &Gateway, session: &Session, req: &RequestHeader, exchange: &mut Exchange) -> Result<(), Problem> {
-    let digest = session.digest().and_then(|digest| digest.proxy_digest.as_deref());
-    let connection = digest.and_then(Connection::of).ok_or_else(|| Problem::new(Kind::Internal, "the connection has no origin"))?;
-    let cx = &mut exchange.cx;
-    let peer = connection.peer.ip().to_canonical();
-    exchange.trusted = trusts(gateway.trusted(), peer);
-    cx.client = if exchange.trusted { client(&req.headers, peer, gateway.trusted()) } else { peer };
-    cx.port = connection.local.port();
-    let authority = match req.uri.authority() {
-        Some(authority) => authority.as_str(),
-        None => req.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+    let connection = Connection::of_session(session).ok_or_else(|| Problem::new(Kind::Internal, "the connection has no origin"))?;
+    let malformed = || Problem::new(Kind::BadRequest, "the Host is malformed");
+    exchange.authority = match req.uri.authority() {
+        Some(authority) => HeaderValue::try_from(authority.as_str()).map_err(|_| malformed())?,
+        None => req.headers.get(header::HOST).cloned().unwrap_or_else(|| HeaderValue::from_static("")),
     };
-    exchange.authority = HeaderValue::try_from(authority).map_err(|_| Problem::new(Kind::BadRequest, "the Host is malformed"))?;
-    cx.host = host::normalise(authority).ok_or_else(|| Problem::new(Kind::BadRequest, "the Host is malformed"))?.into();
-    if exchange.trusted {
-        let told = |name: &str| req.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-        if told("x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case("https")) {
-            cx.scheme = "https";
-            cx.port = 443;
-        }
-        if let Some(forwarded) = told("x-forwarded-host").and_then(host::normalise) {
-            cx.host = forwarded.into();
-        }
-        if let Some(port) = told("x-forwarded-port").and_then(|port| port.parse().ok()) {
-            cx.port = port;
-        }
-    }
+    exchange.host = exchange.authority.to_str().ok().and_then(host::normalise).ok_or_else(malformed)?.into();
+    let peer = connection.peer.ip().to_canonical();
+    exchange.trusted = forwarded::trusts(gateway.trusted(), peer);
+    let said = if exchange.trusted { forwarded::read(&req.headers, gateway.trusted()) } else { forwarded::Said::default() };
+    let cx = &mut exchange.cx;
+    cx.client = said.client.unwrap_or(peer);
+    cx.scheme = if said.https == Some(true) { "https" } else { "http" };
+    cx.port = said.port.unwrap_or_else(|| if said.https == Some(true) { 443 } else { connection.local.port() });
+    cx.host = said.host.map_or_else(|| exchange.host.clone(), Into::into);
     Ok(())
-}
-
-fn trusts(trusted: &[IpNet], address: IpAddr) -> bool {
-    trusted.iter().any(|net| net.contains(&address))
-}
-
-/// The rightmost hop that is no trusted proxy. A hop that is no address ends the search: nothing left of it can be believed.
-fn client(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
-    let mut client = peer;
-    let values = headers.get_all("x-forwarded-for");
-    let values: Vec<&str> = values.iter().filter_map(|value| value.to_str().ok()).collect();
-    for hop in values.iter().rev().flat_map(|value| value.rsplit(',')) {
-        let Some(address) = address(hop.trim()) else { break };
-        client = address;
-        if !trusts(trusted, client) {
-            break;
-        }
-    }
-    client
-}
-
-fn address(hop: &str) -> Option<IpAddr> {
-    let bare = hop.trim_start_matches('[').trim_end_matches(']');
-    let address = bare.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()));
-    address.map(|address: IpAddr| address.to_canonical())
 }
 
 /// What the keep-alive loop checks for HTTP/1.1.
@@ -126,7 +87,7 @@ fn find(req: &RequestHeader, exchange: &mut Exchange) -> Result<(), Problem> {
     let pinned = exchange.pinned.clone();
     let router = &pinned.snapshot.router;
     let mut query =
-        Query { host: &exchange.cx.host, method: &req.method, path: &exchange.cx.path, headers: &req.headers, query: req.uri.query() };
+        Query { host: &exchange.host, method: &req.method, path: &exchange.cx.path, headers: &req.headers, query: req.uri.query() };
     let mut outcome = router.find(&query);
     // A preflight asks about the request that will follow: its route's `cors` answers it (Fetch §3.2.2).
     let following = preflight(req);
@@ -173,26 +134,4 @@ fn not_allowed(methods: &[Method]) -> Problem {
     let list = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
     let allow = HeaderValue::try_from(&list).unwrap_or_else(|_| HeaderValue::from_static(""));
     Problem::new(Kind::MethodNotAllowed, format!("this path takes {list}")).header(header::ALLOW, allow)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn from(forwarded: &[&str]) -> String {
-        let mut headers = HeaderMap::new();
-        for value in forwarded {
-            headers.append("x-forwarded-for", value.parse().unwrap());
-        }
-        client(&headers, [10, 0, 0, 1].into(), &["10.0.0.0/8".parse().unwrap()]).to_string()
-    }
-
-    #[test]
-    fn the_client_is_the_rightmost_hop_that_is_no_trusted_proxy() {
-        assert_eq!(from(&["192.0.2.9, 198.51.100.7, 10.0.0.2"]), "198.51.100.7");
-        assert_eq!(from(&["192.0.2.9", "198.51.100.7:4711"]), "198.51.100.7");
-        assert_eq!(from(&["[2001:db8::1]:80"]), "2001:db8::1");
-        assert_eq!(from(&["192.0.2.9, nonsense, 10.0.0.2"]), "10.0.0.2");
-        assert_eq!(from(&[]), "10.0.0.1");
-    }
 }

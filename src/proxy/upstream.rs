@@ -1,17 +1,16 @@
 //! To the service: admission, the choice of a target, and the header that it gets.
 
-use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use http::{HeaderValue, header};
+use http::header;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
-use super::{Exchange, Gateway, answer};
+use super::forwarded::{self, Facts};
+use super::{Connection, Exchange, Gateway, answer};
 use crate::problem::{Kind, Problem};
 use crate::routing::Destination;
 use crate::upstream::{Backend, HostMode, Mock, Targets};
@@ -127,7 +126,18 @@ pub(super) fn raise(exchange: &mut Exchange, problem: Problem) -> Box<Error> {
 pub(super) fn outgoing(session: &Session, exchange: &mut Exchange, req: &mut RequestHeader) -> Result<(), Problem> {
     path(exchange, req)?;
     host(exchange, req);
-    forwarded(session, exchange, req);
+    let Some(connection) = Connection::of_session(session) else {
+        return Err(Problem::new(Kind::Internal, "the connection has no origin"));
+    };
+    let facts = Facts {
+        connection,
+        trusted: exchange.trusted,
+        scheme: exchange.cx.scheme,
+        authority: &exchange.authority,
+        port: exchange.cx.port,
+        version: session.req_header().version,
+    };
+    forwarded::write(req, &facts);
     let (chain, cx, _) = exchange.split();
     chain.upstream_request(req, cx)
 }
@@ -162,51 +172,6 @@ fn host(exchange: &Exchange, req: &mut RequestHeader) {
     };
     if let Some(value) = value {
         let _ = req.insert_header(header::HOST, value);
-    }
-}
-
-/// Who asked, in both spellings, from the same facts. What an untrusted peer says of itself is replaced, never added to.
-fn forwarded(session: &Session, exchange: &Exchange, req: &mut RequestHeader) {
-    let cx = &exchange.cx;
-    let peer = session.client_addr().and_then(|address| address.as_inet()).map_or(cx.client, |address| address.ip().to_canonical());
-    let mut text = String::with_capacity(64);
-    let chain = |req: &RequestHeader, name: &str, text: &mut String| {
-        let earlier = req.headers.get_all(name).iter().filter(|_| exchange.trusted).filter_map(|value| value.to_str().ok());
-        earlier.for_each(|value| {
-            text.push_str(value);
-            text.push_str(", ");
-        });
-    };
-    chain(req, "x-forwarded-for", &mut text);
-    let _ = write!(text, "{peer}");
-    set(req, "x-forwarded-for", &text);
-    set(req, "x-forwarded-proto", cx.scheme);
-    let trusted_host = req.headers.get("x-forwarded-host").filter(|_| exchange.trusted).cloned();
-    let host = trusted_host.unwrap_or_else(|| exchange.authority.clone());
-    set(req, "x-forwarded-port", itoa::Buffer::new().format(cx.port));
-
-    text.clear();
-    chain(req, "forwarded", &mut text);
-    let _ = match peer {
-        IpAddr::V4(peer) => write!(text, "for={peer}"),
-        IpAddr::V6(peer) => write!(text, "for=\"[{peer}]\""),
-    };
-    // RFC 7239 §4: what is no token is quoted. A host with a quote or backslash in it would not be one any more.
-    if let Ok(host) = host.to_str()
-        && !host.contains(['"', '\\'])
-    {
-        let _ = write!(text, ";host=\"{host}\"");
-    }
-    let _ = write!(text, ";proto={}", cx.scheme);
-    set(req, "forwarded", &text);
-    let _ = req.insert_header("x-forwarded-host", host);
-    // RFC 9110 §7.6.3.
-    let _ = req.append_header(header::VIA, super::via(session.req_header().version));
-}
-
-fn set(req: &mut RequestHeader, name: &'static str, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        let _ = req.insert_header(name, value);
     }
 }
 

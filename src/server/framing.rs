@@ -8,7 +8,7 @@ pub enum Framing {
     Length(u64),
     /// `Transfer-Encoding: chunked`.
     Chunked(Chunks),
-    /// No framing that we follow: an HTTP/2 connection, or a request to upgrade.
+    /// No framing that we follow: an HTTP/2 connection.
     Free,
 }
 

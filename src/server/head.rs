@@ -169,8 +169,6 @@ struct Facts<'a> {
     length: Option<&'a [u8]>,
     codings: usize,
     chunked: bool,
-    upgrade: bool,
-    websocket: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -188,11 +186,6 @@ impl<'a> Facts<'a> {
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                 self.codings += 1;
                 self.chunked = value.eq_ignore_ascii_case(b"chunked");
-            }
-            7 if name.eq_ignore_ascii_case("upgrade") => self.websocket = value.eq_ignore_ascii_case(b"websocket"),
-            10 if name.eq_ignore_ascii_case("connection") => {
-                let mut options = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-                self.upgrade |= options.any(|option| option.eq_ignore_ascii_case(b"upgrade"));
             }
             _ => {}
         }
@@ -231,7 +224,6 @@ impl<'a> Facts<'a> {
     /// RFC 9112 §6.3. Where the rules leave a choice, the answer is no.
     fn framing(&self, http_11: bool) -> Result<Framing, Problem> {
         match (self.codings, self.length) {
-            (0, None) if self.upgrade && self.websocket => Ok(Framing::Free),
             (0, None) => Ok(Framing::Length(0)),
             (0, Some(digits)) => {
                 let number = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));

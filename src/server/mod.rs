@@ -1,5 +1,6 @@
 //! Sockets, workers, and the life of the process: accept, hand over, drain, end.
 
+// Each uses only those above it.
 mod framing;
 mod head;
 mod conn;

@@ -3,7 +3,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use http::{HeaderValue, Uri};
-use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use serde::{Deserialize, Deserializer, de};
 
 use super::Timeouts;
@@ -85,6 +85,8 @@ impl Target {
         peer.options.read_timeout = Some(timeouts.response);
         peer.options.write_timeout = Some(timeouts.response);
         peer.options.idle_timeout = Some(timeouts.idle);
+        // No tunnels: Pingora's can lose its first bytes (issue 946), and what flows in one passes no bound.
+        peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
         // What is left out of Pingora's own pool key must not be shared between services.
         let mut hasher = DefaultHasher::new();
         service.hash(&mut hasher);

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod gateway;
 pub mod origin;
+pub mod transcript;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,57 @@
+//! `conf/examples`: each file runs in the real gateway, and the requests in its comments get the answers in its comments.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use crate::support::Gateway;
+use crate::support::transcript::scenes;
+
+fn examples() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// A port below those that the system gives away by itself. An example names its port before it listens: it may be its own upstream.
+fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id() % 5_000;
+    loop {
+        let port = 20_000 + (u16::try_from(start).unwrap() + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn replay(path: &Path) -> Result<(), String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let comments = text.lines().filter_map(|line| line.strip_prefix('#')).map(|line| line.strip_prefix(' ').unwrap_or(line));
+    let scenes = scenes(comments);
+    if scenes.is_empty() {
+        return Err("shows no request".to_owned());
+    }
+    let gateway = Gateway::start(&text.replace(":8080", &format!(":{}", port())).replace(":9090", ":0"));
+    scenes.iter().try_for_each(|scene| scene.replay(gateway.address))
+}
+
+#[test]
+fn every_example_answers_as_it_says() {
+    let files = examples();
+    let wrong = std::thread::scope(|scope| {
+        let runs: Vec<_> = files.iter().map(|file| (file, scope.spawn(|| replay(file)))).collect();
+        let ends = runs.into_iter().map(|(file, run)| (file, run.join().unwrap_or_else(|_| Err("does not run".to_owned()))));
+        ends.filter_map(|(file, end)| end.err().map(|why| format!("{}: {why}", file.display()))).collect::<Vec<_>>()
+    });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn every_policy_has_an_example_under_its_name() {
+    let names: Vec<_> = examples().iter().map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    for policy in tidegate::policy::NAMES {
+        assert!(names.iter().any(|name| name == policy), "conf/examples/{policy}.yaml is missing");
+    }
+}
