@@ -58,13 +58,15 @@ impl Buckets {
     /// Takes one token from the bucket of `key`, if one is there. A refused request takes nothing. Keys are bytes, so that an address needs no
     /// formatting; they are compared whole, so no two share a bucket. The empty key is the one that new keys share where there are too many.
     pub fn take(&self, key: &[u8], limit: Limit) -> Decision {
-        self.take_at(key, limit, u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        self.take_by(key, limit, || u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
-    fn take_at(&self, key: &[u8], limit: Limit, now: u64) -> Decision {
+    fn take_by(&self, key: &[u8], limit: Limit, clock: impl FnOnce() -> u64) -> Decision {
         let place = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or_default();
-        let Some(shard) = self.shards.get(place) else { return limit.decide(now, now).1 };
+        let Some(shard) = self.shards.get(place) else { return limit.decide(0, 0).1 };
         let mut shard = shard.lock();
+        // Read under the lock, or time would run backwards in a bucket: who reads the clock first may get the lock last, and is refused the last token.
+        let now = clock();
         if let Some(full_at) = shard.full_at.get_mut(key) {
             let (next, decision) = limit.decide(*full_at, now);
             *full_at = next;
@@ -125,6 +127,12 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
+    impl Buckets {
+        fn take_at(&self, key: &[u8], limit: Limit, now: u64) -> Decision {
+            self.take_by(key, limit, || now)
+        }
+    }
+
     #[test]
     fn a_full_bucket_gives_its_burst_and_then_one_token_per_interval() {
         let (buckets, limit) = (Buckets::default(), Limit::new(3, Duration::from_secs(3), 3));
@@ -163,11 +171,14 @@ mod tests {
     #[test]
     fn many_threads_get_exactly_the_limit() {
         let (buckets, limit) = (Buckets::default(), Limit::new(1000, Duration::from_secs(1_000_000), 1000));
-        let allowed: usize = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| (0..200).filter(|_| buckets.take(b"a", limit).allowed).count())).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        let take = || (0..200).map(|_| buckets.take(b"a", limit)).filter(|decision| decision.allowed).map(|decision| decision.remaining);
+        let mut left: Vec<u64> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| take().collect::<Vec<_>>())).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
-        assert_eq!(allowed, 1000);
+        left.sort_unstable();
+        // Each was given a token of its own, and told what was left behind it.
+        assert_eq!(left, (0..1000).collect::<Vec<_>>());
     }
 
     #[test]
