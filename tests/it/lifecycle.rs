@@ -216,15 +216,37 @@ fn operators_see_whether_it_lives_and_what_it_counts() {
         ("tidegate_sent_bytes_total{route=\"up\"}", 4.0),
         ("tidegate_request_duration_seconds_count{route=\"up\"}", 1.0),
         ("tidegate_upstream_duration_seconds_count{service=\"up\"}", 1.0),
-        ("tidegate_connections", 1.0),
+        ("tidegate_connections{worker=\"0\"}", 1.0),
+        ("tidegate_connections{worker=\"1\"}", 0.0),
         ("tidegate_access_log_dropped_total", 0.0),
     ] {
         gateway.await_metric(series, value);
     }
     drop(client);
-    gateway.await_metric("tidegate_connections", 0.0);
+    gateway.await_metric("tidegate_connections{worker=\"0\"}", 0.0);
     let (_, text) = gateway.ask("/metrics");
     assert!(text.contains("tidegate_info{version=\"") && text.contains("# HELP tidegate_requests_total "), "{text}");
+}
+
+#[test]
+fn connections_are_spread_over_the_workers_to_within_one() {
+    let up = Origin::start();
+    let gateway = Gateway::start(&config(up.address, "1s", "one"));
+    let held = || ["0", "1"].map(|worker| gateway.metric(&format!("tidegate_connections{{worker=\"{worker}\"}}")));
+    let mut clients: Vec<_> = (0..9).map(|_| gateway.client()).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(client.get("/here").status, 200));
+    let [one, other] = held();
+    assert_eq!((one + other, (one - other).abs()), (9.0, 1.0));
+    // Those of one worker leave; the next ones fill it up again.
+    let mut index = 0;
+    clients.retain(|_| {
+        index += 1;
+        index % 2 == 0
+    });
+    eventually("four are left", || (held().iter().sum::<f64>() == 4.0).then_some(()));
+    clients.extend((0..4).map(|_| gateway.client()));
+    clients.iter_mut().for_each(|client| assert_eq!(client.get("/here").status, 200));
+    assert_eq!(held(), [4.0, 4.0]);
 }
 
 #[test]
