@@ -16,5 +16,6 @@ mod lifecycle;
 mod limits;
 mod readme;
 mod routing_order;
+mod streaming;
 mod support;
 mod versions;

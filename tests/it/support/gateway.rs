@@ -156,6 +156,13 @@ impl Gateway {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// The most memory that the process has held, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// All that the gateway has written to its standard error.
     pub fn said(&self) -> String {
         self.said.lock().unwrap().clone()
