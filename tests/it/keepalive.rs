@@ -1,13 +1,11 @@
 //! One connection, many requests: what ends it and what must not.
 
 use std::net::TcpListener;
-use std::sync::Mutex;
-use std::sync::mpsc;
 
 use crate::support::{Answer, Client, End, Gateway, Origin, RawOrigin};
 
 /// A gateway with a route for each way a request can end.
-fn gateway(up: &str, reset: &str, slow: &str) -> Gateway {
+pub fn gateway(up: &str, reset: &str, slow: &str) -> Gateway {
     // A port that was free a moment ago refuses.
     let refused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     Gateway::start(&format!(
@@ -35,12 +33,12 @@ routes:
     ))
 }
 
-fn with(up: &Origin) -> Gateway {
+pub fn with(up: &Origin) -> Gateway {
     let address = up.address.to_string();
     gateway(&address, &address, &address)
 }
 
-fn telling_the_target() -> Origin {
+pub fn telling_the_target() -> Origin {
     Origin::answering(|seen| Answer::new(format!("{} {} {}", seen.method, seen.target, String::from_utf8_lossy(&seen.body))))
 }
 
@@ -213,61 +211,6 @@ fn a_large_body_that_is_refused_costs_the_connection_but_not_the_answer() {
 }
 
 #[test]
-fn a_client_of_http_1_0_gets_its_connection_closed_unless_it_asks_for_it() {
-    let up = telling_the_target();
-    let gateway = with(&up);
-    for path in ["/up/a", "/echo/a", "/nowhere", "/refused"] {
-        let mut client = gateway.client();
-        client.send(format!("GET {path} HTTP/1.0\r\nHost: gateway.test\r\n\r\n"));
-        let answer = client.read();
-        assert_eq!(answer.header("transfer-encoding"), None, "{path}");
-        assert!(!answer.body.is_empty());
-        assert_eq!(client.ends(), End::Closed, "{path}");
-
-        let mut client = gateway.client();
-        for _ in 0..2 {
-            client.send(format!("GET {path} HTTP/1.0\r\nHost: gateway.test\r\nConnection: keep-alive\r\n\r\n"));
-            let answer = client.read();
-            assert!(answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("keep-alive")), "{path}: {answer:?}");
-        }
-    }
-}
-
-#[test]
-fn a_chunked_answer_reaches_a_client_of_http_1_0_without_chunks() {
-    let chunked = RawOrigin::start(|mut talk| {
-        while talk.request().is_some() {
-            talk.say("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n");
-            talk.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n");
-        }
-    });
-    let address = chunked.address.to_string();
-    let gateway = gateway(&address, &address, &address);
-    let mut client = gateway.client();
-    client.send("GET /up/a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
-    let answer = client.read();
-    assert_eq!((answer.text().as_str(), answer.header("transfer-encoding")), ("hello world", None), "{answer:?}");
-    assert_eq!(answer.interim, [0_u16; 0], "RFC 9110 §15.2");
-    let mut client = gateway.client();
-    let answer = client.get("/up/a");
-    assert_eq!((answer.text().as_str(), answer.header("transfer-encoding")), ("hello world", Some("chunked")));
-    assert_eq!(answer.interim, [103]);
-    assert_eq!(client.get("/up/a").text(), "hello world");
-}
-
-#[test]
-fn a_client_that_says_close_gets_its_answer_and_the_end() {
-    let up = telling_the_target();
-    let gateway = with(&up);
-    for path in ["/up/a", "/echo/a", "/closed", "/refused", "/empty"] {
-        let mut client = gateway.client();
-        let answer = client.get_with(path, "Connection: close\r\n");
-        assert_eq!(answer.header("connection"), Some("close"), "{path}: {answer:?}");
-        assert_eq!(client.ends(), End::Closed, "{path}");
-    }
-}
-
-#[test]
 fn an_answer_to_head_has_the_header_of_one_to_get_and_no_body() {
     let up = RawOrigin::start(|mut talk| {
         while let Some(request) = talk.request() {
@@ -338,90 +281,6 @@ fn a_client_that_waits_for_100_continue_is_refused_without_it() {
     // Whether the body follows cannot be known, so that the connection cannot go on.
     assert_eq!(answer.header("connection"), Some("close"));
     assert_eq!(client.ends(), End::Closed);
-}
-
-#[test]
-fn a_client_that_closes_its_side_after_a_request_still_gets_its_answer() {
-    let up = telling_the_target();
-    let gateway = with(&up);
-    for (path, status) in [("/echo/a", 200), ("/closed", 401), ("/up/a", 200)] {
-        let mut client = gateway.client();
-        client.send(format!("GET {path} HTTP/1.1\r\nHost: gateway.test\r\n\r\n"));
-        client.finish();
-        assert_eq!(client.read().status, status, "{path}");
-        assert_eq!(client.ends(), End::Closed);
-    }
-    let mut client = gateway.client();
-    client.send("GET /up/a HTTP/1.1\r\nHost: gateway.test\r\n\r\nGET /up/b HTTP/1.1\r\nHost: gateway.test\r\n\r\n");
-    client.finish();
-    assert_eq!(client.read().text(), "GET /up/a ");
-    assert_eq!(client.read().text(), "GET /up/b ");
-    assert_eq!(client.ends(), End::Closed);
-}
-
-#[test]
-fn a_client_that_goes_away_mid_answer_frees_the_upstream() {
-    let (tell, told) = mpsc::channel();
-    let tell = Mutex::new(tell);
-    let endless = RawOrigin::start(move |mut talk| {
-        talk.request();
-        talk.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-        let chunk = [b"4000\r\n".to_vec(), vec![b'x'; 0x4000], b"\r\n".to_vec()].concat();
-        while talk.try_say(&chunk) {}
-        tell.lock().unwrap().send(()).unwrap();
-    });
-    let address = endless.address.to_string();
-    let gateway = gateway(&address, &address, &address);
-    let mut client = gateway.client();
-    client.send("GET /up/endless HTTP/1.1\r\nHost: gateway.test\r\n\r\n");
-    assert_eq!(client.head().status, 200);
-    client.bytes(100_000);
-    drop(client);
-    told.recv_timeout(crate::support::PATIENCE).expect("the upstream is still being read from");
-    let line = gateway.await_log("the request that was left", |line| line["path"] == "/up/endless");
-    assert_eq!(line["status"], 200);
-    assert!(line["cause"].is_string(), "{line}");
-    assert_eq!(gateway.client().get("/echo/a").status, 200);
-}
-
-#[test]
-fn a_client_that_goes_away_before_its_answer_frees_the_upstream_too() {
-    let (tell, told) = mpsc::channel();
-    let tell = Mutex::new(tell);
-    let thoughtful = RawOrigin::start(move |mut talk| {
-        talk.request();
-        tell.lock().unwrap().send("asked").unwrap();
-        talk.until_closed();
-        tell.lock().unwrap().send("left").unwrap();
-    });
-    let address = thoughtful.address.to_string();
-    let gateway = gateway(&address, &address, &address);
-    let mut client = gateway.client();
-    client.send("GET /up/thoughtful HTTP/1.1\r\nHost: gateway.test\r\n\r\n");
-    assert_eq!(told.recv_timeout(crate::support::PATIENCE), Ok("asked"));
-    drop(client);
-    assert_eq!(told.recv_timeout(crate::support::PATIENCE), Ok("left"));
-    let line = gateway.await_log("the request that was left", |line| line["path"] == "/up/thoughtful");
-    assert_eq!(line["status"], 0, "{line}");
-}
-
-#[test]
-fn an_upstream_that_dies_mid_body_is_cut_off_and_not_made_whole() {
-    let dying = RawOrigin::start(|mut talk| {
-        let request = talk.request().unwrap();
-        let framing = if request.starts_with(b"GET /up/chunked") { "Transfer-Encoding: chunked" } else { "Content-Length: 100" };
-        talk.say(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n5\r\nhello\r\n"));
-    });
-    let address = dying.address.to_string();
-    let gateway = gateway(&address, &address, &address);
-    for path in ["/up/chunked", "/up/length"] {
-        let mut client = gateway.client();
-        client.send(format!("GET {path} HTTP/1.1\r\nHost: gateway.test\r\n\r\n"));
-        let error = client.try_read().expect_err("an answer without its end is not whole");
-        assert!(matches!(error.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset), "{error}");
-        let line = gateway.await_log("the answer that was cut off", |line| line["path"] == path);
-        assert!(line["cause"].is_string() && line["status"] == 200, "{line}");
-    }
 }
 
 #[test]

@@ -138,7 +138,7 @@ fn a_config_is_taken_when_its_file_is_replaced_and_on_sighup() {
     assert_eq!(gateway.rewrite(&config(up.address, "1s", "two")), "done");
     assert_eq!(client.get("/here").text(), "two", "on the same connection");
     assert_eq!(gateway.metric("tidegate_config_generation"), 2.0);
-    assert!(gateway.said().contains("routes: ~here"), "{}", gateway.said());
+    gateway.await_said("routes: ~here");
     assert_eq!(gateway.reload(), "unchanged");
     assert_eq!(gateway.metric("tidegate_config_generation"), 2.0);
 }
@@ -173,7 +173,7 @@ fn a_config_that_is_refused_is_told_and_the_present_one_goes_on() {
     let mut client = gateway.client();
     assert_eq!(gateway.rewrite(&config(up.address, "1s", "two").replace("name: here", "nam: here")), "refused");
     assert_eq!(client.get("/here").text(), "one");
-    let said = gateway.said();
+    let said = gateway.await_said("1 error");
     let file = std::fs::read_to_string(gateway.folder.path().join("tidegate.yaml")).unwrap();
     let line = file.lines().position(|line| line.contains("nam: here")).unwrap() + 1;
     assert!(said.contains("the present one stays"), "{said}");
@@ -194,8 +194,8 @@ fn a_change_of_what_is_bound_at_start_is_refused() {
     let gateway = Gateway::start(&config(up.address, "1s", "one"));
     assert_eq!(gateway.rewrite(&config(up.address, "2s", "two")), "refused");
     assert_eq!(gateway.client().get("/here").text(), "one");
-    let said = gateway.said();
-    assert!(said.contains("`server:`") && said.contains("needs an upgrade"), "{said}");
+    let said = gateway.await_said("needs an upgrade");
+    assert!(said.contains("`server:`"), "{said}");
 }
 
 #[test]

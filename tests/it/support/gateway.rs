@@ -168,6 +168,11 @@ impl Gateway {
         self.said.lock().unwrap().clone()
     }
 
+    /// Waits for words on its standard error and gives all that it has written there.
+    pub fn await_said(&self, words: &str) -> String {
+        eventually(&format!("the gateway says `{words}`"), || Some(self.said()).filter(|said| said.contains(words)))
+    }
+
     /// `GET` on the admin address: status and body.
     pub fn ask(&self, path: &str) -> (u16, String) {
         let answer = Client::connect(self.admin).get(path);
