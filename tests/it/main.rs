@@ -14,3 +14,4 @@ mod http1_consensus;
 mod house;
 mod examples;
 mod readme;
+mod nginx;
