@@ -2,10 +2,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::HeaderValue;
 use parking_lot::Mutex;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
 
 /// What is known about a client's connection, told by the server to the proxy through Pingora.
 pub struct Connection {
@@ -13,6 +15,10 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// What they connected to.
     pub local: SocketAddr,
+    /// The peer's address as forwarding headers have it: written once, not for each request.
+    pub(super) peer_text: HeaderValue,
+    /// The local port, likewise.
+    pub(super) port_text: HeaderValue,
     /// The transport, given back where Pingora would drop it after an error that the client's connection shall survive.
     kept: Mutex<Option<Stream>>,
     closing: AtomicBool,
@@ -27,7 +33,9 @@ impl fmt::Debug for Connection {
 impl Connection {
     /// A new connection.
     pub fn new(peer: SocketAddr, local: SocketAddr) -> Self {
-        Self { peer, local, kept: Mutex::default(), closing: AtomicBool::new(false) }
+        let peer_text = HeaderValue::try_from(peer.ip().to_canonical().to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        let port_text = HeaderValue::from(local.port());
+        Self { peer, local, peer_text, port_text, kept: Mutex::default(), closing: AtomicBool::new(false) }
     }
 
     /// Wraps it in the one thing that Pingora carries along with a connection.
@@ -42,6 +50,11 @@ impl Connection {
     /// Finds it again.
     pub fn of(digest: &ProxyDigest) -> Option<&Self> {
         digest.user_data.as_deref()?.downcast_ref()
+    }
+
+    /// Finds that of a request.
+    pub(super) fn of_session(session: &Session) -> Option<&Self> {
+        session.digest()?.proxy_digest.as_deref().and_then(Self::of)
     }
 
     /// Leaves the transport for the keep-alive loop; with `closing` only for a decent farewell.

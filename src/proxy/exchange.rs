@@ -22,8 +22,6 @@ pub struct Exchange {
     pub(super) cx: Ctx,
     /// How many policies the request has entered: the way up starts there.
     pub(super) depth: usize,
-    /// Who connected.
-    pub(super) peer: IpAddr,
     /// The host as the peer wrote it.
     pub(super) authority: HeaderValue,
     /// The same in the form that is matched. Proxies may tell of another in [`Ctx::host`]; routes go by this one.
@@ -72,7 +70,6 @@ impl Exchange {
                 version: None,
             },
             depth: 0,
-            peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             authority: HeaderValue::from_static(""),
             host: Box::default(),
             trusted: false,

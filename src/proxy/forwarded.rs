@@ -1,12 +1,12 @@
 //! Who asked: what trusted proxies say of it is read here (`X-Forwarded-*`, RFC 7239), and what the service is told of it is written here.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use ipnet::IpNet;
 use pingora_http::RequestHeader;
 
+use super::Connection;
 use crate::routing::host;
 
 static FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -109,8 +109,8 @@ fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
 
 /// What the service is told, in both spellings, from the same facts.
 pub(super) struct Facts<'a> {
-    /// Who connected to us.
-    pub peer: IpAddr,
+    /// Who connected to us, and where.
+    pub connection: &'a Connection,
     /// Whether what the peer said is passed on; else it is replaced.
     pub trusted: bool,
     /// The client's scheme.
@@ -119,51 +119,53 @@ pub(super) struct Facts<'a> {
     pub authority: &'a HeaderValue,
     /// The port that the client connected to.
     pub port: u16,
-    /// Whether the request came over HTTP/2.
-    pub http2: bool,
+    /// The version that the request came in.
+    pub version: Version,
 }
 
-/// Writes the forwarding headers and `Via` (RFC 9110 §7.6.3).
+/// Writes the forwarding headers and `Via` (RFC 9110 §7.6.3). Their names stand here in full: Pingora would copy a `HeaderName` twice.
 pub(super) fn write(req: &mut RequestHeader, facts: &Facts<'_>) {
-    let mut text = String::with_capacity(96);
-    earlier(req, &FOR, facts, &mut text);
-    let _ = write!(text, "{}", facts.peer);
-    set(req, &FOR, &text);
-    set(req, &PROTO, facts.scheme);
-    set(req, &PORT, itoa::Buffer::new().format(facts.port));
+    let peer = &facts.connection.peer_text;
+    let hops = earlier(req, &FOR, facts).map(|mut hops| {
+        hops.push_str(peer.to_str().unwrap_or_default());
+        HeaderValue::try_from(hops)
+    });
+    set(req, "X-Forwarded-For", hops.and_then(Result::ok).unwrap_or_else(|| peer.clone()));
+    set(req, "X-Forwarded-Proto", HeaderValue::from_static(facts.scheme));
+    let own = facts.port == facts.connection.local.port();
+    set(req, "X-Forwarded-Port", if own { facts.connection.port_text.clone() } else { facts.port.into() });
     if !(facts.trusted && req.headers.contains_key(&HOST)) {
-        let _ = req.insert_header(&HOST, facts.authority.clone());
+        set(req, "X-Forwarded-Host", facts.authority.clone());
     }
 
-    text.clear();
-    earlier(req, &header::FORWARDED, facts, &mut text);
-    let _ = match facts.peer {
-        IpAddr::V4(peer) => write!(text, "for={peer}"),
-        IpAddr::V6(peer) => write!(text, "for=\"[{peer}]\""),
-    };
+    let mut element = earlier(req, &header::FORWARDED, facts).unwrap_or_else(|| String::with_capacity(96));
+    let (before, after) = if facts.connection.peer.ip().to_canonical().is_ipv6() { ("for=\"[", "]\"") } else { ("for=", "") };
     // RFC 7239 §4: what is no token is quoted. A host with a quote or a backslash in it was refused.
-    if let Ok(host) = facts.authority.to_str() {
-        let _ = write!(text, ";host=\"{host}\"");
+    let host = facts.authority.to_str().unwrap_or_default();
+    for part in [before, peer.to_str().unwrap_or_default(), after, ";host=\"", host, "\";proto=", facts.scheme] {
+        element.push_str(part);
     }
-    let _ = write!(text, ";proto={}", facts.scheme);
-    set(req, &header::FORWARDED, &text);
-    let via = if facts.http2 { "2 tidegate" } else { "1.1 tidegate" };
-    let _ = req.append_header(header::VIA, HeaderValue::from_static(via));
+    if let Ok(element) = HeaderValue::try_from(element) {
+        set(req, "Forwarded", element);
+    }
+    let _ = req.append_header("Via", super::via(facts.version));
 }
 
-fn earlier(req: &RequestHeader, name: &HeaderName, facts: &Facts<'_>, text: &mut String) {
-    if facts.trusted {
-        for value in req.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()) {
-            text.push_str(value);
-            text.push_str(", ");
-        }
+/// What a trusted peer has said, with a comma behind it.
+fn earlier(req: &RequestHeader, name: &HeaderName, facts: &Facts<'_>) -> Option<String> {
+    if !facts.trusted || !req.headers.contains_key(name) {
+        return None;
     }
+    let mut text = String::with_capacity(128);
+    for value in req.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()) {
+        text.push_str(value);
+        text.push_str(", ");
+    }
+    Some(text)
 }
 
-fn set(req: &mut RequestHeader, name: &'static HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        let _ = req.insert_header(name, value);
-    }
+fn set(req: &mut RequestHeader, name: &'static str, value: HeaderValue) {
+    let _ = req.insert_header(name, value);
 }
 
 #[cfg(test)]
@@ -214,7 +216,11 @@ mod tests {
         req.append_header("forwarded", "for=192.0.2.9").unwrap();
         req.append_header("x-forwarded-host", "forged.example").unwrap();
         let authority = HeaderValue::from_static("api.example.com:80");
-        write(&mut req, &Facts { peer: peer.parse().unwrap(), trusted, scheme: "http", authority: &authority, port: 80, http2: false });
+        let connection = Connection::new(SocketAddr::new(peer.parse().unwrap(), 4711), "127.0.0.1:80".parse().unwrap());
+        write(
+            &mut req,
+            &Facts { connection: &connection, trusted, scheme: "http", authority: &authority, port: 80, version: Version::HTTP_11 },
+        );
         let mut lines: Vec<_> = req.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         lines.sort();
         lines

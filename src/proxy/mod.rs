@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::{HeaderValue, Version};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use pingora_core::modules::http::HttpModules;
@@ -35,6 +36,15 @@ use crate::snapshot::{Live, Snapshot};
 /// The whole HTTP/1.1 answer to a request that never became one, where nobody counts.
 pub fn raw_answer(problem: Problem) -> Vec<u8> {
     answer::raw(problem, "-")
+}
+
+/// The gateway in a `Via`, behind the version of what it received (RFC 9110 §7.6.3).
+fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_2 => "2 tidegate",
+        Version::HTTP_10 => "1.0 tidegate",
+        _ => "1.1 tidegate",
+    })
 }
 
 /// The snapshot as one worker holds it: its own outer count, so that requests on different cores never touch the same one.

@@ -52,19 +52,18 @@ fn arrive(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> Resu
 
 /// Who asks: the connection's peer, or whom trusted proxies speak for.
 fn who(gateway: &Gateway, session: &Session, req: &RequestHeader, exchange: &mut Exchange) -> Result<(), Problem> {
-    let digest = session.digest().and_then(|digest| digest.proxy_digest.as_deref());
-    let connection = digest.and_then(Connection::of).ok_or_else(|| Problem::new(Kind::Internal, "the connection has no origin"))?;
+    let connection = Connection::of_session(session).ok_or_else(|| Problem::new(Kind::Internal, "the connection has no origin"))?;
     let malformed = || Problem::new(Kind::BadRequest, "the Host is malformed");
     exchange.authority = match req.uri.authority() {
         Some(authority) => HeaderValue::try_from(authority.as_str()).map_err(|_| malformed())?,
         None => req.headers.get(header::HOST).cloned().unwrap_or_else(|| HeaderValue::from_static("")),
     };
     exchange.host = exchange.authority.to_str().ok().and_then(host::normalise).ok_or_else(malformed)?.into();
-    exchange.peer = connection.peer.ip().to_canonical();
-    exchange.trusted = forwarded::trusts(gateway.trusted(), exchange.peer);
+    let peer = connection.peer.ip().to_canonical();
+    exchange.trusted = forwarded::trusts(gateway.trusted(), peer);
     let said = if exchange.trusted { forwarded::read(&req.headers, gateway.trusted()) } else { forwarded::Said::default() };
     let cx = &mut exchange.cx;
-    cx.client = said.client.unwrap_or(exchange.peer);
+    cx.client = said.client.unwrap_or(peer);
     cx.scheme = if said.https == Some(true) { "https" } else { "http" };
     cx.port = said.port.unwrap_or_else(|| if said.https == Some(true) { 443 } else { connection.local.port() });
     cx.host = said.host.map_or_else(|| exchange.host.clone(), Into::into);

@@ -1,10 +1,11 @@
 //! From the service: what its answer must not carry on, and what becomes of a request that got none.
 
-use http::{HeaderName, HeaderValue, Version, header};
+use http::{HeaderName, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::{Error, ErrorSource, ErrorType};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
+use smallvec::SmallVec;
 
 use super::{Exchange, answer};
 use crate::problem::{Kind, Problem};
@@ -17,12 +18,11 @@ pub(super) fn up(session: &mut Session, exchange: &mut Exchange, res: &mut Respo
     hop_by_hop(res);
     answer::discard(&mut session.downstream_session);
     unchunk(&mut session.downstream_session, res);
-    let version = match res.version {
-        Version::HTTP_2 => "2 tidegate",
-        Version::HTTP_10 => "1.0 tidegate",
-        _ => "1.1 tidegate",
-    };
-    let _ = res.append_header(header::VIA, HeaderValue::from_static(version));
+    let _ = res.append_header(header::VIA, super::via(res.version));
+    if !session.is_http2() {
+        // RFC 9112 §2.3: the version of an answer is its sender's own.
+        res.set_version(Version::HTTP_11);
+    }
     answer::up(session, exchange, res);
 }
 
@@ -35,23 +35,25 @@ fn unchunk(session: &mut ServerSession, res: &mut ResponseHeader) {
 
 /// Removes what was meant for this hop alone (RFC 9110 §7.6.1). The framing is Pingora's own business.
 fn hop_by_hop(res: &mut ResponseHeader) {
-    const ALWAYS: [&str; 4] = ["keep-alive", "proxy-connection", "proxy-authenticate", "trailer"];
-    let named: Vec<HeaderName> = res
-        .headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+    const ALWAYS: [HeaderName; 6] = [
+        header::UPGRADE,
+        header::TRAILER,
+        header::TE,
+        header::PROXY_AUTHENTICATE,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+    ];
+    // Most answers have none of them: one look over the names is cheaper than a search for each.
+    let always: SmallVec<[HeaderName; 2]> = res.headers.keys().filter(|name| ALWAYS.contains(name)).cloned().collect();
+    let connection = res.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let named = connection.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !name.eq_ignore_ascii_case("keep-alive"));
+    let named: SmallVec<[HeaderName; 2]> = named
+        .filter_map(|name| HeaderName::try_from(name).ok())
         .filter(|name| !matches!(*name, header::TRANSFER_ENCODING | header::CONTENT_LENGTH | header::CONNECTION))
         .collect();
-    for name in named {
-        res.remove_header(&name);
-    }
-    for name in ALWAYS {
+    for name in always.iter().chain(&named) {
         res.remove_header(name);
     }
-    res.remove_header(&header::UPGRADE);
 }
 
 /// The problem that an error of Pingora's is to the client; none where there is nobody left to tell.

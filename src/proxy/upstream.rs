@@ -10,7 +10,7 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::forwarded::{self, Facts};
-use super::{Exchange, Gateway, answer};
+use super::{Connection, Exchange, Gateway, answer};
 use crate::problem::{Kind, Problem};
 use crate::routing::Destination;
 use crate::upstream::{Backend, HostMode, Mock, Targets};
@@ -126,13 +126,16 @@ pub(super) fn raise(exchange: &mut Exchange, problem: Problem) -> Box<Error> {
 pub(super) fn outgoing(session: &Session, exchange: &mut Exchange, req: &mut RequestHeader) -> Result<(), Problem> {
     path(exchange, req)?;
     host(exchange, req);
+    let Some(connection) = Connection::of_session(session) else {
+        return Err(Problem::new(Kind::Internal, "the connection has no origin"));
+    };
     let facts = Facts {
-        peer: exchange.peer,
+        connection,
         trusted: exchange.trusted,
         scheme: exchange.cx.scheme,
         authority: &exchange.authority,
         port: exchange.cx.port,
-        http2: session.is_http2(),
+        version: session.req_header().version,
     };
     forwarded::write(req, &facts);
     let (chain, cx, _) = exchange.split();
@@ -147,7 +150,8 @@ fn path(exchange: &Exchange, req: &mut RequestHeader) -> Result<(), Problem> {
         }
         _ => (&*exchange.cx.path).into(),
     };
-    if req.uri.authority().is_none() && req.uri.path() == path {
+    // A target in absolute form is for proxies alone (RFC 9112 §3.2.2); Pingora hides its authority from the URI.
+    if req.uri.authority().is_none() && req.raw_path().starts_with(b"/") && req.uri.path() == path {
         return Ok(());
     }
     let target = match req.uri.query() {

@@ -2,16 +2,19 @@
 // clippy.toml lets tests panic, but knows only functions marked `#[test]` for tests; here the helpers are too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod bounds;
+mod demo;
+mod examples;
+mod forwarding;
+mod gateway_api;
+mod house;
+mod http1_consensus;
+mod http2;
+mod keepalive;
+mod limits;
+mod nginx;
+mod readme;
+mod routing_order;
 #[allow(dead_code, reason = "not every suite is here yet")]
 mod support;
-
-mod gateway_api;
-mod routing_order;
-mod demo;
-mod keepalive;
-mod bounds;
-mod http1_consensus;
-mod house;
-mod examples;
-mod readme;
-mod nginx;
+mod versions;

@@ -1,14 +1,20 @@
 //! Clients: one that sends just the bytes it is given and reads one answer by its framing, and one for HTTP/2.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::response::Parts;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 
@@ -41,7 +47,18 @@ pub enum End {
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// Connects from another address of the loopback network, like `127.0.0.2`.
+    pub fn connect_from(own: [u8; 4], address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((own, 0)).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -255,7 +272,20 @@ impl Response {
 
 /// One HTTP/2 connection without TLS, by prior knowledge.
 pub struct H2 {
-    sender: http2::SendRequest<Full<Bytes>>,
+    sender: http2::SendRequest<Pieces>,
+}
+
+/// A body of these pieces, whose end is known only after the last: so its length cannot be told before.
+#[derive(Debug, Default)]
+pub struct Pieces(pub VecDeque<&'static str>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes())))))
+    }
 }
 
 impl H2 {
@@ -267,11 +297,25 @@ impl H2 {
     }
 
     /// One request on a stream of its own.
-    pub async fn request(&self, request: http::Request<&'static str>) -> (Parts, Bytes) {
+    pub async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], pieces: &[&'static str]) -> (Parts, Bytes) {
         let mut sender = self.sender.clone();
         sender.ready().await.unwrap();
-        let sent = sender.send_request(request.map(|body| Full::new(Bytes::from_static(body.as_bytes()))));
+        let mut request = http::Request::builder().method(method).uri(format!("http://gateway.test{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let sent = sender.send_request(request.body(Pieces(pieces.iter().copied().collect())).unwrap());
         let (parts, body) = tokio::time::timeout(PATIENCE, sent).await.unwrap().unwrap().into_parts();
         (parts, body.collect().await.unwrap().to_bytes())
+    }
+
+    /// `GET` with nothing more.
+    pub async fn get(&self, path: &str) -> (Parts, Bytes) {
+        self.request("GET", path, &[], &[]).await
+    }
+
+    /// Whether the gateway has closed the connection.
+    pub fn closed(&self) -> bool {
+        self.sender.is_closed()
     }
 }

@@ -206,8 +206,8 @@ impl Drop for Gateway {
             let _ = reader.join();
         }
         if std::thread::panicking() {
-            eprintln!("--- the gateway said:\n{}--- and logged:", self.said());
-            self.log().iter().for_each(|line| eprintln!("{line}"));
+            eprintln!("--- the gateway said:\n{}--- and logged last:", self.said());
+            self.log().iter().rev().take(10).for_each(|line| eprintln!("{line}"));
         }
     }
 }
