@@ -50,7 +50,7 @@ deps-test: deps
 	@.ci/need nginx curl
 
 deps-loadtest: deps
-	@.ci/need wrk
+	@.ci/need wrk nginx curl
 
 # A minimal Rust toolchain has neither.
 deps-lint: deps
