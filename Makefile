@@ -24,7 +24,7 @@ lint: deps deps-lint ## format and clippy; a warning is an error
 	cargo clippy --locked --all-targets -- -D warnings
 
 bench: deps ## measure the parts: routing, policies
-	cargo bench --locked
+	cargo bench --locked --bench '*'
 
 loadtest: build deps-loadtest ## measure the whole under load, with wrk
 	loadtest/run.sh $(TARGET)/release/tidegate
@@ -50,7 +50,7 @@ deps-test: deps
 	@.ci/need nginx curl
 
 deps-loadtest: deps
-	@.ci/need wrk
+	@.ci/need wrk nginx curl
 
 # A minimal Rust toolchain has neither.
 deps-lint: deps

@@ -1,29 +1,15 @@
 //! `conf/examples`: each file runs in the real gateway, and the requests in its comments get the answers in its comments.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::support::Gateway;
 use crate::support::transcript::scenes;
+use crate::support::{Gateway, port};
 
 fn examples() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples");
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files
-}
-
-/// A port below those that the system gives away by itself. An example names its port before it listens: it may be its own upstream.
-fn port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = std::process::id() % 5_000;
-    loop {
-        let port = 20_000 + (u16::try_from(start).unwrap() + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 fn replay(path: &Path) -> Result<(), String> {

@@ -88,3 +88,16 @@ fn files_are_short_and_folders_flat() {
         assert!(depth <= 4, "{} lies more than three folders deep", file.display());
     }
 }
+
+#[test]
+fn every_dependency_is_used_and_says_why_it_is_here() {
+    let manifest = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let (_, list) = manifest.split_once("[dependencies]\n").unwrap();
+    let lines: Vec<_> = list.lines().take_while(|line| !line.starts_with('[')).filter(|line| !line.is_empty()).collect();
+    let code: String = files(&src()).iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    for (at, line) in lines.iter().enumerate().filter(|(_, line)| !line.starts_with('#')) {
+        let name = line.split(' ').next().unwrap();
+        assert!(at > 0 && lines[at - 1].starts_with("# "), "{name} does not say why it is here");
+        assert!(code.contains(&format!("{}::", name.replace('-', "_"))), "nothing uses {name}");
+    }
+}

@@ -15,6 +15,7 @@ mod http2;
 mod keepalive;
 mod lifecycle;
 mod limits;
+mod nginx;
 mod readme;
 mod routing_order;
 mod streaming;

@@ -71,8 +71,8 @@ fn the_policies_are_those_of_the_registry() {
     let mut block = "| policy | what it does |\n|---|---|\n".to_owned();
     for name in tidegate::policy::NAMES {
         let rooms = std::fs::read_dir(root().join("src/policy")).unwrap().map(|room| room.unwrap().path());
-        let places = rooms.flat_map(|room| [room.join(format!("{name}.rs")), room.join(name).join("mod.rs")]);
-        let source = read(places.into_iter().find(|place| place.exists()).unwrap());
+        let mut places = rooms.flat_map(|room| [room.join(format!("{name}.rs")), room.join(name).join("mod.rs")]);
+        let source = read(places.find(|place| place.exists()).unwrap());
         let doc: Vec<_> = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim).collect();
         let doc = doc.join(" ");
         let sentence = doc.split_once(". ").map_or(doc.as_str(), |(sentence, _)| sentence).split(" ```").next().unwrap().trim();

@@ -133,6 +133,11 @@ impl Gateway {
         })
     }
 
+    /// The process, as the system knows it.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }

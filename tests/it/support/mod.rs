@@ -2,13 +2,17 @@
 
 pub mod client;
 pub mod gateway;
+pub mod nginx;
 pub mod origin;
 pub mod transcript;
 
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub use client::{Client, End, Response};
 pub use gateway::Gateway;
+pub use nginx::Nginx;
 pub use origin::{Answer, Origin, RawOrigin};
 
 /// How long anything may take that does happen. Only a failing test waits so long.
@@ -23,5 +27,18 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         }
         assert!(Instant::now() < deadline, "this did not happen in {PATIENCE:?}: {what}");
         std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// A port below those that the system gives away by itself. For what must be told its port before it
+/// listens.
+pub fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id() % 5_000;
+    loop {
+        let port = 20_000 + (u16::try_from(start).unwrap() + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
