@@ -30,7 +30,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::config::Limits;
 use crate::observe::{AccessLog, Line, Shard};
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::snapshot::{Live, Snapshot};
 
 /// The whole HTTP/1.1 answer to a request that never became one, where nobody counts.
@@ -199,8 +199,13 @@ impl ProxyHttp for Gateway {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Self::CTX) -> FailToProxy {
         let problem = exchange.pending.take().or_else(|| response::problem(error));
-        // Once an answer has begun there is no other: the connection is cut, which the client can tell from an end.
-        if let (Some(problem), None) = (problem, session.response_written()) {
+        // Once an answer has begun there is no other: the connection is cut, which the client can tell from an end. A 1xx is none yet.
+        let begun = session.response_written().is_some_and(|res| !res.status.is_informational());
+        if let (Some(problem), false) = (problem, begun) {
+            if problem.kind == Kind::RequestTimeout {
+                // The rest of the body may come at any time: no next request can be told apart from it.
+                session.set_keepalive(None);
+            }
             let _ = answer::problem(session, exchange, problem).await;
         }
         FailToProxy { error_code: session.response_written().map_or(0, |res| res.status.as_u16()), can_reuse_downstream: false }

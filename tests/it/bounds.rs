@@ -163,7 +163,10 @@ fn a_body_that_stops_coming_is_answered_with_408() {
     ));
     let mut client = gateway.client();
     client.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello");
-    told(&gateway, &client.read(), 408, "request-timeout");
+    let answer = client.read();
+    told(&gateway, &answer, 408, "request-timeout");
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert_eq!(client.ends(), End::Closed);
 }
 
 #[test]

@@ -143,3 +143,21 @@ fn an_upstream_that_dies_mid_body_is_cut_off_and_not_made_whole() {
         assert!(line["cause"].is_string() && line["status"] == 200, "{line}");
     }
 }
+
+#[test]
+fn a_service_that_dies_after_a_100_continue_is_told_as_any_that_dies() {
+    let dying = RawOrigin::start(|mut talk| {
+        if talk.header().is_some() {
+            talk.say("HTTP/1.1 100 Continue\r\n\r\n");
+            talk.take(5);
+            talk.reset();
+        }
+    });
+    let address = dying.address.to_string();
+    let gateway = gateway(&address, &address, &address);
+    let mut client = gateway.client();
+    client.send("POST /up/a HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.head().status, 100);
+    client.send("hello");
+    client.read().problem(502, "bad-gateway");
+}
