@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -257,12 +257,13 @@ fn upstream_path(text: &str, params: &[Box<str>]) -> Result<Template, BuildError
 pub struct Live {
     snapshot: ArcSwap<Snapshot>,
     generation: AtomicU64,
+    ending: AtomicBool,
 }
 
 impl Live {
     /// Starts with this one.
     pub fn new(snapshot: Snapshot) -> Self {
-        Self { snapshot: ArcSwap::from_pointee(snapshot), generation: AtomicU64::new(1) }
+        Self { snapshot: ArcSwap::from_pointee(snapshot), generation: AtomicU64::new(1), ending: AtomicBool::new(false) }
     }
 
     /// Puts another in its place and gives back the one before. Requests under way keep the one they started with.
@@ -276,6 +277,16 @@ impl Live {
     /// Changes with each store: what a worker compares on each request.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// The process was told to end: each answer from now on is the last on its connection.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    /// Whether it was.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 
     /// The present one.

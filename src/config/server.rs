@@ -81,6 +81,9 @@ pub struct ClientTimeouts {
     pub write: Duration,
     /// For the rest of a request's body after it was answered, so that the connection can be kept. Default: 1s.
     pub discard: Duration,
+    /// For the answer to a request whose client has closed its side, and for a next request on an idle connection once the process is told to
+    /// end. Default: 2s.
+    pub farewell: Duration,
     /// For requests under way when the process is told to end. Default: 30s.
     pub drain: Duration,
 }
@@ -93,6 +96,7 @@ impl Default for ClientTimeouts {
             body: Duration::secs(30),
             write: Duration::secs(30),
             discard: Duration::secs(1),
+            farewell: Duration::secs(2),
             drain: Duration::secs(30),
         }
     }

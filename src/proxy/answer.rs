@@ -70,11 +70,12 @@ async fn send(
     if !bodiless {
         res.insert_header(header::CONTENT_LENGTH, body.len())?;
     }
+    last(session, exchange);
     discard(&mut session.downstream_session);
     let silent = bodiless || body.is_empty() || session.req_header().method == Method::HEAD;
-    session.write_response_header(Box::new(res), silent).await?;
+    session.write_response_header(Box::new(res), silent).await.map_err(|error| error.into_down())?;
     if !silent {
-        session.write_response_body(Some(body), true).await?;
+        session.write_response_body(Some(body), true).await.map_err(|error| error.into_down())?;
     }
     Ok(())
 }
@@ -87,6 +88,13 @@ pub(super) fn up(session: &Session, exchange: &mut Exchange, res: &mut ResponseH
     }
     let (chain, cx, depth) = exchange.split();
     chain.response(res, req, cx, *depth);
+}
+
+/// Says that no more requests are taken, where the process was told to end: with the answer, not with a closed door.
+pub(super) fn last(session: &mut Session, exchange: &Exchange) {
+    if exchange.pinned.live.is_ending() {
+        session.set_keepalive(None);
+    }
 }
 
 /// Decides what becomes of a request body that is not read to its end when the answer goes out: a little of it is read away afterwards, so that the

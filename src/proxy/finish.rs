@@ -1,8 +1,10 @@
 //! The end of every request, whatever happened: metrics, the access log, and the client's connection where an error would have cost it.
 
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_error::Error;
 use pingora_proxy::Session;
+use tokio::io::AsyncWriteExt;
 
 use super::gone::Gone;
 use super::{Connection, Exchange, Gateway};
@@ -44,6 +46,26 @@ pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Opti
     gateway.record(&line, duration, upstream);
     if exchange.own_answer {
         rescue(session, error.is_some()).await;
+    } else if error.is_some() {
+        flush(session).await;
+    }
+}
+
+/// An answer that broke off is shown as far as it came: part of it may still be held back, and nothing at all would look like a gateway that died.
+async fn flush(session: &mut Session) {
+    if let Some(own) = take(session) {
+        let _ = own.into_inner().flush().await;
+    }
+}
+
+/// Takes the client's session out of Pingora's, which has no more use for it.
+fn take(session: &mut Session) -> Option<HttpSession> {
+    if session.is_http2() {
+        return None;
+    }
+    match std::mem::replace(&mut *session.downstream_session, ServerSession::new_http1(Box::new(Gone))) {
+        ServerSession::H1(own) => Some(own),
+        _ => None,
     }
 }
 
@@ -58,8 +80,7 @@ async fn rescue(session: &mut Session, failed: bool) {
     }
     let Some(digest) = session.digest().and_then(|digest| digest.proxy_digest.clone()) else { return };
     let Some(connection) = Connection::of(&digest) else { return };
-    let own = std::mem::replace(&mut *session.downstream_session, ServerSession::new_http1(Box::new(Gone)));
-    let ServerSession::H1(mut own) = own else { return };
+    let Some(mut own) = take(session) else { return };
     if own.finish_body().await.is_err() {
         return;
     }

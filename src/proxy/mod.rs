@@ -24,13 +24,13 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_error::{Error, Result};
+use pingora_error::{Error, ErrorSource, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-use crate::config::Limits;
+use crate::config::{ClientTimeouts, Limits, ServerConfig};
 use crate::observe::{AccessLog, Line, Shard};
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 use crate::snapshot::{Live, Snapshot};
 
 /// The whole HTTP/1.1 answer to a request that never became one, where nobody counts.
@@ -51,6 +51,7 @@ fn via(version: Version) -> HeaderValue {
 pub(crate) struct Pinned {
     generation: u64,
     snapshot: Arc<Snapshot>,
+    live: Arc<Live>,
 }
 
 /// The gateway as one worker runs it.
@@ -65,13 +66,22 @@ struct Inner {
     log: Arc<AccessLog>,
     trusted: Arc<[IpNet]>,
     limits: Limits,
+    timeouts: ClientTimeouts,
 }
 
 impl Gateway {
     /// The gateway for one worker.
-    pub fn new(worker: usize, live: Arc<Live>, shard: Arc<Shard>, log: Arc<AccessLog>, trusted: Arc<[IpNet]>, limits: Limits) -> Self {
-        let pinned = Pinned { generation: live.generation(), snapshot: live.load() };
-        Self(Arc::new(Inner { worker, live, pinned: Mutex::new(Arc::new(pinned)), shard, log, trusted, limits }))
+    pub fn new(
+        worker: usize,
+        live: Arc<Live>,
+        shard: Arc<Shard>,
+        log: Arc<AccessLog>,
+        trusted: Arc<[IpNet]>,
+        config: &ServerConfig,
+    ) -> Self {
+        let pinned = Pinned { generation: live.generation(), snapshot: live.load(), live: live.clone() };
+        let (limits, timeouts) = (config.limits.clone(), config.timeouts.clone());
+        Self(Arc::new(Inner { worker, live, pinned: Mutex::new(Arc::new(pinned)), shard, log, trusted, limits, timeouts }))
     }
 
     /// What the keep-alive loop sends for a request that never became one: counted and logged as any other.
@@ -110,6 +120,10 @@ impl Gateway {
         &self.0.limits
     }
 
+    fn timeouts(&self) -> &ClientTimeouts {
+        &self.0.timeouts
+    }
+
     fn trusted(&self) -> &[IpNet] {
         &self.0.trusted
     }
@@ -122,7 +136,7 @@ impl Gateway {
             let snapshot = self.0.live.load();
             let names: HashSet<&str> = snapshot.routes.iter().map(|route| &*route.name).collect();
             pinned.snapshot.routes.iter().filter(|route| !names.contains(&*route.name)).for_each(|route| self.0.shard.forget(&route.name));
-            *pinned = Arc::new(Pinned { generation, snapshot });
+            *pinned = Arc::new(Pinned { generation, snapshot, live: self.0.live.clone() });
         }
         pinned.clone()
     }
@@ -163,7 +177,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn proxy_upstream_filter(&self, session: &mut Session, exchange: &mut Self::CTX) -> Result<bool> {
-        upstream::admit(session, exchange).await
+        upstream::admit(self, session, exchange).await
     }
 
     async fn upstream_peer(&self, _session: &mut Session, exchange: &mut Self::CTX) -> Result<Box<HttpPeer>> {
@@ -202,8 +216,8 @@ impl ProxyHttp for Gateway {
         // Once an answer has begun there is no other: the connection is cut, which the client can tell from an end. A 1xx is none yet.
         let begun = session.response_written().is_some_and(|res| !res.status.is_informational());
         if let (Some(problem), false) = (problem, begun) {
-            if problem.kind == Kind::RequestTimeout {
-                // The rest of the body may come at any time: no next request can be told apart from it.
+            if *error.esource() == ErrorSource::Downstream {
+                // What is left of this request cannot be told apart from a next one.
                 session.set_keepalive(None);
             }
             let _ = answer::problem(session, exchange, problem).await;

@@ -18,6 +18,11 @@ use crate::routing::{Outcome, Query, host, path};
 pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
     // RFC 9110 §15.2: a client of HTTP/1.0 knows no 1xx.
     session.downstream_session.set_ignore_info_resp(session.req_header().version == Version::HTTP_10);
+    if session.is_http2() {
+        // What the keep-alive loop sets for HTTP/1.1.
+        session.set_write_timeout(Some(gateway.timeouts().write.into()));
+        session.set_total_drain_timeout(Some(gateway.timeouts().discard.into()));
+    }
     let refused = match arrive(gateway, session, exchange) {
         Ok(refused) => refused,
         // Without a path that means one thing, there is no route, and no policy that could be asked.

@@ -1,5 +1,7 @@
 //! From the service: what its answer must not carry on, and what becomes of a request that got none.
 
+use std::io;
+
 use http::{HeaderName, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::{Error, ErrorSource, ErrorType};
@@ -16,6 +18,7 @@ pub(super) fn up(session: &mut Session, exchange: &mut Exchange, res: &mut Respo
         return;
     }
     hop_by_hop(res);
+    answer::last(session, exchange);
     answer::discard(&mut session.downstream_session);
     unchunk(&mut session.downstream_session, res);
     let _ = res.append_header(header::VIA, super::via(res.version));
@@ -64,6 +67,7 @@ pub(super) fn problem(error: &Error) -> Option<Problem> {
     };
     let (kind, detail) = match (error.esource(), error.etype()) {
         (ErrorSource::Downstream, ReadTimedout) => (Kind::RequestTimeout, "the request body did not arrive in time"),
+        (ErrorSource::Downstream, _) if malformed(error) => (Kind::BadRequest, "the chunked request body is malformed"),
         (ErrorSource::Downstream, ConnectionClosed | ReadError | WriteError | WriteTimedout) => return None,
         (ErrorSource::Downstream, _) => (Kind::BadRequest, "the request is malformed"),
         (ErrorSource::Upstream, ConnectTimedout | TLSHandshakeTimedout) => {
@@ -76,4 +80,9 @@ pub(super) fn problem(error: &Error) -> Option<Problem> {
         (ErrorSource::Internal | ErrorSource::Unset, _) => (Kind::Internal, "the request could not be processed"),
     };
     Some(Problem::new(kind, detail).cause(error))
+}
+
+/// Whether the transport found the framing of the request's body broken.
+fn malformed(error: &Error) -> bool {
+    error.root_cause().downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
 }

@@ -8,6 +8,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
+use pingora_timeout::timeout;
 
 use super::forwarded::{self, Facts};
 use super::{Connection, Exchange, Gateway, answer};
@@ -22,14 +23,14 @@ const PENDING: ErrorType = ErrorType::new("answered with a problem");
 ///
 /// # Errors
 /// The client is gone.
-pub(super) async fn admit(session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+pub(super) async fn admit(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
     let pinned = exchange.pinned.clone();
     let route = exchange.route.and_then(|route| pinned.snapshot.routes.get(route));
     let way = exchange.way.and_then(|way| route?.ways.get(way));
     let made = match way.map(|way| &way.destination) {
         Some(Destination::Service { service, .. }) => match &service.backend {
             Backend::Targets(_) => return Ok(true),
-            Backend::Mock(mock) => return mocked(session, exchange, mock).await.map(|()| false),
+            Backend::Mock(mock) => return mocked(gateway, session, exchange, mock).await.map(|()| false),
         },
         Some(Destination::Handler(handler)) => handler.answer(session.req_header(), &exchange.cx),
         Some(Destination::Nowhere) | None => Err(Problem::new(Kind::NotFound, "no route takes this request")),
@@ -42,7 +43,7 @@ pub(super) async fn admit(session: &mut Session, exchange: &mut Exchange) -> Res
 }
 
 /// A mock sees the request as a target would.
-async fn mocked(session: &mut Session, exchange: &mut Exchange, mock: &Mock) -> Result<()> {
+async fn mocked(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange, mock: &Mock) -> Result<()> {
     let mut req = session.req_header().clone();
     if let Err(problem) = outgoing(session, exchange, &mut req) {
         return answer::problem(session, exchange, problem).await;
@@ -50,9 +51,16 @@ async fn mocked(session: &mut Session, exchange: &mut Exchange, mock: &Mock) -> 
     let mut body = BytesMut::new();
     if mock.wants_body() {
         if req.headers.contains_key(header::EXPECT) {
-            session.downstream_session.write_continue_response().await?;
+            session.downstream_session.write_continue_response().await.map_err(|error| error.into_down())?;
         }
-        while let Some(chunk) = session.downstream_session.read_request_body().await? {
+        // HTTP/2 has no bound of its own for a body that stops coming.
+        let patience = gateway.timeouts().body.into();
+        let late = || Error::new_down(ErrorType::ReadTimedout);
+        while let Some(chunk) = timeout(patience, session.downstream_session.read_request_body())
+            .await
+            .map_err(|_| late())?
+            .map_err(|error| error.into_down())?
+        {
             if body.len() + chunk.len() > MOCK_BODY {
                 return answer::problem(session, exchange, Problem::new(Kind::ContentTooLarge, "a mock echoes at most 1 MiB")).await;
             }
@@ -84,6 +92,8 @@ fn targets(exchange: &Exchange) -> Option<&Targets> {
 pub(super) fn peer(exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
     let now = Instant::now();
     exchange.upstream_started.get_or_insert(now);
+    // Another attempt sends the body again.
+    exchange.received = 0;
     let picked = targets(exchange).and_then(|targets| targets.pick().map(|target| (target, targets.timeouts.total)));
     let Some((target, total)) = picked else { return Err(raise(exchange, Problem::new(Kind::Unavailable, "the service has no target"))) };
     let (mut peer, authority) = (target.peer(), target.authority.clone());

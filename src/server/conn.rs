@@ -2,6 +2,7 @@
 //! deadline and bounds; what the client sends ahead waits. It writes lazily, so that a header and its body leave in one send.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
@@ -33,8 +34,14 @@ const READ: usize = 4 * 1024;
 /// Bytes of the next requests taken in while one is being answered. A client that sends more waits.
 const AHEAD: usize = 16 * 1024;
 
-/// How long a request goes on whose client has closed its side.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a connection waits for a client that does nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For a piece of the answer to be taken.
+    pub write: Duration,
+    /// For the answer to a request whose client has closed its side, and for a next request once the process is told to end.
+    pub farewell: Duration,
+}
 
 /// One accepted connection.
 pub struct Conn {
@@ -46,8 +53,11 @@ pub struct Conn {
     framing: Framing,
     http2: bool,
     out: BytesMut,
+    patience: Patience,
     /// Running since the client has closed its side.
     farewell: Option<Pin<Box<Sleep>>>,
+    /// Running while the client takes nothing of what is written.
+    stalled: Option<Pin<Box<Sleep>>>,
     facts: Arc<ProxyDigest>,
     digest: Arc<SocketDigest>,
 }
@@ -68,7 +78,7 @@ impl Conn {
     ///
     /// # Errors
     /// Never in practice: see [`Connection::into_digest`].
-    pub fn new(stream: TcpStream, facts: Connection) -> pingora_error::Result<Self> {
+    pub fn new(stream: TcpStream, facts: Connection, patience: Patience) -> pingora_error::Result<Self> {
         let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
         let _ = digest.peer_addr.set(Some(facts.peer.into()));
         let _ = digest.local_addr.set(Some(facts.local.into()));
@@ -79,7 +89,9 @@ impl Conn {
             framing: Framing::Length(0),
             http2: false,
             out: BytesMut::new(),
+            patience,
             farewell: None,
+            stalled: None,
             facts: Arc::new(facts.into_digest()?),
             digest: Arc::new(digest),
         })
@@ -109,12 +121,14 @@ impl Conn {
         !self.ahead.is_empty()
     }
 
-    /// Waits for the first byte of a next request, with nothing but the socket held.
+    /// Waits for the first bytes of a next request, with nothing but the socket held. False where the client has closed.
+    ///
+    /// That the socket says it is readable would not do: after a read that just filled its buffer it says so of nothing.
     ///
     /// # Errors
     /// Those of the socket.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.stream.readable().await
+    pub async fn first_bytes(&mut self) -> io::Result<bool> {
+        poll_fn(|cx| self.poll_ahead(cx)).await.map(|count| count > 0)
     }
 
     /// Reads the next request's header, or finds that the client speaks HTTP/2.
@@ -206,7 +220,7 @@ impl Conn {
                 // A client that closed its side after a next request still wants both answers.
                 Ok(0) if had => return Poll::Pending,
                 // One that did so after this request may be gone or not: it has a while to get its answer (RFC 9112 §9.6), then the service is freed.
-                Ok(0) => return self.farewell.get_or_insert_with(|| Box::pin(sleep(FAREWELL))).as_mut().poll(cx).map(Ok),
+                Ok(0) => return self.farewell.get_or_insert_with(|| Box::pin(sleep(self.patience.farewell))).as_mut().poll(cx).map(Ok),
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -215,7 +229,8 @@ impl Conn {
 
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() {
-            let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out))?;
+            let sent = Pin::new(&mut self.stream).poll_write(cx, &self.out);
+            let sent = ready!(self.in_time(sent, cx))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -223,6 +238,17 @@ impl Conn {
         }
         // Kept while the connection is busy; see `rest`.
         Poll::Ready(Ok(()))
+    }
+
+    /// Ends a write that the client does not take: Pingora's own bounds do not cover each of its writes.
+    fn in_time(&mut self, sent: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if sent.is_ready() {
+            self.stalled = None;
+            return sent;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(self.patience.write)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Gives back every buffer, before the connection waits for its next request.
@@ -234,6 +260,21 @@ impl Conn {
 impl AsyncRead for Conn {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let read = this.poll_request(cx, buf);
+        // There is nothing to do but wait, and so no reason to hold back what is written: an answer may be slow in coming.
+        if read.is_pending()
+            && let Poll::Ready(Err(error)) = this.poll_out(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        read
+    }
+}
+
+impl Conn {
+    /// The bytes of the present request, and then nothing until the next.
+    fn poll_request(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self;
         match &mut this.framing {
             Framing::Free if this.ahead.is_empty() => Pin::new(&mut this.stream).poll_read(cx, buf),
             Framing::Free => {
@@ -275,7 +316,8 @@ impl AsyncWrite for Conn {
         if this.out.len() + data.len() > WRITE {
             ready!(this.poll_out(cx))?;
             if data.len() >= WRITE {
-                return Pin::new(&mut this.stream).poll_write(cx, data);
+                let sent = Pin::new(&mut this.stream).poll_write(cx, data);
+                return this.in_time(sent, cx);
             }
         }
         this.out.reserve(data.len().max(2048));

@@ -18,7 +18,7 @@ pub struct Chunks {
     state: State,
     /// Bytes of the present chunk still to come, or its size as far as it was read.
     size: u64,
-    /// Bytes of the present line of extensions or trailers.
+    /// Bytes of the present line: digits, extensions.
     line: usize,
     /// Bytes of all trailers.
     trailers: usize,
@@ -28,6 +28,7 @@ pub struct Chunks {
 enum State {
     SizeStart,
     Size,
+    SizeSpace,
     Extension,
     Quoted,
     QuotedEscape,
@@ -91,10 +92,13 @@ impl Chunks {
             (State::SizeStart | State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
                 self.size = self.size.checked_mul(16).and_then(|size| size.checked_add(digit.into())).ok_or(Malformed)?;
-                State::Size
+                // More digits than a number has are zeros, and nobody's honest size.
+                self.line += 1;
+                if self.line > 16 { return Err(Malformed) } else { State::Size }
             }
-            (State::Size, b';' | b' ' | b'\t') => State::Extension,
-            (State::Size | State::Extension, b'\r') => State::SizeLf,
+            (State::Size | State::SizeSpace, b' ' | b'\t') => self.count(State::SizeSpace)?,
+            (State::Size | State::SizeSpace, b';') => State::Extension,
+            (State::Size | State::SizeSpace | State::Extension, b'\r') => State::SizeLf,
             (State::Extension, b'"') => self.count(State::Quoted)?,
             (State::Extension, byte) if text(byte) => self.count(State::Extension)?,
             (State::Quoted, b'"') => State::Extension,
@@ -175,6 +179,9 @@ mod tests {
             b"0\r\n X: y\r\n\r\n",
             b"0\r\nX: y\n\r\n",
             b"3\r\nfoo\r\n\r\n",
+            b"2 x\r\nab\r\n",
+            b"2 5\r\nab\r\n",
+            b"00000000000000002\r\nab\r\n",
         ] {
             assert_eq!(whole(body), Err(Malformed), "{}", String::from_utf8_lossy(body));
         }

@@ -11,7 +11,7 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use tokio::sync::{mpsc, watch};
 
-use super::conn::Conn;
+use super::conn::{Conn, Patience};
 use super::head::{Bounds, FIELDS};
 use super::listen::Listener;
 use super::serve::{Serving, Terms, serve};
@@ -54,13 +54,17 @@ where
     let workers = workers.collect::<io::Result<Vec<_>>>()?;
     let trusted: Arc<[_]> = running.config.trusted_proxies.as_slice().into();
     let mut team = Vec::new();
+    let mut tellers = Vec::new();
     for (index, (worker, shard)) in workers.iter().zip(shards).enumerate() {
-        let (live, log, limits) = (running.live.clone(), running.log.clone(), running.config.limits.clone());
-        let gateway = Gateway::new(index, live, shard.clone(), log, trusted.clone(), limits);
+        let (live, log) = (running.live.clone(), running.log.clone());
+        let gateway = Gateway::new(index, live, shard.clone(), log, trusted.clone(), &running.config);
         let _runtime = worker.handle().enter();
         let app = Arc::new(proxy(&running.config, gateway.clone()));
         let serving = Serving { app, refused: Box::new(move |problem, connection| gateway.refused(problem, connection)) };
-        team.push(Arc::new(Duty { serving, terms, shutdown: running.shutdown.subscribe(), _alive: alive.clone() }));
+        // Each worker is told by itself: every request looks, and one place for all would be passed between the cores.
+        let (tell, told) = watch::channel(false);
+        tellers.push(tell);
+        team.push(Arc::new(Duty { serving, terms, shutdown: told, _alive: alive.clone() }));
     }
     let crew = Arc::new(Crew { workers, team });
 
@@ -87,7 +91,11 @@ where
     for task in accepting {
         let _ = task.await;
     }
+    running.live.end();
     let _ = running.shutdown.send(true);
+    for tell in &tellers {
+        let _ = tell.send(true);
+    }
     let Some(Crew { workers, team }) = Arc::into_inner(crew) else { return Err(io::Error::other("a socket is still being accepted from")) };
     drop((team, alive));
     if graceful {
@@ -113,7 +121,7 @@ fn terms(config: &ServerConfig) -> Terms {
         header: config.timeouts.header.into(),
         idle: config.timeouts.idle.into(),
         body: config.timeouts.body.into(),
-        write: config.timeouts.write.into(),
+        patience: Patience { write: config.timeouts.write.into(), farewell: config.timeouts.farewell.into() },
         drain: config.timeouts.discard.into(),
     }
 }
@@ -175,7 +183,7 @@ async fn operators<A: HttpServerApp + Send + Sync + 'static>(socket: TcpListener
         let (serving, mut never) = (serving.clone(), never.clone());
         tokio::spawn(async move {
             let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
-            if let Ok(conn) = Conn::new(stream, connection) {
+            if let Ok(conn) = Conn::new(stream, connection, terms.patience) {
                 serve(conn, &serving, &terms, &mut never).await;
             }
         });

@@ -9,7 +9,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_timeout::timeout;
 
-use super::conn::{Conn, Next};
+use super::conn::{Conn, Next, Patience};
 use super::head::Bounds;
 use crate::problem::{Kind, Problem};
 use crate::proxy::Connection;
@@ -25,8 +25,8 @@ pub struct Terms {
     pub idle: Duration,
     /// Between two reads of a request's body.
     pub body: Duration,
-    /// For one write of the answer.
-    pub write: Duration,
+    /// For a client that does nothing.
+    pub patience: Patience,
     /// For what is left of a request's body once it is answered, and for a client to stop sending once the connection closes.
     pub drain: Duration,
 }
@@ -57,7 +57,7 @@ where
         let mut session = ServerSession::new_http1(conn);
         session.set_keepalive(Some(terms.idle.as_secs()));
         session.set_read_timeout(Some(terms.body));
-        session.set_write_timeout(Some(terms.write));
+        session.set_write_timeout(Some(terms.patience.write));
         session.set_total_drain_timeout(Some(terms.drain));
         // Pingora would close after a `100 Continue`, since the body is still to come. What an unread body costs is the answer's business.
         session.set_close_on_response_before_downstream_finish(false);
@@ -76,10 +76,18 @@ where
 async fn next<A>(conn: &mut Conn, serving: &Serving<A>, terms: &Terms, shutdown: &mut ShutdownWatch) -> Option<Option<bytes::BytesMut>> {
     if !conn.has_ahead() {
         conn.rest();
-        tokio::select! {
+        let came = tokio::select! {
             biased;
-            readable = timeout(terms.idle, conn.readable()) => readable.ok()?.ok()?,
-            _ = shutdown.wait_for(|stopping| *stopping) => return None,
+            came = timeout(terms.idle, conn.first_bytes()) => Some(came),
+            _ = shutdown.wait_for(|ending| *ending) => None,
+        };
+        // A next request may be on its way already: once the process is told to end, it is waited for a little, and told that it is the last.
+        let came = match came {
+            Some(came) => came,
+            None => timeout(terms.patience.farewell, conn.first_bytes()).await,
+        };
+        if !came.is_ok_and(|came| came.unwrap_or(false)) {
+            return None;
         }
     }
     let problem = match timeout(terms.header, conn.next(&terms.bounds)).await {

@@ -72,7 +72,7 @@ impl Worker {
                 Ok(stream) => stream,
                 Err(error) => return log::warn!("a connection could not be taken over: {error}"),
             };
-            if let Ok(conn) = Conn::new(stream, facts) {
+            if let Ok(conn) = Conn::new(stream, facts, duty.terms.patience) {
                 serve(conn, &duty.serving, &duty.terms, &mut duty.shutdown.clone()).await;
             }
         });
