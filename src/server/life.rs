@@ -92,6 +92,7 @@ where
         let _ = task.await;
     }
     running.live.end();
+    log::info!("ending: no new connections, and each answer is the last on its connection");
     let _ = running.shutdown.send(true);
     for tell in &tellers {
         let _ = tell.send(true);

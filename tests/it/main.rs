@@ -16,6 +16,7 @@ mod keepalive;
 mod lifecycle;
 mod limits;
 mod nginx;
+mod patience;
 mod readme;
 mod routing_order;
 mod streaming;

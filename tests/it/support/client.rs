@@ -117,6 +117,14 @@ impl Client {
         self.read()
     }
 
+    /// Whether nothing comes for that long, and the connection goes on.
+    pub fn is_silent_for(&mut self, time: std::time::Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        let silent = self.more().is_err_and(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut));
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        silent
+    }
+
     /// Waits for the end of the connection and says how it ended; nothing may come before it.
     pub fn ends(&mut self) -> End {
         let (end, rest) = self.rest();
