@@ -42,7 +42,7 @@ impl Snapshot {
     /// # Errors
     /// Every error that was found.
     pub fn build(config: &Config, shared: &Shared, folder: &Path) -> Result<Self, Errors> {
-        let mut errors = Errors::default();
+        let mut errors = config.server.mistakes();
         let consumers = match Consumers::build(&config.consumers) {
             Ok(consumers) => consumers,
             Err(found) => {
@@ -146,11 +146,11 @@ impl<'a> Builder<'a> {
             let ways: Vec<_> = config
                 .versions
                 .iter()
-                .map(|(name, version)| self.way(index, route, &["versions", name], &version.to, version.path.as_deref(), &params))
+                .map(|(name, version)| self.way(index, &["versions", name], &version.to, version.path.as_deref(), &params))
                 .collect();
             ways.into_iter().collect::<Option<Vec<_>>>()
         } else if let Some(to) = &route.to {
-            self.way(index, route, &[], to, route.path.as_deref(), &params).map(|way| vec![way])
+            self.way(index, &[], to, route.path.as_deref(), &params).map(|way| vec![way])
         } else {
             let handler = match (&route.reply, &route.redirect) {
                 (Some(reply), _) => reply.build().map(|reply| Handler::Reply(Arc::new(reply))).map_err(|error| error.at("reply")),
@@ -168,15 +168,7 @@ impl<'a> Builder<'a> {
         Some(Route { name: route.name.as_str().into(), versions, ways: ways?.into(), chain })
     }
 
-    fn way(
-        &mut self,
-        index: usize,
-        route: &'a RouteConfig,
-        below: &[&str],
-        to: &'a str,
-        path: Option<&str>,
-        params: &[Box<str>],
-    ) -> Option<Way> {
+    fn way(&mut self, index: usize, below: &[&str], to: &'a str, path: Option<&str>, params: &[Box<str>]) -> Option<Way> {
         let under = |error: BuildError| below.iter().rev().fold(error, |error, step| error.at(*step));
         let service = self.services.get(to).cloned();
         if !self.config.services.contains_key(to) {
@@ -191,7 +183,6 @@ impl<'a> Builder<'a> {
             None => None,
         };
         let chain = self.chain(Some(index), Some(to));
-        let _ = route;
         Some(Way { chain, destination: Destination::Service { service: service?, path } })
     }
 

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::building::{BuildError, Errors};
 use crate::types::{Duration, Size};
 
 /// `server:` — bound at start; a change here needs a restart.
@@ -35,6 +36,38 @@ impl Default for ServerConfig {
             timeouts: ClientTimeouts::default(),
             upstream_connections: 1024,
         }
+    }
+}
+
+impl ServerConfig {
+    /// What can be read and cannot work, at paths below `server`.
+    pub fn mistakes(&self) -> Errors {
+        let mut errors = Errors::default();
+        let times = &self.timeouts;
+        for (name, time) in [
+            ("header", times.header),
+            ("idle", times.idle),
+            ("body", times.body),
+            ("write", times.write),
+            ("discard", times.discard),
+            ("farewell", times.farewell),
+        ] {
+            errors.keep(&["server".into(), "timeouts".into(), name.into()], time.not_zero());
+        }
+        if self.listeners.is_empty() {
+            errors.push(BuildError::new("there is no address to listen on", "name one").at("listeners").at("server"));
+        }
+        if !(1..=256).contains(&self.limits.header_fields) {
+            let reason = format!("{} is no number of fields that can be held to", self.limits.header_fields);
+            errors.push(BuildError::new(reason, "write a number from 1 to 256").at("header_fields").at("limits").at("server"));
+        }
+        for (name, size) in [("header", self.limits.header), ("target", self.limits.target)] {
+            if !(256..=1024 * 1024).contains(&size.0) {
+                let reason = format!("{} bytes is no bound that requests can live with", size.0);
+                errors.push(BuildError::new(reason, "write a size from 256 bytes to 1MiB").at(name).at("limits").at("server"));
+            }
+        }
+        errors
     }
 }
 

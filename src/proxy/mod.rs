@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, Version};
+use http::{HeaderValue, StatusCode, Version};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use pingora_core::modules::http::HttpModules;
@@ -30,7 +30,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::config::{ClientTimeouts, Limits, ServerConfig};
 use crate::observe::{AccessLog, Line, Shard};
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::snapshot::{Live, Snapshot};
 
 /// The whole HTTP/1.1 answer to a request that never became one, where nobody counts.
@@ -197,6 +197,10 @@ impl ProxyHttp for Gateway {
     }
 
     async fn response_filter(&self, session: &mut Session, res: &mut ResponseHeader, exchange: &mut Self::CTX) -> Result<()> {
+        if res.status == StatusCode::SWITCHING_PROTOCOLS {
+            // Nobody asked for it: upgrades are not passed on.
+            return Err(upstream::raise(exchange, Problem::new(Kind::BadGateway, "the service switched to another protocol unasked")));
+        }
         response::up(session, exchange, res);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use http::{HeaderName, Version, header};
+use http::{HeaderName, StatusCode, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::{Error, ErrorSource, ErrorType};
 use pingora_http::ResponseHeader;
@@ -18,6 +18,10 @@ pub(super) fn up(session: &mut Session, exchange: &mut Exchange, res: &mut Respo
         return;
     }
     hop_by_hop(res);
+    if res.status == StatusCode::NO_CONTENT {
+        // RFC 9110 §8.6: an answer that cannot have a body says nothing of its length.
+        res.remove_header(&header::CONTENT_LENGTH);
+    }
     answer::last(session, exchange);
     answer::discard(&mut session.downstream_session);
     unchunk(&mut session.downstream_session, res);

@@ -4,6 +4,8 @@ use std::time;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::building::BuildError;
+
 /// A length of time with its unit: `800ms`, `5s`, `1m`, `1h 30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(pub time::Duration);
@@ -17,6 +19,16 @@ impl Duration {
     /// A constant number of milliseconds, for defaults.
     pub const fn millis(millis: u64) -> Self {
         Self(time::Duration::from_millis(millis))
+    }
+}
+
+impl Duration {
+    /// For what cannot work without any time.
+    ///
+    /// # Errors
+    /// Zero.
+    pub fn not_zero(self) -> Result<(), BuildError> {
+        if self.0.is_zero() { Err(BuildError::new("this leaves no time at all", "write a longer time, like `10s`")) } else { Ok(()) }
     }
 }
 

@@ -39,6 +39,17 @@ impl Reply {
     }
 }
 
+/// What belongs to the connection, not to the answer (RFC 9110 §7.6.1).
+const FRAMING: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::TRAILER,
+    header::TE,
+    HeaderName::from_static("keep-alive"),
+];
+
 impl ReplyConfig {
     /// Prepares the answer.
     ///
@@ -54,6 +65,10 @@ impl ReplyConfig {
         for (name, value) in &self.headers {
             let wrong = |what| BuildError::new(format!("this is not a header {what}"), "see RFC 9110 §5").at(name.as_str()).at("headers");
             let parsed = HeaderName::try_from(name.as_str()).map_err(|_| wrong("name"))?;
+            if FRAMING.contains(&parsed) {
+                let error = BuildError::new("this header frames the answer, and the gateway writes it itself", "remove it");
+                return Err(error.at(name.as_str()).at("headers"));
+            }
             headers.push((parsed, HeaderValue::try_from(value.as_str()).map_err(|_| wrong("value"))?));
         }
         let (kind, body) = match (&self.json, &self.text) {

@@ -29,11 +29,9 @@ pub struct ServiceConfig<P> {
     /// A service that answers by itself, for demos, tests and stubs.
     pub mock: Option<MockConfig>,
     /// The `Host` that targets see: `target` (the host of the target's URL), `keep` (the client's), or a name. Default: target.
-    #[serde(default)]
-    pub host: HostMode,
+    pub host: Option<HostMode>,
     /// How long a target may take.
-    #[serde(default)]
-    pub timeouts: TimeoutsConfig,
+    pub timeouts: Option<TimeoutsConfig>,
     /// Policies for every route to this service.
     #[serde(default = "P::default", bound(deserialize = "P: Default + Deserialize<'de>"))]
     pub policies: P,
@@ -139,6 +137,10 @@ impl Service {
             Some(_) if !config.targets.is_empty() => {
                 errors.keep(&root(), Err(BuildError::new("a service has `targets` or a `mock`, not both", "remove one of them").at("mock")))
             }
+            Some(_) if config.host.is_some() || config.timeouts.is_some() => {
+                let key = if config.host.is_some() { "host" } else { "timeouts" };
+                errors.keep(&root(), Err(BuildError::new(format!("a mock has no `{key}`"), "remove it").at(key)))
+            }
             Some(mock) => errors.keep(&root(), Mock::build(mock).map_err(|error| error.at("mock"))).map(Backend::Mock),
             None => Targets::build(name, config, shared, &mut errors, &root()).map(Backend::Targets),
         };
@@ -156,11 +158,21 @@ impl Targets {
             let error = BuildError::new("a service needs `targets` or a `mock`", "write `targets: [\"http://10.0.0.1:8080\"]`");
             return errors.keep(root, Err(error));
         }
+        let timeouts = config.timeouts.unwrap_or_default();
+        for (name, value) in [
+            ("connect", Some(timeouts.connect)),
+            ("response", Some(timeouts.response)),
+            ("total", timeouts.total),
+            ("idle", Some(timeouts.idle)),
+        ] {
+            let checked = value.map_or(Ok(()), Duration::not_zero).map_err(|error| error.at(name).at("timeouts"));
+            errors.keep(root, checked);
+        }
         let timeouts = Timeouts {
-            connect: config.timeouts.connect.into(),
-            response: config.timeouts.response.into(),
-            total: config.timeouts.total.map(Into::into),
-            idle: config.timeouts.idle.into(),
+            connect: timeouts.connect.into(),
+            response: timeouts.response.into(),
+            total: timeouts.total.map(Into::into),
+            idle: timeouts.idle.into(),
         };
         let targets: Vec<Target> = config
             .targets
@@ -173,7 +185,7 @@ impl Targets {
         let weights: Vec<u32> = config.targets.iter().map(|target| target.weight).collect();
         let rotation = Rotation::build(&weights, shared.rotations.get(name)).map_err(|error| error.at("targets"));
         let rotation = errors.keep(root, rotation)?;
-        Some(Self { rotation, targets: targets.into(), host: config.host.clone(), timeouts })
+        Some(Self { rotation, targets: targets.into(), host: config.host.clone().unwrap_or_default(), timeouts })
     }
 
     /// The next target in the rotation.

@@ -129,3 +129,32 @@ fn a_gateway_does_not_start_on_a_config_with_mistakes() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("did you mean `workers`?"));
 }
+
+#[test]
+fn what_can_be_read_and_cannot_work_is_refused() {
+    let (taken, said) = crate::support::gateway::check(
+        r#"
+server:
+  timeouts: { header: 0s }
+  limits: { header_fields: 5000, target: 1 }
+  listeners: []
+services:
+  up: { targets: ["http://127.0.0.1:1"], timeouts: { connect: 0s } }
+  mock: { mock: { json: {}, headers: { Transfer-Encoding: chunked } } }
+  slow: { mock: { json: {} }, timeouts: { total: 1s } }
+"#,
+    );
+    assert!(!taken);
+    for part in [
+        "3:23: server.timeouts.header: this leaves no time at all",
+        "4:28: server.limits.header_fields: 5000 is no number of fields",
+        "4:42: server.limits.target: 1 bytes is no bound",
+        "5:3: server.listeners: there is no address to listen on",
+        "7:63: services.up.timeouts.connect: this leaves no time at all",
+        "8:59: services.mock.mock.headers.Transfer-Encoding: this header frames the answer",
+        "9:31: services.slow.timeouts: a mock has no `timeouts`",
+        "\n7 errors",
+    ] {
+        assert!(said.contains(part), "{part}\nis not in\n{said}");
+    }
+}

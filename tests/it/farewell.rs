@@ -161,3 +161,35 @@ fn a_service_that_dies_after_a_100_continue_is_told_as_any_that_dies() {
     client.send("hello");
     client.read().problem(502, "bad-gateway");
 }
+
+#[test]
+fn a_service_that_switches_protocols_unasked_opens_no_tunnel() {
+    let switching = RawOrigin::start(|mut talk| {
+        talk.request();
+        talk.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nHELLO");
+        talk.until_closed();
+    });
+    let address = switching.address.to_string();
+    let gateway = gateway(&address, &address, &address);
+    let mut client = gateway.client();
+    for lines in
+        ["", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"]
+    {
+        client.get_with("/up/a", lines).problem(502, "bad-gateway");
+    }
+}
+
+#[test]
+fn a_204_says_nothing_of_a_length() {
+    let odd = RawOrigin::start(|mut talk| {
+        while talk.request().is_some() {
+            talk.say("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let address = odd.address.to_string();
+    let gateway = gateway(&address, &address, &address);
+    let mut client = gateway.client();
+    let answer = client.get("/up/a");
+    assert_eq!((answer.status, answer.header("content-length")), (204, None));
+    assert_eq!(client.get("/up/b").status, 204);
+}
