@@ -1,6 +1,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use http::HeaderValue;
 use parking_lot::Mutex;
@@ -22,6 +23,8 @@ pub struct Connection {
     /// The transport, given back where Pingora would drop it after an error that the client's connection shall survive.
     kept: Mutex<Option<Stream>>,
     closing: AtomicBool,
+    /// When the present request's whole time is up.
+    deadline: Mutex<Option<Instant>>,
 }
 
 impl fmt::Debug for Connection {
@@ -35,7 +38,7 @@ impl Connection {
     pub fn new(peer: SocketAddr, local: SocketAddr) -> Self {
         let peer_text = HeaderValue::try_from(peer.ip().to_canonical().to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let port_text = HeaderValue::from(local.port());
-        Self { peer, local, peer_text, port_text, kept: Mutex::default(), closing: AtomicBool::new(false) }
+        Self { peer, local, peer_text, port_text, kept: Mutex::default(), closing: AtomicBool::new(false), deadline: Mutex::default() }
     }
 
     /// Wraps it in the one thing that Pingora carries along with a connection.
@@ -55,6 +58,16 @@ impl Connection {
     /// Finds that of a request.
     pub(super) fn of_session(session: &Session) -> Option<&Self> {
         session.digest()?.proxy_digest.as_deref().and_then(Self::of)
+    }
+
+    /// Sets when the present request's whole time is up, or that it has no such bound.
+    pub(super) fn set_deadline(&self, deadline: Option<Instant>) {
+        *self.deadline.lock() = deadline;
+    }
+
+    /// When the present request's whole time is up. The transport watches it: Pingora's own timers begin anew with each byte.
+    pub fn deadline(&self) -> Option<Instant> {
+        *self.deadline.lock()
     }
 
     /// Leaves the transport for the keep-alive loop; with `closing` only for a decent farewell.

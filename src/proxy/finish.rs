@@ -44,6 +44,9 @@ pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Opti
         upstream_ms: upstream.map(|upstream| (upstream * 1e6).round() / 1e3),
     };
     gateway.record(&line, duration, upstream);
+    if let Some(connection) = Connection::of_session(session) {
+        connection.set_deadline(None);
+    }
     if exchange.own_answer {
         rescue(session, error.is_some()).await;
     } else if error.is_some() {

@@ -180,8 +180,8 @@ impl ProxyHttp for Gateway {
         upstream::admit(self, session, exchange).await
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, exchange: &mut Self::CTX) -> Result<Box<HttpPeer>> {
-        upstream::peer(exchange)
+    async fn upstream_peer(&self, session: &mut Session, exchange: &mut Self::CTX) -> Result<Box<HttpPeer>> {
+        upstream::peer(session, exchange)
     }
 
     async fn upstream_request_filter(&self, session: &mut Session, req: &mut RequestHeader, exchange: &mut Self::CTX) -> Result<()> {
@@ -216,7 +216,8 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Self::CTX) -> FailToProxy {
-        let problem = exchange.pending.take().or_else(|| response::problem(error));
+        let late = upstream::is_late(exchange).then(upstream::late);
+        let problem = exchange.pending.take().or(late).or_else(|| response::problem(error));
         // Once an answer has begun there is no other: the connection is cut, which the client can tell from an end. A 1xx is none yet.
         let begun = session.response_written().is_some_and(|res| !res.status.is_informational());
         if let (Some(problem), false) = (problem, begun) {

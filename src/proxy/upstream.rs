@@ -89,7 +89,7 @@ fn targets(exchange: &Exchange) -> Option<&Targets> {
 ///
 /// # Errors
 /// No target can be asked: the problem waits in the exchange.
-pub(super) fn peer(exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+pub(super) fn peer(session: &Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
     let now = Instant::now();
     exchange.upstream_started.get_or_insert(now);
     // Another attempt sends the body again.
@@ -99,6 +99,10 @@ pub(super) fn peer(exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
     let (mut peer, authority) = (target.peer(), target.authority.clone());
     exchange.target = Some(authority);
     if let Some(total) = total {
+        if let Some(connection) = Connection::of_session(session).filter(|_| !session.is_http2()) {
+            // A little later than what Pingora is told, which knows better what was waited for.
+            connection.set_deadline(Some(exchange.started + total + Duration::from_millis(20)));
+        }
         let left = total.saturating_sub(now - exchange.started);
         if left.is_zero() {
             return Err(raise(exchange, late()));

@@ -18,7 +18,7 @@ use pingora_core::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::framing::Framing;
 use super::head::{Bounds, Front, front};
@@ -58,6 +58,8 @@ pub struct Conn {
     farewell: Option<Pin<Box<Sleep>>>,
     /// Running while the client takes nothing of what is written.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Running until the present request's whole time is up.
+    late: Option<Pin<Box<Sleep>>>,
     facts: Arc<ProxyDigest>,
     digest: Arc<SocketDigest>,
 }
@@ -92,6 +94,7 @@ impl Conn {
             patience,
             farewell: None,
             stalled: None,
+            late: None,
             facts: Arc::new(facts.into_digest()?),
             digest: Arc::new(digest),
         })
@@ -240,6 +243,19 @@ impl Conn {
         Poll::Ready(Ok(()))
     }
 
+    /// Whether the present request's whole time is up.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(deadline) = self.facts().and_then(Connection::deadline).map(Instant::from_std) else {
+            self.late = None;
+            return false;
+        };
+        let late = self.late.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if late.deadline() != deadline {
+            late.as_mut().reset(deadline);
+        }
+        late.as_mut().poll(cx).is_ready()
+    }
+
     /// Ends a write that the client does not take: Pingora's own bounds do not cover each of its writes.
     fn in_time(&mut self, sent: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if sent.is_ready() {
@@ -266,6 +282,9 @@ impl AsyncRead for Conn {
             && let Poll::Ready(Err(error)) = this.poll_out(cx)
         {
             return Poll::Ready(Err(error));
+        }
+        if read.is_pending() && this.is_late(cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         read
     }

@@ -45,7 +45,8 @@ pub struct TimeoutsConfig {
     pub connect: Duration,
     /// Between the request, or one piece of the answer, and the next. Default: 30s.
     pub response: Duration,
-    /// For the whole request, from its arrival to the end of the answer. Default: none.
+    /// For the whole request, from its arrival to the end of the answer; over HTTP/2 it is looked at with each piece of the answer only.
+    /// Default: none.
     pub total: Option<Duration>,
     /// For a connection to be kept while idle. Default: 60s.
     pub idle: Duration,

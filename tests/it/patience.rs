@@ -119,3 +119,26 @@ fn a_request_on_its_way_to_a_gateway_that_ends_is_answered_as_the_last() {
     }
     assert!(gateway.ended().success());
 }
+
+#[test]
+fn an_answer_that_drips_does_not_outlast_the_whole_time() {
+    let dripping = RawOrigin::start(|mut talk| {
+        let body = talk.request().unwrap().starts_with(b"GET /body");
+        talk.say(if body { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" } else { "HTTP/1.1 200 OK\r\nX: " });
+        let (_held, never) = mpsc::channel::<()>();
+        while talk.try_say(if body { "1\r\nx\r\n" } else { "x" }) {
+            let _ = never.recv_timeout(Duration::from_millis(20));
+        }
+    });
+    let gateway = Gateway::start(&format!(
+        "services: {{ up: {{ targets: [\"http://{}\"], timeouts: {{ total: 400ms }} }} }}\nroutes: [{{ name: up, to: up }}]",
+        dripping.address
+    ));
+    let mut client = gateway.client();
+    client.send("GET /header HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.read().problem(504, "gateway-timeout");
+    let mut client = gateway.client();
+    client.send("GET /body HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.head().status, 200);
+    assert!(!client.rest().1.ends_with(b"0\r\n\r\n"), "what was cut off must not look whole");
+}
