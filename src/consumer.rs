@@ -25,7 +25,7 @@ pub struct ConsumerConfig {
 
 /// The SHA-256 of an API key, written `sha256:9f86d08…`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, JsonSchema)]
-#[schemars(with = "String")]
+#[schemars(with = "String", extend("pattern" = "^sha256:[0-9a-fA-F]{64}$"))]
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {

@@ -2,6 +2,7 @@
 
 mod check;
 mod run;
+mod schema;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ enum Command {
         #[arg(short, long, default_value = "/etc/tidegate/tidegate.yaml")]
         config: PathBuf,
     },
+    /// Print the JSON Schema of the config file, by which editors complete and check it.
+    Schema,
 }
 
 /// Runs the command. 0: done; 1: the config is wrong, or the gateway could not start; 2: wrong arguments.
@@ -37,7 +40,14 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { config } => run::run(&config),
         Command::Check { config } => check::check(&config),
+        Command::Schema => schema::schema(),
     }
+}
+
+/// Prints a result. Who reads it may have heard enough (`| head`).
+fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Tells the operator.

@@ -1,4 +1,5 @@
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::server::{AdminConfig, ServerConfig};
@@ -9,7 +10,7 @@ use crate::routing::{PathOptions, RouteConfig};
 use crate::upstream::ServiceConfig;
 
 /// The whole file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Sockets, threads, bounds: what is bound at start.

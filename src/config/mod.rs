@@ -15,6 +15,7 @@ mod gather;
 mod server;
 mod document;
 mod load;
+mod schema;
 
 pub use document::Config;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(crate) use load::load_str;
 pub use load::{Loaded, load, process_env};
 pub use located::{ConfigErrors, Located};
 pub use scalar::{Hidden, Kind, Scalar};
+pub use schema::schema;
 pub use server::{AdminConfig, ClientTimeouts, Limits, ListenerConfig, ServerConfig, Workers};
 pub use substitute::Env;
 pub use tree::{Entry, Node, Place, Tree, Value};

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::MatchConfig;
@@ -12,8 +13,12 @@ use crate::types::ReplyConfig;
 use crate::upstream::Service;
 
 /// One entry of `routes:`. It goes to one place: `to`, `versions`, `reply` or `redirect`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "oneOf" = [{"required": ["to"]}, {"required": ["versions"]}, {"required": ["reply"]}, {"required": ["redirect"]}],
+    "dependentRequired" = {"path": ["to"]}
+))]
 pub struct RouteConfig {
     /// The name, unique among all routes: in the log, in metrics, in errors.
     pub name: String,

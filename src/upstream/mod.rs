@@ -20,8 +20,9 @@ use crate::state::Shared;
 use crate::types::Duration;
 
 /// One entry of `services:`: either `targets` or `mock`. `P` is the list of policies, a matter of a later room.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ServiceConfig", bound = "P: Default + JsonSchema", extend("oneOf" = [{"required": ["targets"]}, {"required": ["mock"]}]))]
 pub struct ServiceConfig<P> {
     /// Where the service runs: URLs like `http://10.0.0.1:8080`, or `{ url, weight }`.
     #[serde(default)]
@@ -60,7 +61,8 @@ impl Default for TimeoutsConfig {
 }
 
 /// The `Host` that targets see.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "String")]
 pub enum HostMode {
     /// That of the target's URL.
     #[default]

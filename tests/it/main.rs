@@ -18,6 +18,7 @@ mod limits;
 mod nginx;
 mod readme;
 mod routing_order;
+mod schema;
 mod streaming;
 mod support;
 mod versions;
