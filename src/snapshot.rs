@@ -1,6 +1,6 @@
 //! Everything compiled from one config, immutable and swapped whole.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -97,16 +97,18 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn names(&mut self) {
-        let mut seen = HashSet::new();
+        let mut seen = HashMap::new();
         for (index, route) in self.config.routes.iter().enumerate() {
+            let first = *seen.entry(route.name.as_str()).or_insert(index);
             let error = if route.name.is_empty() {
-                BuildError::new("a route needs a name", "write a name")
-            } else if !seen.insert(route.name.as_str()) {
-                BuildError::new(format!("there are two routes named `{}`", route.name), "give each its own name")
+                BuildError::new("a route needs a name", "write a name").at("name").at(index)
+            } else if first != index {
+                let error = BuildError::new(format!("there are two routes named `{}`", route.name), "give each its own name");
+                error.at("name").at(index).beside([first.into(), "name".into()])
             } else {
                 continue;
             };
-            self.errors.push(error.at("name").at(index).at("routes"));
+            self.errors.push(error.at("routes"));
         }
     }
 

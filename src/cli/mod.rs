@@ -3,6 +3,7 @@
 mod check;
 mod run;
 mod schema;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -2,6 +2,7 @@
 
 // Each uses only those above it.
 mod scalar;
+mod sources;
 mod located;
 mod tree;
 mod syntax;
@@ -9,6 +10,7 @@ mod fault;
 mod filler;
 mod parse;
 mod substitute;
+mod include;
 mod de;
 mod gather;
 
@@ -25,5 +27,6 @@ pub use located::{ConfigErrors, Located};
 pub use scalar::{Hidden, Kind, Scalar};
 pub use schema::schema;
 pub use server::{AdminConfig, ClientTimeouts, Limits, ListenerConfig, ServerConfig, Workers};
+pub use sources::Sources;
 pub use substitute::Env;
 pub use tree::{Entry, Node, Place, Tree, Value};

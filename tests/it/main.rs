@@ -12,6 +12,7 @@ mod gateway_api;
 mod house;
 mod http1_consensus;
 mod http2;
+mod includes;
 mod keepalive;
 mod lifecycle;
 mod limits;

@@ -39,7 +39,10 @@ fn told(validator: &Validator, config: &Value) -> Vec<String> {
 fn every_config_that_we_ship_is_right() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
     let files = |folder: PathBuf| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let yaml = files(root.clone()).chain(files(root.join("examples"))).filter(|path| path.extension().is_some_and(|kind| kind == "yaml"));
+    let yaml = files(root.clone())
+        .chain(files(root.join("examples")))
+        .chain(files(root.join("examples/include")))
+        .filter(|path| path.extension().is_some_and(|kind| kind == "yaml"));
     let validator = validator();
     let mut seen = 0;
     for path in yaml {
