@@ -90,6 +90,12 @@ impl HostPattern {
                 format!("write `{host}`; ports belong to `server.listeners`"),
             ));
         }
+        if wildcard && host.len() + 2 > LONGEST {
+            return Err(BuildError::new(
+                format!("no name under `{text}` is short enough for DNS (RFC 1035 §2.3.4)"),
+                "write a shorter one",
+            ));
+        }
         let host = host.into_owned().into_boxed_str();
         Ok(if wildcard { Self::Under(host) } else { Self::Exact(host) })
     }
@@ -130,6 +136,21 @@ impl<T: Default> Hosts<T> {
 }
 
 impl<T> Hosts<T> {
+    /// A host that meets this pattern's place before any other.
+    pub(super) fn example(&self, pattern: &HostPattern) -> Option<String> {
+        let name = |number: usize| if number == 0 { "x".to_owned() } else { format!("x{number}") };
+        match pattern {
+            HostPattern::Exact(host) => Some(host.to_string()),
+            HostPattern::Under(host) => {
+                (0..=self.exact.len()).map(|number| format!("{}.{host}", name(number))).find(|host| !self.exact.contains_key(host.as_str()))
+            }
+            HostPattern::Any => {
+                let names = (0..=self.exact.len() + self.under.len()).map(|number| format!("example.{}", name(number)));
+                std::iter::once("example.com".to_owned()).chain(names).find(|host| self.meet(host).count() == 1)
+            }
+        }
+    }
+
     /// Makes of everything something else; by its host.
     pub(super) fn map<U>(self, mut make: impl FnMut(HostPattern, T) -> U) -> Hosts<U> {
         Hosts {
