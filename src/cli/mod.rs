@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod check;
+mod explain;
 mod run;
 mod schema;
 mod watch;
@@ -32,6 +33,14 @@ enum Command {
         #[arg(short, long, default_value = "/etc/tidegate/tidegate.yaml")]
         config: PathBuf,
     },
+    /// Say what would become of a request, and why: the route and what excluded the others, the version, the policies, the service.
+    Explain {
+        /// The config file.
+        #[arg(short, long, default_value = "/etc/tidegate/tidegate.yaml")]
+        config: PathBuf,
+        #[command(flatten)]
+        request: explain::Request,
+    },
     /// Print the JSON Schema of the config file, by which editors complete and check it.
     Schema,
 }
@@ -41,6 +50,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { config } => run::run(&config),
         Command::Check { config } => check::check(&config),
+        Command::Explain { config, request } => explain::explain(&config, &request),
         Command::Schema => schema::schema(),
     }
 }

@@ -3,6 +3,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::de::{De, Known};
 use super::fault::{self, replace_values};
@@ -12,8 +13,8 @@ use super::located::{ConfigErrors, Located};
 use super::parse::parse;
 use super::sources::Sources;
 use super::substitute::{Env, plain, substitute};
-use super::tree::{Tree, said};
-use crate::building::{BuildError, ConfigPath, Errors};
+use super::tree::{self, Node, Tree, said};
+use crate::building::{BuildError, ConfigPath, Errors, Step};
 
 /// A config that was read, and the document it was read from.
 #[derive(Debug)]
@@ -30,6 +31,55 @@ impl<T> Loaded<T> {
     /// What the document says, as plain data: to compare two of them.
     pub fn json(&self) -> serde_json::Value {
         serde_json::Value::deserialize(De::new(&self.tree.root, &Known::default())).unwrap_or_default()
+    }
+}
+
+impl<T> Loaded<T> {
+    /// Where a part of the document stands: `file:line`.
+    pub fn place(&self, path: &[Step]) -> String {
+        said(&self.tree.files, self.tree.find(&ConfigPath(path.to_vec())).1)
+    }
+
+    /// Gives a remark about the config its place.
+    pub fn located(&self, remark: &BuildError) -> Located {
+        let mut located = locate(&self.tree, remark.path.clone(), remark.other.clone(), remark);
+        self.tree.within_file(&mut located.path);
+        located
+    }
+
+    /// What was read at a place, without what came from outside the file: in its stead stands where it came from.
+    pub fn conceal(&self, mut value: Value, path: &ConfigPath) -> Value {
+        let secrets = secrets(&self.tree);
+        conceal(&mut value, Some(self.tree.find(path).0), &secrets);
+        value
+    }
+}
+
+fn conceal(value: &mut Value, node: Option<&Node>, secrets: &[&str]) {
+    if let Some(hidden) = node.and_then(|node| match &node.value {
+        tree::Value::Scalar(scalar) => scalar.hidden.as_ref(),
+        _ => None,
+    }) {
+        *value = Value::String(hidden.source.clone());
+        return;
+    }
+    match value {
+        Value::String(text) => *text = replace_values(std::mem::take(text), secrets.iter().copied()),
+        Value::Array(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                let node = node.and_then(|node| match &node.value {
+                    tree::Value::List(nodes) => nodes.get(index),
+                    _ => None,
+                });
+                conceal(item, node, secrets);
+            }
+        }
+        Value::Object(map) => {
+            for (name, item) in map.iter_mut() {
+                conceal(item, node.and_then(|node| node.entry(name)).map(|entry| &entry.value), secrets);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

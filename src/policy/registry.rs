@@ -21,6 +21,11 @@ macro_rules! policies {
                 match self { $(PolicyConfig::$name(_) => stringify!($name)),* }
             }
 
+            /// What is set, defaults too, secrets hidden.
+            pub fn settings(&self) -> serde_json::Value {
+                match self { $(PolicyConfig::$name(config) => serde_json::to_value(config).unwrap_or_default()),* }
+            }
+
             /// Makes the policy ready to run.
             ///
             /// # Errors

@@ -73,8 +73,10 @@ impl Parsed {
 
 fn compile(expressions: &[Hir], kind: MatchKind) -> Result<Regex, BuildError> {
     // No limit here: each expression was measured by itself.
+    // Who only asks which of many match needs no captures, whose memory grows with the square of their number.
+    let captures = if kind == MatchKind::All { thompson::WhichCaptures::None } else { thompson::WhichCaptures::All };
     Regex::builder()
-        .configure(Regex::config().utf8_empty(false).match_kind(kind).nfa_size_limit(None))
+        .configure(Regex::config().utf8_empty(false).match_kind(kind).nfa_size_limit(None).which_captures(captures))
         .build_many_from_hir(expressions)
         .map_err(|error| BuildError::new(format!("the regex cannot be compiled: {error}"), "write a simpler one"))
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 
 use foldhash::fast::RandomState;
 
@@ -110,6 +111,16 @@ impl HostPattern {
     }
 }
 
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::Exact(host) => f.write_str(host),
+            Self::Under(host) => write!(f, "*.{host}"),
+        }
+    }
+}
+
 /// Something for each host that routes name.
 #[derive(Debug)]
 pub(super) struct Hosts<T> {
@@ -149,6 +160,11 @@ impl<T> Hosts<T> {
                 std::iter::once("example.com".to_owned()).chain(names).find(|host| self.meet(host).count() == 1)
             }
         }
+    }
+
+    /// All places, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &T> {
+        self.exact.values().chain(self.under.values()).chain(std::iter::once(&self.any))
     }
 
     /// Makes of everything something else; by its host.

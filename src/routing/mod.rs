@@ -20,6 +20,7 @@
 //! When routes match in everything but the method, the answer is 405 with what they allow (RFC 9110 §15.5.6).
 
 mod condition;
+mod explain;
 mod expression;
 /// Hosts: their one form, and which of the routes' hosts a request meets.
 pub mod host;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+pub use explain::{Considered, Why};
 pub use matcher::{Condition, MatchConfig, OneOrMany, PathMatch};
 pub use method::Method;
 pub use path::PathOptions;
@@ -47,6 +49,7 @@ pub use version::{Version, Versions, VersionsConfig};
 
 use crate::building::{BuildError, Errors, Step};
 use condition::{Conditions, QueryNames};
+use explain::Said;
 use expression::Parsed;
 use host::{HostPattern, Hosts};
 use leaf::{Candidate, Tie, Verdict, Walk};
@@ -98,6 +101,8 @@ pub struct Router {
     hosts: Hosts<Tree>,
     methods: Methods,
     query_names: QueryNames,
+    /// What each candidate says, by its number.
+    said: Vec<Said>,
 }
 
 impl Router {
@@ -182,6 +187,8 @@ impl Draft {
         let conditions = if conditions.is_empty() { None } else { Some(Arc::new(conditions)) };
         let route = u32::try_from(place).unwrap_or(u32::MAX);
         for (index, path) in paths.iter().enumerate() {
+            let written =
+                config.path.as_ref().and_then(|paths| paths.as_slice().get(index)).map_or_else(|| "any".to_owned(), ToString::to_string);
             let said = match path {
                 ParsedPath::Pattern(pattern) => Path::Pattern(pattern.clone()),
                 ParsedPath::Expression(text) => {
@@ -194,7 +201,7 @@ impl Draft {
                 ParsedPath::Pattern(pattern) => {
                     candidate.names = Arc::clone(&pattern.names);
                     for host in &hosts {
-                        candidate.number = self.propose(host, &said, &candidate);
+                        candidate.number = self.propose(host, &said, &candidate, &written);
                         self.hosts.entry(host).add(pattern, candidate.clone());
                     }
                 }
@@ -203,7 +210,7 @@ impl Draft {
                         // Parsed again for each host: it is moved into the host's automaton. It was found good before.
                         let Ok(parsed) = Parsed::new(text) else { continue };
                         candidate.names = parsed.names().into();
-                        candidate.number = self.propose(host, &said, &candidate);
+                        candidate.number = self.propose(host, &said, &candidate, &written);
                         self.hosts.entry(host).add_expression(text, parsed, candidate.clone());
                     }
                 }
@@ -212,7 +219,8 @@ impl Draft {
     }
 
     /// Notes a candidate, and gives it its number.
-    fn propose(&mut self, host: &HostPattern, path: &Path, candidate: &Candidate) -> u32 {
+    fn propose(&mut self, host: &HostPattern, path: &Path, candidate: &Candidate, text: &str) -> u32 {
+        self.router.said.push(Said { route: candidate.route, host: host.to_string().into(), path: text.into() });
         let Candidate { route, methods, named, .. } = *candidate;
         let conditions = candidate.conditions.clone();
         self.proposals.push(Proposal { route, host: host.clone(), path: path.clone(), methods, named, conditions });

@@ -1,14 +1,18 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use pingora_http::RequestHeader;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::MatchConfig;
 use super::version::{Versions, VersionsConfig};
+use crate::ctx::Ctx;
 use crate::expr::Template;
 use crate::handler::{Handler, RedirectConfig};
 use crate::policy::{Chain, Entry};
+use crate::problem::{Kind, Problem};
 use crate::types::ReplyConfig;
 use crate::upstream::Service;
 
@@ -74,6 +78,21 @@ pub enum Destination {
     Handler(Handler),
     /// Nowhere: no route matches.
     Nowhere,
+}
+
+impl Destination {
+    /// The path that a service gets: what was matched, unless the route says otherwise.
+    ///
+    /// # Errors
+    /// A parameter that it is made of is missing.
+    pub fn path<'p>(&'p self, req: &'p RequestHeader, cx: &'p Ctx) -> Result<Cow<'p, str>, Problem> {
+        match self {
+            Destination::Service { path: Some(template), .. } => {
+                template.render(req, cx).ok_or_else(|| Problem::new(Kind::Internal, "the service's path cannot be made"))
+            }
+            _ => Ok((&*cx.path).into()),
+        }
+    }
 }
 
 impl fmt::Debug for Route {

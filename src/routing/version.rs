@@ -201,6 +201,11 @@ impl Versions {
         Ok((index, version))
     }
 
+    /// Whether the request says which version it wants.
+    pub fn asked(&self, req: &RequestHeader, cx: &Ctx) -> bool {
+        self.wanted(req, cx).is_some()
+    }
+
     fn unknown(&self, wanted: Option<&str>) -> Problem {
         let detail = match wanted {
             Some(_) => format!("there is no such version; there are: {}", self.names),

@@ -178,6 +178,12 @@ impl Targets {
         Some(Self { rotation, targets: targets.into(), host: config.host.clone(), timeouts })
     }
 
+    /// How many there are.
+    #[allow(clippy::len_without_is_empty, reason = "a service without targets is not built")]
+    pub fn len(&self) -> usize {
+        self.targets.len()
+    }
+
     /// The next target in the rotation.
     pub fn pick(&self) -> Option<&Target> {
         self.targets.get(self.rotation.next())

@@ -6,6 +6,7 @@ mod bounds;
 mod config_errors;
 mod demo;
 mod examples;
+mod explain;
 mod farewell;
 mod forwarding;
 mod gateway_api;

@@ -9,7 +9,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tidegate::building::Step;
-use tidegate::routing::{MatchConfig, Outcome, PathOptions, Query, Router};
+use tidegate::routing::{MatchConfig, Outcome, PathOptions, Query, Router, Why};
 
 /// With a `[`, `.` or `(` where the literal beginning ends.
 const REGEXES: [&str; 6] = ["~/[ab]", "~/a/.*", "~/a(/b)?", "~/ab/[ab]+", "~.*b", "~/a/b[a-z.]*"];
@@ -249,6 +249,12 @@ fn the_tree_finds_what_the_plain_order_says() {
                 Outcome::MethodNotAllowed(allow) => Err(allow.iter().map(ToString::to_string).collect()),
                 Outcome::NotFound => Err(BTreeSet::new()),
             };
+            // What `tidegate explain` says is what is done.
+            let told = router.explain(&Query { host, method, path, headers, query: Some(query) });
+            let taken: Vec<_> = told.iter().filter(|one| one.why == Why::Taken).map(|one| one.route).collect();
+            assert_eq!(taken, outcome.iter().copied().collect::<Vec<_>>(), "{told:?}");
+            let first = told.iter().position(|one| one.why == Why::Taken).unwrap_or_default();
+            assert!(!told[..first].iter().any(|one| matches!(one.why, Why::Later | Why::Host | Why::Path)), "{told:?}");
             let documents = || routes.iter().map(|(document, _)| document.to_string()).collect::<Vec<_>>().join("\n");
             let expected = naive(&routes, &request);
             assert_eq!(outcome, expected, "round {round}: {method} {host}{path}?{query} {headers:?}\n{}", documents());

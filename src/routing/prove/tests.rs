@@ -157,7 +157,7 @@ fn read(reason: &str) -> (http::Method, Example, String) {
 fn every_example_is_as_told_and_no_request_reaches_a_route_that_is_refused() {
     let mut random = StdRng::seed_from_u64(4);
     let mut found = 0;
-    for _ in 0..250 {
+    for _ in 0..150 {
         let routes: Vec<Value> = (0..random.random_range(2..9)).map(|_| route(&mut random)).collect();
         let (router, errors) = draft(&routes, &PathOptions::default());
         let find = |method: &http::Method, example: &Example| {
@@ -198,5 +198,5 @@ fn every_example_is_as_told_and_no_request_reaches_a_route_that_is_refused() {
             }
         }
     }
-    assert!(found > 40, "{found}");
+    assert!(found > 25, "{found}");
 }
