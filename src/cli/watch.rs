@@ -24,7 +24,7 @@ impl Watch {
     /// # Errors
     /// The folder of the main file cannot be watched.
     pub fn start(sources: &Sources, wake: Sender<Duration>) -> notify::Result<Self> {
-        let ours = Arc::new(Mutex::new(sources.clone()));
+        let ours = Arc::new(Mutex::new(Sources::default()));
         let known = ours.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
@@ -49,11 +49,12 @@ impl Watch {
     }
 
     fn change(&mut self, sources: &Sources) -> Vec<notify::Error> {
-        sources.clone_into(&mut self.sources.lock());
+        let sources = sources.absolute();
         let wanted = sources.folders();
+        *self.sources.lock() = sources;
         let gone: Vec<_> = self.folders.extract_if(.., |folder| !wanted.contains(folder)).collect();
         for (folder, _) in gone {
-            let _ = self.watcher.unwatch(named(&folder));
+            let _ = self.watcher.unwatch(&folder);
         }
         let mut failed = Vec::new();
         for (folder, below) in wanted {
@@ -62,7 +63,7 @@ impl Watch {
             }
             // The folder, not the file: an editor or a deployment replaces the file by renaming another onto it.
             let mode = if below { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
-            match self.watcher.watch(named(&folder), mode) {
+            match self.watcher.watch(&folder, mode) {
                 Ok(()) => self.folders.push((folder, below)),
                 Err(error) => failed.push(error),
             }
@@ -71,15 +72,9 @@ impl Watch {
     }
 }
 
-/// The folder of a name without one.
-fn named(folder: &Path) -> &Path {
-    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
-}
-
 /// How long to wait before the config is read again, where that is due: a change of a file, or of the link that Kubernetes turns to a new version of a
 /// whole folder.
 fn due(kind: EventKind, path: &Path, sources: &Sources) -> Option<Duration> {
-    let path = path.strip_prefix("./").unwrap_or(path);
     let ours = path.file_name() == Some(OsStr::new("..data")) || sources.has(path);
     let gone = matches!(kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)));
     match (ours, is_whole(kind)) {

@@ -30,13 +30,26 @@ impl Sources {
         Ok(found.filter_map(Result::ok).filter(|path| path.is_file()).collect())
     }
 
-    /// Whether a file is one of these, or would be if the config was read again. All of one spelling: relative names from the same folder.
+    /// Whether a file is one of these, or would be if the config was read again. All of one spelling: see [`Sources::absolute`].
     pub fn has(&self, file: &Path) -> bool {
         self.files.iter().any(|known| known == file)
             || self
                 .globs
                 .iter()
                 .any(|(folder, glob)| Pattern::new(&full(folder, glob)).is_ok_and(|glob| glob.matches_path_with(file, GLOB)))
+    }
+
+    /// The same by whole paths, as the system names what has changed.
+    #[must_use]
+    pub fn absolute(&self) -> Self {
+        let whole = |path: &Path| match path.as_os_str().is_empty() {
+            true => std::env::current_dir().unwrap_or_default(),
+            false => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        };
+        Self {
+            files: self.files.iter().map(|file| whole(file)).collect(),
+            globs: self.globs.iter().map(|(folder, glob)| (whole(folder), glob.clone())).collect(),
+        }
     }
 
     /// The folders of all files, where new ones would be too; with those below it where a glob reaches there.

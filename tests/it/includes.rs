@@ -1,7 +1,9 @@
 //! Several files are one config: in order, each name once, every mistake told with its own file, and a change of any of them noticed.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
+use crate::support::PATIENCE;
 use crate::support::gateway::{Folder, Gateway};
 
 /// Files below a folder, each with its text; the first is checked. Whether all is well, and what is said, without the folder's name.
@@ -137,6 +139,37 @@ fn what_cannot_be_included_is_told_with_a_fix() {
     let chain: Vec<_> = names.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).collect();
     let (right, said) = check(&chain);
     assert!(!right && said.starts_with("f8.yaml:1:11: include[0]: files include each other more than 8 deep"), "{said}");
+}
+
+#[test]
+fn a_config_named_from_the_working_folder_is_watched_too() {
+    let folder = Folder::new();
+    let server = "server: { listeners: [{ address: \"127.0.0.1:0\" }] }\nadmin: { address: \"127.0.0.1:0\" }\n";
+    lay(&folder, &[("main.yaml", &format!("{server}include: [teams/*.yaml]\n")), ("teams/a.yaml", &route("a"))]);
+    let mut gateway = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    gateway
+        .args(["run", "-c", "main.yaml"])
+        .current_dir(folder.path())
+        .env("RUST_LOG", "info")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut gateway = gateway.spawn().unwrap();
+    let (said, hear) = std::sync::mpsc::channel();
+    let lines = BufReader::new(gateway.stderr.take().unwrap()).lines();
+    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| said.send(line)));
+    let wait = |words: &str| loop {
+        let line = hear.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("nothing says: {words}"));
+        if line.contains(words) {
+            break;
+        }
+    };
+    wait("listening on");
+    lay(&folder, &[("teams/b.yaml", &route("b"))]);
+    wait("the config was taken: routes: +b");
+    lay(&folder, &[("main.yaml", server)]);
+    wait("the config was taken: routes: -a -b");
+    gateway.kill().unwrap();
+    gateway.wait().unwrap();
 }
 
 #[test]
