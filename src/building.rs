@@ -55,6 +55,8 @@ pub struct BuildError {
     pub reason: String,
     /// What to do about it, in plain words.
     pub fix: String,
+    /// The other place that it is about, relative as `path` is: where a name stands already, the other of two routes.
+    pub other: Option<ConfigPath>,
     /// The name of what is not there, where that is the mistake: it may be there and just not readable.
     pub missing: Option<String>,
 }
@@ -62,7 +64,7 @@ pub struct BuildError {
 impl BuildError {
     /// An error at the place being built.
     pub fn new(reason: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { path: ConfigPath::default(), reason: reason.into(), fix: fix.into(), missing: None }
+        Self { path: ConfigPath::default(), reason: reason.into(), fix: fix.into(), other: None, missing: None }
     }
 
     /// A name that stands for nothing, with the nearest known one.
@@ -80,7 +82,18 @@ impl BuildError {
     /// Puts one step in front of the path: called from the inside out.
     #[must_use]
     pub fn at(mut self, step: impl Into<Step>) -> Self {
-        self.path.0.insert(0, step.into());
+        let step = step.into();
+        if let Some(other) = &mut self.other {
+            other.0.insert(0, step.clone());
+        }
+        self.path.0.insert(0, step);
+        self
+    }
+
+    /// Names the other place that the error is about, relative to where the path stands now.
+    #[must_use]
+    pub fn beside(mut self, other: impl IntoIterator<Item = Step>) -> Self {
+        self.other = Some(ConfigPath(other.into_iter().collect()));
         self
     }
 }
@@ -106,7 +119,9 @@ impl Errors {
         match result {
             Ok(value) => Some(value),
             Err(mut error) => {
-                error.path.0.splice(0..0, steps.iter().cloned());
+                for path in [Some(&mut error.path), error.other.as_mut()].into_iter().flatten() {
+                    path.0.splice(0..0, steps.iter().cloned());
+                }
                 self.0.push(error);
                 None
             }

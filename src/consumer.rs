@@ -25,7 +25,7 @@ pub struct ConsumerConfig {
 
 /// The SHA-256 of an API key, written `sha256:9f86d08…`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, JsonSchema)]
-#[schemars(with = "String")]
+#[schemars(with = "String", extend("pattern" = "^sha256:[0-9a-fA-F]{64}$"))]
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
@@ -100,8 +100,10 @@ impl Consumers {
                 errors.push(BuildError::new("a consumer needs a name", "write a name").at("name").at(index).at("consumers"));
             }
             if built.names.insert(config.name.clone(), consumer.clone()).is_some() {
+                let first = configs.iter().position(|other| other.name == config.name).unwrap_or(index);
                 let reason = format!("there are two consumers named `{}`", config.name);
-                errors.push(BuildError::new(reason, "give each its own name").at("name").at(index).at("consumers"));
+                let error = BuildError::new(reason, "give each its own name").at("name").at(index);
+                errors.push(error.beside([first.into(), "name".into()]).at("consumers"));
             }
             for (place, key) in config.api_keys.iter().enumerate() {
                 if let Some(other) = built.keys.insert(*key, consumer.clone()) {

@@ -1,6 +1,6 @@
 //! What is known about one request: the only channel between policies. Each field says who writes it and who reads it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -69,6 +69,24 @@ pub struct Params {
 }
 
 impl Ctx {
+    /// Of a request of which nothing is known yet.
+    pub fn new(request_id: HeaderValue) -> Self {
+        Self {
+            client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            scheme: "http",
+            host: Box::default(),
+            port: 80,
+            path: Box::default(),
+            params: Params::default(),
+            request_id,
+            consumer: None,
+            claims: None,
+            limits: SmallVec::new(),
+            cors: None,
+            version: None,
+        }
+    }
+
     /// A path parameter, percent-encoded as it stands in the path.
     pub fn param(&self, name: &str) -> Option<&str> {
         let place = self.params.names.iter().position(|known| **known == *name)?;

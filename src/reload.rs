@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::config::{Config, ConfigErrors, Loaded, load, process_env};
+use crate::config::{Config, ConfigErrors, Loaded, Sources, load, process_env};
 use crate::observe::Metrics;
 use crate::snapshot::{Live, Snapshot};
 use crate::state::Shared;
@@ -38,6 +38,7 @@ pub struct Reloader {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     present: Loaded<Config>,
+    sources: Sources,
     generation: i64,
     /// Snapshots that requests may still hold. To free a large one takes milliseconds, which no worker has.
     retired: Vec<Arc<Snapshot>>,
@@ -46,16 +47,26 @@ pub struct Reloader {
 impl Reloader {
     /// Goes on from the config that the gateway was started with.
     pub fn new(path: PathBuf, shared: Arc<Shared>, live: Arc<Live>, metrics: Arc<Metrics>, present: Loaded<Config>) -> Self {
-        let reloader = Self { path, shared, live, metrics, present, generation: 1, retired: Vec::new() };
+        let sources = present.sources.clone();
+        let reloader = Self { path, shared, live, metrics, present, sources, generation: 1, retired: Vec::new() };
         reloader.note_time();
         reloader
+    }
+
+    /// The files that were read last, whether or not they were taken: where the next change will be.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// Reads the file again. What is wrong with it is logged, and the present config stays.
     pub fn reload(&mut self) {
         let result = match build(&self.path, &self.shared) {
-            Ok(built) => self.take(built),
+            Ok(built) => {
+                self.sources = built.config.sources.clone();
+                self.take(built)
+            }
             Err(errors) => {
+                self.sources = errors.sources.clone();
                 log::error!("the config was not taken, the present one stays:\n{errors}");
                 "refused"
             }

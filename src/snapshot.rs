@@ -1,20 +1,24 @@
 //! Everything compiled from one config, immutable and swapped whole.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use http::{HeaderValue, Method, header};
+use pingora_http::RequestHeader;
 
 use crate::building::{BuildError, Errors, Step};
 use crate::config::Config;
 use crate::consumer::Consumers;
+use crate::ctx::{Ctx, Params};
 use crate::expr::{Template, Variables};
 use crate::handler::{Handler, Redirect};
 use crate::policy::{Chain, Entry, PolicyCx, Runtime, Scope, merge};
-use crate::routing::{self, Destination, PathOptions, Route, RouteConfig, Router, Versions, Way};
+use crate::problem::{Kind, Problem};
+use crate::routing::{self, Destination, Outcome, PathOptions, Query, Route, RouteConfig, Router, Versions, Way};
 use crate::state::Shared;
 use crate::upstream::Service;
 
@@ -84,6 +88,84 @@ impl Snapshot {
     }
 }
 
+/// What a request meets: also what it is refused with, after the policies had their say.
+#[derive(Debug)]
+pub struct Met {
+    /// The route by its number; none where no route takes it.
+    pub route: Option<usize>,
+    /// Which of the route's ways; none where no version can be chosen.
+    pub way: Option<usize>,
+    /// Why it goes no further.
+    pub refused: Option<Problem>,
+}
+
+impl Snapshot {
+    /// Finds the route and the version of a request for `host`, in the form that is matched. Reads the normalised path from `cx`, and leaves the
+    /// parameters and the version there.
+    pub fn meet(&self, req: &RequestHeader, host: &str, cx: &mut Ctx) -> Met {
+        let mut query = Query { host, method: &req.method, path: &cx.path, headers: &req.headers, query: req.uri.query() };
+        let mut outcome = self.router.find(&query);
+        // A preflight asks about the request that will follow: its route's `cors` answers it (Fetch §3.2.2).
+        let following = preflight(req);
+        let mut refused = None;
+        if let (Outcome::MethodNotAllowed(methods), Some(method)) = (&outcome, &following) {
+            query.method = method;
+            if let found @ Outcome::Found { .. } = self.router.find(&query) {
+                refused = Some(not_allowed(methods));
+                outcome = found;
+            }
+        }
+        let (number, params) = match outcome {
+            Outcome::Found { route, params, names } => (route, Params { names: names.clone(), ranges: params }),
+            Outcome::MethodNotAllowed(methods) => return Met { route: None, way: Some(0), refused: Some(not_allowed(&methods)) },
+            Outcome::NotFound => {
+                let problem = Problem::new(Kind::NotFound, "no route takes this request");
+                return Met { route: None, way: Some(0), refused: Some(problem) };
+            }
+        };
+        cx.params = params;
+        let route = Some(number);
+        let Some(versions) = self.routes.get(number).and_then(|route| route.versions.as_ref()) else {
+            return Met { route, way: Some(0), refused };
+        };
+        match versions.choose(req, cx) {
+            Ok((way, version)) => {
+                cx.version = Some(version.name.clone());
+                Met { route, way: Some(way), refused }
+            }
+            Err(problem) => Met { route, way: None, refused: Some(problem) },
+        }
+    }
+
+    /// The route of that number, or what a request goes through that has none.
+    pub fn route(&self, number: Option<usize>) -> &Route {
+        number.and_then(|number| self.routes.get(number)).unwrap_or(&self.unmatched)
+    }
+}
+
+fn preflight(req: &RequestHeader) -> Option<Method> {
+    let asks = req.method == Method::OPTIONS && req.headers.contains_key(header::ORIGIN);
+    let method = req.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD).filter(|_| asks)?;
+    Method::from_bytes(method.as_bytes()).ok()
+}
+
+fn not_allowed(methods: &[Method]) -> Problem {
+    let list = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    let allow = HeaderValue::try_from(&list).unwrap_or_else(|_| HeaderValue::from_static(""));
+    Problem::new(Kind::MethodNotAllowed, format!("this path takes {list}")).header(header::ALLOW, allow)
+}
+
+/// The lists of policies that a request goes through: the document's, a service's, a route's.
+pub fn lists<'a>(config: &'a Config, route: Option<usize>, service: Option<&str>) -> [(Scope, &'a [Entry]); 3] {
+    let of_route = route.and_then(|index| config.routes.get(index));
+    let of_service = service.and_then(|name| config.services.get(name));
+    [
+        (Scope::Document, &config.policies),
+        (Scope::Service, of_service.map_or(&[], |service| &service.policies)),
+        (Scope::Route, of_route.map_or(&[], |route| &route.policies)),
+    ]
+}
+
 struct Builder<'a> {
     config: &'a Config,
     shared: &'a Shared,
@@ -97,16 +179,18 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn names(&mut self) {
-        let mut seen = HashSet::new();
+        let mut seen = HashMap::new();
         for (index, route) in self.config.routes.iter().enumerate() {
+            let first = *seen.entry(route.name.as_str()).or_insert(index);
             let error = if route.name.is_empty() {
-                BuildError::new("a route needs a name", "write a name")
-            } else if !seen.insert(route.name.as_str()) {
-                BuildError::new(format!("there are two routes named `{}`", route.name), "give each its own name")
+                BuildError::new("a route needs a name", "write a name").at("name").at(index)
+            } else if first != index {
+                let error = BuildError::new(format!("there are two routes named `{}`", route.name), "give each its own name");
+                error.at("name").at(index).beside([first.into(), "name".into()])
             } else {
                 continue;
             };
-            self.errors.push(error.at("name").at(index).at("routes"));
+            self.errors.push(error.at("routes"));
         }
     }
 
@@ -190,12 +274,7 @@ impl<'a> Builder<'a> {
     fn chain(&mut self, route: Option<usize>, service: Option<&'a str>) -> Chain {
         let config = self.config;
         let of_route = route.and_then(|index| config.routes.get(index));
-        let of_service = service.and_then(|name| config.services.get(name));
-        let lists: [(Scope, &[Entry]); 3] = [
-            (Scope::Document, &config.policies),
-            (Scope::Service, of_service.map_or(&[], |service| &service.policies)),
-            (Scope::Route, of_route.map_or(&[], |route| &route.policies)),
-        ];
+        let lists = lists(config, route, service);
         let params = of_route.map(|route| routing::params(&route.matches, &config.paths)).unwrap_or_default();
         let mut policies = Vec::new();
         let mut exposed = Vec::new();

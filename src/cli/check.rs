@@ -2,7 +2,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::say;
+use crate::building::{BuildError, Step};
+use crate::config::{Config, Loaded};
+use crate::policy::{Scope, doubts, merge};
 use crate::reload::build;
+use crate::snapshot::lists;
 use crate::state::Shared;
 
 /// `tidegate check`.
@@ -11,6 +15,9 @@ pub fn check(path: &Path) -> ExitCode {
         Ok(built) => {
             let config = &built.config.value;
             say(&format!("{}: {} routes, {} services, nothing is wrong", path.display(), config.routes.len(), config.services.len()));
+            for warning in warnings(&built.config) {
+                say(&format!("warning: {warning}"));
+            }
             ExitCode::SUCCESS
         }
         Err(errors) => {
@@ -18,4 +25,38 @@ pub fn check(path: &Path) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What works and is hardly meant: orders of policies, each told once though many routes go through it.
+fn warnings(loaded: &Loaded<Config>) -> Vec<String> {
+    let config = &loaded.value;
+    let mut chains: Vec<(Option<usize>, Option<&str>)> = vec![(None, None)];
+    for (index, route) in config.routes.iter().enumerate() {
+        let services = route.versions.iter().flat_map(|versions| versions.versions.values().map(|version| version.to.as_str()));
+        let before = chains.len();
+        chains.extend(services.chain(route.to.as_deref()).map(|service| (Some(index), Some(service))));
+        if chains.len() == before {
+            chains.push((Some(index), None));
+        }
+    }
+    let mut found: Vec<BuildError> = Vec::new();
+    for (route, service) in chains {
+        let chain = merge(&lists(config, route, service));
+        let place = |at: usize| -> Vec<Step> {
+            let Some((scope, index, policy)) = chain.get(at) else { return Vec::new() };
+            let list = match (scope, route, service) {
+                (Scope::Route, Some(route), _) => vec!["routes".into(), route.into()],
+                (Scope::Service, _, Some(service)) => vec!["services".into(), service.into()],
+                _ => Vec::new(),
+            };
+            [list, vec!["policies".into(), (*index).into(), policy.name().into()]].concat()
+        };
+        for doubt in doubts(&chain) {
+            let error = place(doubt.below).into_iter().rev().fold(doubt.error, BuildError::at).beside(place(doubt.above));
+            if !found.contains(&error) {
+                found.push(error);
+            }
+        }
+    }
+    found.iter().map(|error| loaded.located(error).to_string()).collect()
 }

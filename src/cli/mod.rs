@@ -1,7 +1,10 @@
 //! The commands, one file each.
 
 mod check;
+mod explain;
 mod run;
+mod schema;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +33,16 @@ enum Command {
         #[arg(short, long, default_value = "/etc/tidegate/tidegate.yaml")]
         config: PathBuf,
     },
+    /// Say what would become of a request, and why: the route and what excluded the others, the version, the policies, the service.
+    Explain {
+        /// The config file.
+        #[arg(short, long, default_value = "/etc/tidegate/tidegate.yaml")]
+        config: PathBuf,
+        #[command(flatten)]
+        request: explain::Request,
+    },
+    /// Print the JSON Schema of the config file, by which editors complete and check it.
+    Schema,
 }
 
 /// Runs the command. 0: done; 1: the config is wrong, or the gateway could not start; 2: wrong arguments.
@@ -37,7 +50,15 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { config } => run::run(&config),
         Command::Check { config } => check::check(&config),
+        Command::Explain { config, request } => explain::explain(&config, &request),
+        Command::Schema => schema::schema(),
     }
+}
+
+/// Prints a result. Who reads it may have heard enough (`| head`).
+fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Tells the operator.

@@ -1,16 +1,14 @@
-use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::say;
+use super::watch::Watch;
 use crate::admin::Admin;
 use crate::observe::{AccessLog, Metrics};
 use crate::reload::{Built, Reloader, build};
@@ -53,7 +51,7 @@ fn start(path: &Path, shared: Arc<Shared>, built: Built) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut end, mut stop) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let reloads = reloads(path, reloader)?;
+        reloads(reloader)?;
         let (shutdown, ending) = watch::channel(false);
         let addresses: Vec<_> = sockets.iter().filter_map(|socket| socket.local_addr().ok()).map(|address| address.to_string()).collect();
         log::info!("listening on {}, admin on {}", addresses.join(", "), admin.local_addr()?);
@@ -64,30 +62,18 @@ fn start(path: &Path, shared: Arc<Shared>, built: Built) -> io::Result<()> {
                 _ = stop.recv() => false,
             }
         };
-        let result = serve(running, Arc::new(Admin { metrics, ending }), graceful).await;
-        drop(reloads);
-        result
+        serve(running, Arc::new(Admin { metrics, ending }), graceful).await
     })
 }
 
-/// Reloads on SIGHUP and when the file changes, one after the other, off the control thread. Ends when the watcher is dropped.
-fn reloads(path: &Path, mut reloader: Reloader) -> io::Result<RecommendedWatcher> {
-    let (wake, mut woken) = mpsc::channel::<()>(1);
-    let name = path.file_name().map(ToOwned::to_owned);
-    let changed = wake.clone();
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| is_complete(event.kind) && event.paths.iter().any(|path| is_ours(path, name.as_deref()))) {
-            let _ = changed.try_send(());
-        }
-    })
-    .map_err(io::Error::other)?;
-    // The folder, not the file: an editor or a deployment replaces the file by renaming another onto it.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    watcher.watch(folder, RecursiveMode::NonRecursive).map_err(io::Error::other)?;
+/// Reloads on SIGHUP and when a file of the config changes, one after the other, off the control thread.
+fn reloads(mut reloader: Reloader) -> io::Result<()> {
+    let (wake, mut woken) = mpsc::channel(1);
+    let mut files = Watch::start(reloader.sources(), wake.clone()).map_err(io::Error::other)?;
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            let _ = wake.send(()).await;
+            let _ = wake.send(Duration::ZERO).await;
         }
     });
     tokio::spawn(async move {
@@ -100,32 +86,25 @@ fn reloads(path: &Path, mut reloader: Reloader) -> io::Result<RecommendedWatcher
             };
             let task = match woken {
                 Some(None) => return,
-                Some(Some(())) => tokio::task::spawn_blocking(move || {
-                    reloader.reload();
-                    (true, reloader)
-                }),
+                Some(Some(delay)) => {
+                    tokio::time::sleep(delay).await;
+                    tokio::task::spawn_blocking(move || {
+                        reloader.reload();
+                        (true, reloader)
+                    })
+                }
                 None => tokio::task::spawn_blocking(move || (reloader.sweep(), reloader)),
             };
             match task.await {
-                Ok((more, back)) => (retired, reloader) = (more, back),
+                Ok((more, back)) => {
+                    (retired, reloader) = (more, back);
+                    files.follow(reloader.sources());
+                }
                 Err(error) => return log::error!("reloading has ended: {error}"),
             }
         }
     });
-    Ok(watcher)
-}
-
-/// Whether a file is whole again. One that is still being written could be read as a shorter config, and a valid one.
-fn is_complete(kind: EventKind) -> bool {
-    matches!(
-        kind,
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
-    )
-}
-
-/// The config itself, or the link that Kubernetes turns to a new version of a whole folder.
-fn is_ours(path: &Path, name: Option<&OsStr>) -> bool {
-    path.file_name().is_some_and(|file| Some(file) == name || file == "..data")
+    Ok(())
 }
 
 /// Between two looks at snapshots that are still held.

@@ -1,4 +1,5 @@
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::server::{AdminConfig, ServerConfig};
@@ -9,9 +10,12 @@ use crate::routing::{PathOptions, RouteConfig};
 use crate::upstream::ServiceConfig;
 
 /// The whole file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// Other files, or globs like `teams/*.yaml`, from the folder of this file: each with `consumers`, `services`, `routes` and an `include` of its own.
+    /// The same name in two files is an error, and so is a glob that matches nothing. Files that settings name are found from the folder of the main file.
+    pub include: Vec<String>,
     /// Sockets, threads, bounds: what is bound at start.
     pub server: ServerConfig,
     /// Metrics and health.

@@ -3,23 +3,28 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::de::{De, Known};
 use super::fault::{self, replace_values};
 use super::gather::{gather, secrets};
+use super::include::{Document, assemble};
 use super::located::{ConfigErrors, Located};
 use super::parse::parse;
+use super::sources::Sources;
 use super::substitute::{Env, plain, substitute};
-use super::tree::Tree;
-use crate::building::{BuildError, ConfigPath, Errors};
+use super::tree::{self, Node, Tree, said};
+use crate::building::{BuildError, ConfigPath, Errors, Step};
 
 /// A config that was read, and the document it was read from.
 #[derive(Debug)]
 pub struct Loaded<T> {
     /// The config.
     pub value: T,
-    /// The document, with `${…}` replaced.
+    /// The document, with `${…}` replaced and the included files in their place.
     pub tree: Tree,
+    /// The files that it came from.
+    pub sources: Sources,
 }
 
 impl<T> Loaded<T> {
@@ -29,13 +34,63 @@ impl<T> Loaded<T> {
     }
 }
 
+impl<T> Loaded<T> {
+    /// Where a part of the document stands: `file:line`.
+    pub fn place(&self, path: &[Step]) -> String {
+        said(&self.tree.files, self.tree.find(&ConfigPath(path.to_vec())).1)
+    }
+
+    /// Gives a remark about the config its place.
+    pub fn located(&self, remark: &BuildError) -> Located {
+        let mut located = locate(&self.tree, remark.path.clone(), remark.other.clone(), remark);
+        self.tree.within_file(&mut located.path);
+        located
+    }
+
+    /// What was read at a place, without what came from outside the file: in its stead stands where it came from.
+    pub fn conceal(&self, mut value: Value, path: &ConfigPath) -> Value {
+        let secrets = secrets(&self.tree);
+        conceal(&mut value, Some(self.tree.find(path).0), &secrets);
+        value
+    }
+}
+
+fn conceal(value: &mut Value, node: Option<&Node>, secrets: &[&str]) {
+    if let Some(hidden) = node.and_then(|node| match &node.value {
+        tree::Value::Scalar(scalar) => scalar.hidden.as_ref(),
+        _ => None,
+    }) {
+        *value = Value::String(hidden.source.clone());
+        return;
+    }
+    match value {
+        Value::String(text) => *text = replace_values(std::mem::take(text), secrets.iter().copied()),
+        Value::Array(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                let node = node.and_then(|node| match &node.value {
+                    tree::Value::List(nodes) => nodes.get(index),
+                    _ => None,
+                });
+                conceal(item, node, secrets);
+            }
+        }
+        Value::Object(map) => {
+            for (name, item) in map.iter_mut() {
+                conceal(item, node.and_then(|node| node.entry(name)).map(|entry| &entry.value), secrets);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 /// Gives an error of building its place in the file: for a leaf, that of the value; for a list or mapping, that of the key it stands
 /// behind; in a list, that of the entry. If the path is not in the file (a key that was left out), the nearest part above it counts.
 /// Values from the environment and from files are replaced by `***`.
-fn locate(tree: &Tree, path: ConfigPath, error: &BuildError) -> Located {
+fn locate(tree: &Tree, path: ConfigPath, other: Option<ConfigPath>, error: &BuildError) -> Located {
     let (node, place) = tree.find(&path);
+    let other = other.map(|other| format!("; the other is at {}", said(&tree.files, tree.find(&other).1))).unwrap_or_default();
     let conceal = |text: &str| replace_values(fault::conceal(text.to_owned(), node), secrets(tree).into_iter());
-    tree.error(place, path, conceal(&error.reason), conceal(&error.fix))
+    tree.error(place, path, conceal(&error.reason) + &other, conceal(&error.fix))
 }
 
 /// The environment of this process; a value that is not UTF-8 counts as unset.
@@ -54,14 +109,17 @@ where
     let name = path.display().to_string();
     match fs::read_to_string(path) {
         Ok(text) => load_text(&name, &text, env, build),
-        Err(error) => Err(ConfigErrors::from(Located {
-            file: name.into(),
-            line: 0,
-            column: 0,
-            path: ConfigPath::default(),
-            reason: format!("the config cannot be read: {}", plain(&error)),
-            fix: "check the path, and that the gateway's user may read the file".into(),
-        })),
+        Err(error) => {
+            let error = Located {
+                file: name.into(),
+                line: 0,
+                column: 0,
+                path: ConfigPath::default(),
+                reason: format!("the config cannot be read: {}", plain(&error)),
+                fix: "check the path, and that the gateway's user may read the file".into(),
+            };
+            Err(ConfigErrors { sources: Sources { files: vec![path.to_owned()], globs: Vec::new() }, ..error.into() })
+        }
     }
 }
 
@@ -78,15 +136,35 @@ fn load_text<T, U>(
 where
     T: DeserializeOwned,
 {
-    let (mut tree, mut errors) = parse(name, text)?;
+    let main = Sources { files: vec![name.into()], globs: Vec::new() };
+    let (mut tree, mut errors) = parse(name, text).map_err(|error| ConfigErrors { sources: main, ..error.into() })?;
     errors.extend(substitute(&mut tree, env));
-    let mut draft = gather::<T>(&tree, errors)?;
+    let Document { tree, errors, sources, whole } = assemble(tree, errors, env);
+    let result = if whole { complete(&tree, errors, build) } else { Err(ConfigErrors::new(errors)) };
+    match result {
+        Ok((value, built)) => Ok((Loaded { value, tree, sources }, built)),
+        Err(mut errors) => {
+            errors.errors.iter_mut().for_each(|error| tree.within_file(&mut error.path));
+            Err(ConfigErrors { sources, ..errors })
+        }
+    }
+}
+
+/// Makes of the whole document what it describes.
+fn complete<T, U>(tree: &Tree, errors: Vec<Located>, build: impl FnOnce(&T) -> Result<U, Errors>) -> Result<(T, U), ConfigErrors>
+where
+    T: DeserializeOwned,
+{
+    let mut draft = gather::<T>(tree, errors)?;
     match build(&draft.value) {
-        Ok(built) if draft.errors.is_empty() => return Ok((Loaded { value: draft.value, tree }, built)),
+        Ok(built) if draft.errors.is_empty() => return Ok((draft.value, built)),
         Ok(_) => {}
         Err(Errors(found)) => {
-            let found: Vec<_> =
-                found.iter().filter_map(|error| draft.original(&tree, error).map(|path| locate(&tree, path, error))).collect();
+            let found = found.iter().filter_map(|error| {
+                let other = error.other.as_ref().map(|other| draft.in_document(tree, other));
+                draft.original(tree, error).map(|path| locate(tree, path, other, error))
+            });
+            let found: Vec<_> = found.collect();
             draft.errors.extend(found);
         }
     }

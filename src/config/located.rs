@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::sources::Sources;
 use crate::building::ConfigPath;
 
 /// One error with the place that it is about, as a user reads it: `file:line:column: path: reason`, then the fix.
@@ -44,6 +45,8 @@ pub struct ConfigErrors {
     pub errors: Vec<Located>,
     /// Whether there are more that are not kept.
     pub more: bool,
+    /// The files that were read: what to watch until the mistakes are mended.
+    pub sources: Sources,
 }
 
 impl ConfigErrors {
@@ -56,13 +59,13 @@ impl ConfigErrors {
         errors.dedup_by(|a, b| a.line > 0 && (&a.file, a.line, a.column, &a.reason) == (&b.file, b.line, b.column, &b.reason));
         let more = errors.len() > Self::MAX;
         errors.truncate(Self::MAX);
-        Self { errors, more }
+        Self { errors, more, sources: Sources::default() }
     }
 }
 
 impl From<Located> for ConfigErrors {
     fn from(error: Located) -> Self {
-        Self { errors: vec![error], more: false }
+        Self::new(vec![error])
     }
 }
 

@@ -2,6 +2,7 @@
 
 // Each uses only those above it.
 mod scalar;
+mod sources;
 mod located;
 mod tree;
 mod syntax;
@@ -9,12 +10,14 @@ mod fault;
 mod filler;
 mod parse;
 mod substitute;
+mod include;
 mod de;
 mod gather;
 
 mod server;
 mod document;
 mod load;
+mod schema;
 
 pub use document::Config;
 #[cfg(test)]
@@ -22,6 +25,8 @@ pub(crate) use load::load_str;
 pub use load::{Loaded, load, process_env};
 pub use located::{ConfigErrors, Located};
 pub use scalar::{Hidden, Kind, Scalar};
+pub use schema::schema;
 pub use server::{AdminConfig, ClientTimeouts, Limits, ListenerConfig, ServerConfig, Workers};
+pub use sources::Sources;
 pub use substitute::Env;
 pub use tree::{Entry, Node, Place, Tree, Value};

@@ -1,11 +1,15 @@
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::building::{BuildError, Errors};
 use crate::types::{Duration, Size};
+
+/// What an address looks like: an editor tells a missing port.
+const ADDRESS: &str = ":[0-9]{1,5}$";
 
 /// `server:` — bound at start; a change here needs a restart.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -76,7 +80,7 @@ impl ServerConfig {
 #[serde(deny_unknown_fields)]
 pub struct ListenerConfig {
     /// IP address and port, like `0.0.0.0:8080` or `[::]:8080`. HTTP/1.1 and HTTP/2 without TLS are both spoken.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("pattern" = ADDRESS))]
     pub address: SocketAddr,
 }
 
@@ -140,7 +144,7 @@ impl Default for ClientTimeouts {
 #[serde(deny_unknown_fields, default)]
 pub struct AdminConfig {
     /// IP address and port of `/metrics`, `/healthz` and `/readyz`. Default: 127.0.0.1:9090.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("pattern" = ADDRESS))]
     pub address: SocketAddr,
 }
 
@@ -151,8 +155,7 @@ impl Default for AdminConfig {
 }
 
 /// `auto`, or a number of threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(untagged)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workers {
     /// One per core.
     Auto,
@@ -167,6 +170,19 @@ impl Workers {
             Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
             Workers::Count(count) => count,
         }
+    }
+}
+
+impl JsonSchema for Workers {
+    fn schema_name() -> Cow<'static, str> {
+        "Workers".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "`auto` for one per core, or a number of threads.",
+            "anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 1024}]
+        })
     }
 }
 

@@ -99,15 +99,22 @@ impl Node {
 pub struct Tree {
     /// The document itself.
     pub root: Node,
-    /// File names, for [`Place::file`]. One for now.
+    /// File names, for [`Place::file`]: the main file, then those that are included.
     pub files: Vec<Arc<str>>,
 }
 
 impl Tree {
     /// An error at a place of this tree.
     pub fn error(&self, place: Place, path: ConfigPath, reason: impl Into<String>, fix: impl Into<String>) -> Located {
-        let file = self.files.get(usize::from(place.file)).cloned().unwrap_or_default();
-        Located { file, line: place.line, column: place.column, path, reason: reason.into(), fix: fix.into() }
+        located(&self.files, place, path, reason, fix)
+    }
+
+    /// The path within its file of a path in the whole document, where an included file's entries of a list stand behind those of others.
+    pub fn within_file(&self, path: &mut ConfigPath) {
+        let [Step::Key(name), Step::Index(index), ..] = path.0.as_mut_slice() else { return };
+        let Some(Value::List(items)) = self.root.entry(name).map(|entry| &entry.value.value) else { return };
+        let Some(file) = items.get(*index).map(|item| item.place.file) else { return };
+        *index = items.iter().take(*index).filter(|item| item.place.file == file).count();
     }
 
     /// The node that a path leads to, and where an error about it points by the rule of [`Entry::place`]. If the path is not in the
@@ -130,6 +137,17 @@ impl Tree {
     pub fn walk(&self, see: &mut dyn FnMut(&Node, &[Step], Place)) {
         walk(&self.root, self.root.place, &mut Vec::new(), see);
     }
+}
+
+/// An error at a place of these files.
+pub fn located(files: &[Arc<str>], place: Place, path: ConfigPath, reason: impl Into<String>, fix: impl Into<String>) -> Located {
+    let file = files.get(usize::from(place.file)).cloned().unwrap_or_default();
+    Located { file, line: place.line, column: place.column, path, reason: reason.into(), fix: fix.into() }
+}
+
+/// A place as an error names another one: `file:line`.
+pub fn said(files: &[Arc<str>], place: Place) -> String {
+    format!("{}:{}", files.get(usize::from(place.file)).map_or("", |file| &**file), place.line)
 }
 
 fn walk(node: &Node, place: Place, path: &mut Vec<Step>, see: &mut dyn FnMut(&Node, &[Step], Place)) {

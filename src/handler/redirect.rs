@@ -26,6 +26,7 @@ pub struct RedirectConfig {
     pub to: String,
     /// 301, 302, 303, 307 or 308. Default: 308, which keeps the method and may be cached.
     #[serde(default = "permanent")]
+    #[schemars(extend("enum" = [301, 302, 303, 307, 308]))]
     pub status: u16,
     /// Whether the query goes along. Default: true, unless `to` has a query.
     pub query: Option<bool>,

@@ -30,7 +30,7 @@ impl Default for AccessLogConfig {
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "String")]
+#[schemars(with = "String", extend("pattern" = "^(stdout|stderr|off)$|/"))]
 pub enum Sink {
     /// Standard output.
     Stdout,

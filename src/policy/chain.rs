@@ -1,14 +1,16 @@
 //! The list of policies of one route: merged from three scopes, compiled to one list of indices per phase, run down and up.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use pingora_http::{RequestHeader, ResponseHeader};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, MapDeserializer};
 use serde::{Deserialize, Deserializer, de};
 
-use super::{Flow, NAMES, Phases, PolicyConfig, Runtime};
+use super::{Flow, NAMES, Phases, PolicyConfig, Runtime, schemas};
 use crate::ctx::Ctx;
 use crate::problem::Problem;
 
@@ -19,6 +21,34 @@ pub struct Entry {
     pub name: &'static str,
     /// Its settings; none takes the policy off the list.
     pub config: Option<PolicyConfig>,
+}
+
+impl JsonSchema for Entry {
+    fn schema_name() -> Cow<'static, str> {
+        "PolicyEntry".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut alone = Vec::new();
+        let mut policies = serde_json::Map::new();
+        for (name, settings) in schemas(generator) {
+            let mut forms = vec![json_schema!({"const": "off", "description": "Takes the policy off the list."})];
+            if settings.get("required").is_none() {
+                alone.push(name);
+                forms.push(json_schema!({"type": "null"}));
+            }
+            let description = settings.get("description").cloned().unwrap_or_default();
+            forms.insert(0, settings);
+            policies.insert(name.to_owned(), serde_json::json!({"description": description, "anyOf": forms}));
+        }
+        json_schema!({
+            "description": "A policy: its name, or its name with its settings, or with `off` to take it off the list.",
+            "anyOf": [
+                {"type": "string", "enum": alone},
+                {"type": "object", "properties": policies, "minProperties": 1, "maxProperties": 1, "additionalProperties": false}
+            ]
+        })
+    }
 }
 
 impl<'de> Deserialize<'de> for Entry {

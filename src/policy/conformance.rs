@@ -27,7 +27,7 @@ fn a_policy_is_named_as_its_file() {
 
 #[test]
 fn every_setting_is_documented_and_unknown_ones_are_refused() {
-    for (name, schema) in schemas() {
+    for (name, schema) in schemas(&mut schemars::SchemaGenerator::default()) {
         let schema = schema.to_value();
         assert_eq!(schema["additionalProperties"], false, "policy `{name}` must refuse unknown settings");
         for (setting, schema) in schema["properties"].as_object().into_iter().flatten() {

@@ -4,6 +4,7 @@
 //! `policies!` below. The config key, the metrics label, the schema and the conformance test come from that line.
 
 mod chain;
+mod order;
 mod registry;
 
 pub mod auth;
@@ -17,6 +18,7 @@ mod conformance;
 pub(crate) mod kit;
 
 pub use chain::{Chain, Entry, Scope, merge};
+pub use order::{Doubt, doubts};
 
 use std::path::Path;
 use std::sync::Arc;

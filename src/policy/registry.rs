@@ -21,6 +21,11 @@ macro_rules! policies {
                 match self { $(PolicyConfig::$name(_) => stringify!($name)),* }
             }
 
+            /// What is set, defaults too, secrets hidden.
+            pub fn settings(&self) -> serde_json::Value {
+                match self { $(PolicyConfig::$name(config) => serde_json::to_value(config).unwrap_or_default()),* }
+            }
+
             /// Makes the policy ready to run.
             ///
             /// # Errors
@@ -68,9 +73,9 @@ macro_rules! policies {
             $((stringify!($name), concat!(stringify!($room), "/", stringify!($file)), <$room::$file::$policy as Policy>::PHASES)),*
         ];
 
-        #[cfg(test)]
-        pub(super) fn schemas() -> Vec<(&'static str, schemars::Schema)> {
-            vec![$((stringify!($name), schemars::schema_for!(<$room::$file::$policy as Policy>::Config))),*]
+        /// The schema of each policy's settings, in the order of the registry.
+        pub(super) fn schemas(generator: &mut schemars::SchemaGenerator) -> Vec<(&'static str, schemars::Schema)> {
+            vec![$((stringify!($name), <<$room::$file::$policy as Policy>::Config as JsonSchema>::json_schema(generator))),*]
         }
     };
 }

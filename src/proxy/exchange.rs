@@ -1,12 +1,10 @@
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::HeaderValue;
-use smallvec::SmallVec;
 
 use super::Pinned;
-use crate::ctx::{Ctx, Params};
+use crate::ctx::Ctx;
 use crate::policy::Chain;
 use crate::problem::Problem;
 use crate::routing::{Destination, Route, Version, Way};
@@ -55,20 +53,7 @@ impl Exchange {
             pinned,
             route: None,
             way: None,
-            cx: Ctx {
-                client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                scheme: "http",
-                host: Box::default(),
-                port: 80,
-                path: Box::default(),
-                params: Params::default(),
-                request_id: request_id(),
-                consumer: None,
-                claims: None,
-                limits: SmallVec::new(),
-                cors: None,
-                version: None,
-            },
+            cx: Ctx::new(request_id()),
             depth: 0,
             authority: HeaderValue::from_static(""),
             host: Box::default(),

@@ -1,15 +1,14 @@
 //! The way down: who asks for what, which route takes it, and what its policies say.
 
-use http::{HeaderValue, Method, Version, header};
+use http::{HeaderValue, Version, header};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::{Connection, Exchange, Gateway, answer, forwarded};
-use crate::ctx::Params;
 use crate::policy::Flow;
 use crate::problem::{Kind, Problem};
-use crate::routing::{Outcome, Query, host, path};
+use crate::routing::{host, path};
 
 /// Runs the way down. True where the answer is out already.
 ///
@@ -52,7 +51,9 @@ fn arrive(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> Resu
     let too_large = || Problem::new(Kind::ContentTooLarge, format!("the request body is larger than {} bytes", gateway.limits().body.0));
     let length = req.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let refused = length.filter(|length| *length > gateway.limits().body.0).map(|_| too_large());
-    Ok(find(req, exchange).err().or(refused))
+    let met = exchange.pinned.snapshot.meet(req, &exchange.host, &mut exchange.cx);
+    (exchange.route, exchange.way) = (met.route, met.way);
+    Ok(met.refused.or(refused))
 }
 
 /// Who asks: the connection's peer, or whom trusted proxies speak for.
@@ -85,58 +86,4 @@ fn bounds(gateway: &Gateway, req: &RequestHeader) -> Result<(), Problem> {
         return Err(Problem::new(Kind::HeaderTooLarge, format!("the request has more than {} header fields", limits.header_fields)));
     }
     Ok(())
-}
-
-/// Pins the route and the version. The problem is told after the route's policies, or the document's, had their say.
-fn find(req: &RequestHeader, exchange: &mut Exchange) -> Result<(), Problem> {
-    let pinned = exchange.pinned.clone();
-    let router = &pinned.snapshot.router;
-    let mut query =
-        Query { host: &exchange.host, method: &req.method, path: &exchange.cx.path, headers: &req.headers, query: req.uri.query() };
-    let mut outcome = router.find(&query);
-    // A preflight asks about the request that will follow: its route's `cors` answers it (Fetch §3.2.2).
-    let following = preflight(req);
-    let mut allowed = None;
-    if let (Outcome::MethodNotAllowed(methods), Some(method)) = (&outcome, &following) {
-        query.method = method;
-        if let found @ Outcome::Found { .. } = router.find(&query) {
-            allowed = Some(methods.clone());
-            outcome = found;
-        }
-    }
-    let (route, params, names) = match outcome {
-        Outcome::Found { route, params, names } => (route, params, names),
-        Outcome::MethodNotAllowed(methods) => {
-            exchange.way = Some(0);
-            return Err(not_allowed(&methods));
-        }
-        Outcome::NotFound => {
-            exchange.way = Some(0);
-            return Err(Problem::new(Kind::NotFound, "no route takes this request"));
-        }
-    };
-    exchange.route = Some(route);
-    exchange.cx.params = Params { names: names.clone(), ranges: params };
-    let Some(route) = pinned.snapshot.routes.get(route) else { return Err(Problem::new(Kind::Internal, "the route is gone")) };
-    match &route.versions {
-        None => exchange.way = Some(0),
-        Some(versions) => {
-            let (way, version) = versions.choose(req, &exchange.cx)?;
-            exchange.way = Some(way);
-            exchange.cx.version = Some(version.name.clone());
-        }
-    }
-    allowed.map_or(Ok(()), |methods| Err(not_allowed(&methods)))
-}
-
-fn preflight(req: &RequestHeader) -> Option<Method> {
-    let asks = req.method == Method::OPTIONS && req.headers.contains_key(header::ORIGIN);
-    let method = req.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD).filter(|_| asks)?;
-    Method::from_bytes(method.as_bytes()).ok()
-}
-
-fn not_allowed(methods: &[Method]) -> Problem {
-    let list = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-    let allow = HeaderValue::try_from(&list).unwrap_or_else(|_| HeaderValue::from_static(""));
-    Problem::new(Kind::MethodNotAllowed, format!("this path takes {list}")).header(header::ALLOW, allow)
 }

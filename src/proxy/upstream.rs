@@ -158,12 +158,7 @@ pub(super) fn outgoing(session: &Session, exchange: &mut Exchange, req: &mut Req
 
 /// What was matched is what goes out, unless the route says otherwise.
 fn path(exchange: &Exchange, req: &mut RequestHeader) -> Result<(), Problem> {
-    let path = match exchange.destination() {
-        Destination::Service { path: Some(template), .. } => {
-            template.render(req, &exchange.cx).ok_or_else(|| Problem::new(Kind::Internal, "the service's path cannot be made"))?
-        }
-        _ => (&*exchange.cx.path).into(),
-    };
+    let path = exchange.destination().path(req, &exchange.cx)?;
     // A target in absolute form is for proxies alone (RFC 9112 §3.2.2); Pingora hides its authority from the URI.
     if req.uri.authority().is_none() && req.raw_path().starts_with(b"/") && req.uri.path() == path {
         return Ok(());

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::expression::Expression;
 use super::matcher::{Condition, MatchConfig};
+use super::prove::is_impossible;
 use crate::building::{BuildError, Errors, Step};
 
 /// The query parameters that any route asks for, by number: a look-up decodes those and no others.
@@ -21,34 +22,50 @@ pub(super) type QueryValues<'q> = SmallVec<[Option<Cow<'q, [u8]>>; 4]>;
 /// All conditions of one route.
 #[derive(Debug, Default)]
 pub(super) struct Conditions {
-    headers: Vec<(HeaderName, Test)>,
-    query: Vec<(usize, Test)>,
+    headers: Vec<Asked<HeaderName>>,
+    query: Vec<Asked<usize>>,
     /// The same in words: equal words are equal conditions.
     pub(super) words: String,
 }
 
+/// What one header or query parameter must be.
 #[derive(Debug)]
-enum Test {
+pub(super) struct Asked<N> {
+    pub(super) name: N,
+    pub(super) test: Test,
+    /// The same in words.
+    pub(super) words: Box<str>,
+}
+
+#[derive(Debug)]
+pub(super) enum Test {
     Exact(Box<[u8]>),
-    Matches(Box<Expression>),
+    /// With its text.
+    Matches(Box<Expression>, Box<str>),
     Present(bool),
 }
 
 impl Test {
-    fn build(condition: &Condition) -> Result<Self, BuildError> {
-        Ok(match condition {
+    fn build(condition: &Condition, header: bool) -> Result<Self, BuildError> {
+        let test = match condition {
             Condition::Exact(text) => Self::Exact(text.as_bytes().into()),
-            Condition::Regex(text) => Self::Matches(Box::new(Expression::new(text).map_err(|error| error.at("regex"))?)),
+            Condition::Regex(text) => {
+                Self::Matches(Box::new(Expression::new(text).map_err(|error| error.at("regex"))?), text.as_str().into())
+            }
             Condition::Present(present) => Self::Present(*present),
-        })
+        };
+        if is_impossible(&test, header) {
+            return Err(BuildError::new("no value can be like this, so nothing would match", "correct it, or leave the condition out"));
+        }
+        Ok(test)
     }
 
-    fn holds(&self, value: Option<&[u8]>) -> bool {
+    pub(super) fn holds(&self, value: Option<&[u8]>) -> bool {
         match (self, value) {
             (Self::Present(present), value) => value.is_some() == *present,
             (_, None) => false,
             (Self::Exact(text), Some(value)) => **text == *value,
-            (Self::Matches(expression), Some(value)) => expression.matches(value),
+            (Self::Matches(expression, _), Some(value)) => expression.matches(value),
         }
     }
 }
@@ -63,8 +80,10 @@ impl Conditions {
             let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
                 BuildError::new(format!("`{name}` is no header name"), "use letters, digits and `-`; write `:authority` as `host:`")
             });
-            let (Some(header), Some(test)) = (errors.keep(&place, header), errors.keep(&place, Test::build(condition))) else { continue };
-            if built.headers.iter().any(|(known, _)| *known == header) {
+            let (Some(header), Some(test)) = (errors.keep(&place, header), errors.keep(&place, Test::build(condition, true))) else {
+                continue;
+            };
+            if built.headers.iter().any(|known| known.name == header) {
                 errors.keep::<()>(
                     &place,
                     Err(BuildError::new(
@@ -73,16 +92,18 @@ impl Conditions {
                     )),
                 );
             }
-            said.push(words("header", header.as_str(), condition));
-            built.headers.push((header, test));
+            let words = words("header", header.as_str(), condition);
+            said.push(words.clone());
+            built.headers.push(Asked { name: header, test, words: words.into() });
         }
         for (name, condition) in &config.query {
             let place = [at, &["query".into(), name.as_str().into()]].concat();
-            let Some(test) = errors.keep(&place, Test::build(condition)) else { continue };
+            let Some(test) = errors.keep(&place, Test::build(condition, false)) else { continue };
             let next = names.len();
             let number = *names.entry(name.as_str().into()).or_insert(next);
-            said.push(words("query parameter", name, condition));
-            built.query.push((number, test));
+            let words = words("query parameter", name, condition);
+            said.push(words.clone());
+            built.query.push(Asked { name: number, test, words: words.into() });
         }
         said.sort_unstable();
         for one in said {
@@ -100,8 +121,21 @@ impl Conditions {
         (self.headers.len(), self.query.len())
     }
 
+    pub(super) fn headers(&self) -> &[Asked<HeaderName>] {
+        &self.headers
+    }
+
+    pub(super) fn query(&self) -> &[Asked<usize>] {
+        &self.query
+    }
+
     pub(super) fn headers_hold(&self, headers: &HeaderMap) -> bool {
-        self.headers.iter().all(|(name, test)| test.holds(header(headers, name).as_deref()))
+        self.unmet_header(headers).is_none()
+    }
+
+    /// The first header that is not as it must be.
+    pub(super) fn unmet_header(&self, headers: &HeaderMap) -> Option<&Asked<HeaderName>> {
+        self.headers.iter().find(|asked| !asked.test.holds(header(headers, &asked.name).as_deref()))
     }
 
     pub(super) fn asks_query(&self) -> bool {
@@ -109,7 +143,12 @@ impl Conditions {
     }
 
     pub(super) fn query_holds(&self, values: &QueryValues<'_>) -> bool {
-        self.query.iter().all(|(number, test)| test.holds(values.get(*number).and_then(Option::as_deref)))
+        self.unmet_query(values).is_none()
+    }
+
+    /// The first query parameter that is not as it must be.
+    pub(super) fn unmet_query(&self, values: &QueryValues<'_>) -> Option<&Asked<usize>> {
+        self.query.iter().find(|asked| !asked.test.holds(values.get(asked.name).and_then(Option::as_deref)))
     }
 }
 

@@ -8,7 +8,7 @@ use regex_automata::meta::Regex;
 use regex_automata::nfa::thompson;
 use regex_automata::util::captures::Captures;
 use regex_automata::{Input, MatchKind, PatternSet};
-use regex_syntax::hir::{Hir, HirKind, Look};
+use regex_syntax::hir::{Class, Hir, HirKind, Look};
 use smallvec::SmallVec;
 
 use super::Ranges;
@@ -48,6 +48,19 @@ impl Parsed {
         Ok(Self { hir, prefix, names })
     }
 
+    /// Its automaton, not yet made deterministic.
+    pub(super) fn nfa(&self) -> Option<thompson::NFA> {
+        let config = thompson::Config::new().utf8(false).nfa_size_limit(Some(SIZE_LIMIT)).which_captures(thompson::WhichCaptures::None);
+        thompson::Compiler::new().configure(config).build_from_hir(&self.hir).ok()
+    }
+
+    /// A text that matches, mostly: places like `^`, `$` and `\b` within it are not looked at.
+    pub(super) fn sample(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        sample(&self.hir, &mut text);
+        text
+    }
+
     /// The names of the groups, from left to right.
     pub(super) fn names(&self) -> &[Box<str>] {
         &self.names
@@ -60,8 +73,10 @@ impl Parsed {
 
 fn compile(expressions: &[Hir], kind: MatchKind) -> Result<Regex, BuildError> {
     // No limit here: each expression was measured by itself.
+    // Who only asks which of many match needs no captures, whose memory grows with the square of their number.
+    let captures = if kind == MatchKind::All { thompson::WhichCaptures::None } else { thompson::WhichCaptures::All };
     Regex::builder()
-        .configure(Regex::config().utf8_empty(false).match_kind(kind).nfa_size_limit(None))
+        .configure(Regex::config().utf8_empty(false).match_kind(kind).nfa_size_limit(None).which_captures(captures))
         .build_many_from_hir(expressions)
         .map_err(|error| BuildError::new(format!("the regex cannot be compiled: {error}"), "write a simpler one"))
 }
@@ -84,6 +99,30 @@ fn literal_prefix(hir: &Hir) -> (Vec<u8>, bool) {
             (all, true)
         }
         _ => (Vec::new(), false),
+    }
+}
+
+/// The shortest choice everywhere, with bytes that read well.
+fn sample(hir: &Hir, out: &mut Vec<u8>) {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => {}
+        HirKind::Literal(literal) => out.extend_from_slice(&literal.0),
+        HirKind::Class(class) => {
+            let ranges: Vec<(u8, u8)> = match class {
+                Class::Bytes(class) => class.iter().map(|range| (range.start(), range.end())).collect(),
+                Class::Unicode(_) => Vec::new(),
+            };
+            let nice = b"x10a-./".iter().find(|byte| ranges.iter().any(|(start, end)| (start..=end).contains(byte)));
+            out.extend(nice.copied().or_else(|| ranges.first().map(|(start, _)| *start)));
+        }
+        HirKind::Repetition(repetition) => {
+            let mut one = Vec::new();
+            sample(&repetition.sub, &mut one);
+            (0..repetition.min.min(1000)).for_each(|_| out.extend_from_slice(&one));
+        }
+        HirKind::Capture(group) => sample(&group.sub, out),
+        HirKind::Concat(parts) => parts.iter().for_each(|part| sample(part, out)),
+        HirKind::Alternation(parts) => parts.first().into_iter().for_each(|part| sample(part, out)),
     }
 }
 

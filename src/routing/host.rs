@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 
 use foldhash::fast::RandomState;
 
@@ -90,6 +91,12 @@ impl HostPattern {
                 format!("write `{host}`; ports belong to `server.listeners`"),
             ));
         }
+        if wildcard && host.len() + 2 > LONGEST {
+            return Err(BuildError::new(
+                format!("no name under `{text}` is short enough for DNS (RFC 1035 §2.3.4)"),
+                "write a shorter one",
+            ));
+        }
         let host = host.into_owned().into_boxed_str();
         Ok(if wildcard { Self::Under(host) } else { Self::Exact(host) })
     }
@@ -100,6 +107,16 @@ impl HostPattern {
             Self::Any => Cow::Borrowed("example.com"),
             Self::Exact(host) => Cow::Borrowed(host),
             Self::Under(host) => Cow::Owned(format!("x.{host}")),
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::Exact(host) => f.write_str(host),
+            Self::Under(host) => write!(f, "*.{host}"),
         }
     }
 }
@@ -130,6 +147,26 @@ impl<T: Default> Hosts<T> {
 }
 
 impl<T> Hosts<T> {
+    /// A host that meets this pattern's place before any other.
+    pub(super) fn example(&self, pattern: &HostPattern) -> Option<String> {
+        let name = |number: usize| if number == 0 { "x".to_owned() } else { format!("x{number}") };
+        match pattern {
+            HostPattern::Exact(host) => Some(host.to_string()),
+            HostPattern::Under(host) => {
+                (0..=self.exact.len()).map(|number| format!("{}.{host}", name(number))).find(|host| !self.exact.contains_key(host.as_str()))
+            }
+            HostPattern::Any => {
+                let names = (0..=self.exact.len() + self.under.len()).map(|number| format!("example.{}", name(number)));
+                std::iter::once("example.com".to_owned()).chain(names).find(|host| self.meet(host).count() == 1)
+            }
+        }
+    }
+
+    /// All places, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &T> {
+        self.exact.values().chain(self.under.values()).chain(std::iter::once(&self.any))
+    }
+
     /// Makes of everything something else; by its host.
     pub(super) fn map<U>(self, mut make: impl FnMut(HostPattern, T) -> U) -> Hosts<U> {
         Hosts {

@@ -11,6 +11,8 @@ use super::{Query, Ranges};
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     pub(super) route: u32,
+    /// Its place among all candidates of all routes.
+    pub(super) number: u32,
     /// The methods that it takes; empty for all.
     pub(super) methods: MethodSet,
     /// Those of them that the file names: not HEAD by way of GET.
@@ -35,6 +37,29 @@ impl Candidate {
         let Some(conditions) = &self.conditions else { return true };
         conditions.headers_hold(walk.query.headers) && (!conditions.asks_query() || conditions.query_holds(walk.values()))
     }
+
+    /// Whether it takes the request, else why not, where host and path are right.
+    fn judge<'r>(&'r self, walk: &mut Walk<'r, '_>) -> Verdict<'r> {
+        if !self.methods.is_empty() && !self.methods.overlaps(walk.method) {
+            return Verdict::Method;
+        }
+        let Some(conditions) = &self.conditions else { return Verdict::Takes };
+        let unmet = conditions.unmet_header(walk.query.headers).map(|asked| &*asked.words);
+        let unmet =
+            unmet.or_else(|| if conditions.asks_query() { conditions.unmet_query(walk.values()).map(|asked| &*asked.words) } else { None });
+        unmet.map_or(Verdict::Takes, Verdict::Condition)
+    }
+}
+
+/// What a candidate says to a request whose host and path are right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict<'r> {
+    /// It takes the request.
+    Takes,
+    /// The method is another.
+    Method,
+    /// This condition is not met.
+    Condition(&'r str),
 }
 
 /// Two routes that a request could take alike.
@@ -90,6 +115,10 @@ impl Leaf {
 
     /// The first candidate that takes the request, among those that `admits` lets through.
     pub(super) fn pick<'r>(&'r self, walk: &mut Walk<'r, '_>, admits: impl Fn(&Candidate) -> bool) -> Option<&'r Candidate> {
+        if walk.seen.is_some() {
+            self.watch(walk, admits);
+            return None;
+        }
         if walk.method == MethodSet::HEAD {
             // A route that names HEAD comes before all that get it by way of GET.
             let named = self
@@ -115,6 +144,19 @@ impl Leaf {
     }
 }
 
+impl Leaf {
+    /// Notes what each candidate says, in the order in which [`Leaf::pick`] asks them.
+    fn watch<'r>(&'r self, walk: &mut Walk<'r, '_>, admits: impl Fn(&Candidate) -> bool) {
+        let head = walk.method == MethodSet::HEAD;
+        let first = |candidate: &&Candidate| head && candidate.named.overlaps(MethodSet::HEAD);
+        let (sooner, later) = (self.0.iter().filter(first), self.0.iter().filter(|candidate| !first(candidate)));
+        for candidate in sooner.chain(later).filter(|candidate| admits(candidate)) {
+            let verdict = candidate.judge(walk);
+            walk.seen.get_or_insert_default().push((candidate, verdict));
+        }
+    }
+}
+
 /// One look-up on its way: what is asked for, and what was found out so far.
 pub(super) struct Walk<'r, 'q> {
     pub(super) query: &'q Query<'q>,
@@ -123,13 +165,15 @@ pub(super) struct Walk<'r, 'q> {
     pub(super) allow: MethodSet,
     /// The parameters on the way to the place being looked at.
     pub(super) ranges: Ranges,
+    /// Everyone who was asked, where that is wanted: then nobody takes the request, and so all are asked, in their order.
+    pub(super) seen: Option<Vec<(&'r Candidate, Verdict<'r>)>>,
     names: &'r QueryNames,
     values: Option<QueryValues<'q>>,
 }
 
 impl<'r, 'q> Walk<'r, 'q> {
     pub(super) fn new(query: &'q Query<'q>, method: MethodSet, names: &'r QueryNames) -> Self {
-        Self { query, method, allow: MethodSet::default(), ranges: Ranges::new(), names, values: None }
+        Self { query, method, allow: MethodSet::default(), ranges: Ranges::new(), seen: None, names, values: None }
     }
 
     pub(super) fn path(&self) -> &'q str {
@@ -137,7 +181,7 @@ impl<'r, 'q> Walk<'r, 'q> {
     }
 
     /// Decoded when the first route asks, and only once.
-    fn values(&mut self) -> &QueryValues<'q> {
+    pub(super) fn values(&mut self) -> &QueryValues<'q> {
         self.values.get_or_insert_with(|| query_values(self.query.query, self.names))
     }
 }

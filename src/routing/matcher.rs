@@ -174,6 +174,17 @@ impl<'de> Deserialize<'de> for PathMatch {
     }
 }
 
+impl fmt::Display for PathMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pattern(text) => f.write_str(text),
+            Self::Exact(text) => write!(f, "exact {text}"),
+            Self::Prefix(text) => write!(f, "prefix {text}"),
+            Self::Regex(text) => write!(f, "~{text}"),
+        }
+    }
+}
+
 impl Serialize for PathMatch {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (key, text) = match self {

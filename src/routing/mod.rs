@@ -15,17 +15,19 @@
 //! 6. **Place in the file**: the earlier first.
 //!
 //! A route with several hosts or paths is in the order once for each. Two routes that say the same in 1, 2, 4 and 5 and share a
-//! method would be told apart by their places alone, so they are a build error.
+//! method would be told apart by their places alone, so they are a build error. So is a route that [others before it](prove) take everything from.
 //!
 //! When routes match in everything but the method, the answer is 405 with what they allow (RFC 9110 §15.5.6).
 
 mod condition;
+mod explain;
 mod expression;
 /// Hosts: their one form, and which of the routes' hosts a request meets.
 pub mod host;
 mod leaf;
 mod matcher;
 mod method;
+mod prove;
 /// Paths: their one form, and the patterns of routes.
 pub mod path;
 mod tree;
@@ -38,6 +40,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+pub use explain::{Considered, Why};
 pub use matcher::{Condition, MatchConfig, OneOrMany, PathMatch};
 pub use method::Method;
 pub use path::PathOptions;
@@ -46,11 +49,13 @@ pub use version::{Version, Versions, VersionsConfig};
 
 use crate::building::{BuildError, Errors, Step};
 use condition::{Conditions, QueryNames};
+use explain::Said;
 use expression::Parsed;
 use host::{HostPattern, Hosts};
-use leaf::{Candidate, Tie, Walk};
+use leaf::{Candidate, Tie, Verdict, Walk};
 use method::{MethodSet, Methods};
 use path::Pattern;
+use prove::{Path, Proposal, prove};
 use tree::{Place, Tree, TreeDraft};
 
 /// Places in the normalised path, as [`crate::ctx::Params`] has them.
@@ -96,6 +101,8 @@ pub struct Router {
     hosts: Hosts<Tree>,
     methods: Methods,
     query_names: QueryNames,
+    /// What each candidate says, by its number.
+    said: Vec<Said>,
 }
 
 impl Router {
@@ -104,11 +111,23 @@ impl Router {
     /// # Errors
     /// Every mistake of every route, under `[place].match`; the caller puts its `routes` in front.
     pub fn build<'a>(routes: impl IntoIterator<Item = (&'a str, &'a MatchConfig)>, options: &PathOptions) -> Result<Self, Errors> {
-        let mut draft = Draft { hosts: Hosts::default(), router: Self::default(), names: Vec::new(), errors: Errors::default() };
+        let mut draft = Draft::default();
         for (name, config) in routes {
             draft.add(name, config, options);
         }
-        draft.finish()
+        let (router, errors) = draft.finish(options);
+        errors.finish(router)
+    }
+
+    /// Everyone whose host and path are right for a request, in the order in which they are asked, with what they say to it. The first who takes it is
+    /// the one that [`Router::find`] finds, for it is the same walk.
+    fn consider<'r>(&'r self, query: &Query<'_>) -> Vec<(&'r Candidate, Verdict<'r>)> {
+        let mut walk = Walk::new(query, self.methods.find(query.method), &self.query_names);
+        walk.seen = Some(Vec::new());
+        self.hosts.meet(query.host).for_each(|tree| {
+            tree.find(&mut walk);
+        });
+        walk.seen.unwrap_or_default()
     }
 
     /// The route that a request takes, by the [order](self). Allocates only for regexes, repeated headers, query values with escapes and 405.
@@ -134,10 +153,13 @@ fn range(start: usize, end: usize) -> Range<u32> {
     place(start)..place(end)
 }
 
+#[derive(Default)]
 struct Draft {
     hosts: Hosts<TreeDraft>,
     router: Router,
     names: Vec<String>,
+    /// Every candidate, as it was written.
+    proposals: Vec<Proposal>,
     errors: Errors,
 }
 
@@ -164,23 +186,45 @@ impl Draft {
         let conditions = Conditions::build(config, &mut self.router.query_names, &at, &mut self.errors);
         let conditions = if conditions.is_empty() { None } else { Some(Arc::new(conditions)) };
         let route = u32::try_from(place).unwrap_or(u32::MAX);
-        for path in &paths {
-            let mut candidate = Candidate { route, methods, named, conditions: conditions.clone(), names: Arc::default(), expression: 0 };
+        for (index, path) in paths.iter().enumerate() {
+            let written =
+                config.path.as_ref().and_then(|paths| paths.as_slice().get(index)).map_or_else(|| "any".to_owned(), ToString::to_string);
+            let said = match path {
+                ParsedPath::Pattern(pattern) => Path::Pattern(pattern.clone()),
+                ParsedPath::Expression(text) => {
+                    Path::Expression((*text).into(), config.path.as_ref().map(|path| place_of(path, index)).unwrap_or_default().into())
+                }
+            };
+            let mut candidate =
+                Candidate { route, methods, named, conditions: conditions.clone(), names: Arc::default(), expression: 0, number: 0 };
             match path {
                 ParsedPath::Pattern(pattern) => {
                     candidate.names = Arc::clone(&pattern.names);
-                    hosts.iter().for_each(|host| self.hosts.entry(host).add(pattern, candidate.clone()));
+                    for host in &hosts {
+                        candidate.number = self.propose(host, &said, &candidate, &written);
+                        self.hosts.entry(host).add(pattern, candidate.clone());
+                    }
                 }
                 ParsedPath::Expression(text) => {
                     for host in &hosts {
                         // Parsed again for each host: it is moved into the host's automaton. It was found good before.
                         let Ok(parsed) = Parsed::new(text) else { continue };
                         candidate.names = parsed.names().into();
+                        candidate.number = self.propose(host, &said, &candidate, &written);
                         self.hosts.entry(host).add_expression(text, parsed, candidate.clone());
                     }
                 }
             }
         }
+    }
+
+    /// Notes a candidate, and gives it its number.
+    fn propose(&mut self, host: &HostPattern, path: &Path, candidate: &Candidate, text: &str) -> u32 {
+        self.router.said.push(Said { route: candidate.route, host: host.to_string().into(), path: text.into() });
+        let Candidate { route, methods, named, .. } = *candidate;
+        let conditions = candidate.conditions.clone();
+        self.proposals.push(Proposal { route, host: host.clone(), path: path.clone(), methods, named, conditions });
+        u32::try_from(self.proposals.len() - 1).unwrap_or(u32::MAX)
     }
 
     /// Parses one value or each of a list.
@@ -215,7 +259,8 @@ impl Draft {
         (if head { named.with(MethodSet::HEAD) } else { named }, named)
     }
 
-    fn finish(mut self) -> Result<Router, Errors> {
+    /// The router of all that could be read, and what is wrong.
+    fn finish(mut self, options: &PathOptions) -> (Router, Errors) {
         let (names, methods, errors) = (&self.names, &self.router.methods, &mut self.errors);
         let hosts = self.hosts.map(|host, mut tree| {
             tree.each_leaf(&mut |place, leaf| {
@@ -228,15 +273,33 @@ impl Draft {
                 Tree::default()
             })
         });
-        let Self { mut router, mut errors, .. } = self;
+        let Self { mut router, mut errors, names, proposals, .. } = self;
         router.hosts = hosts;
+        let told = errors.0.iter().filter_map(|error| match error.path.0.first() {
+            Some(Step::Index(place)) => u32::try_from(*place).ok(),
+            _ => None,
+        });
+        let told = told.collect();
+        errors.0.extend(prove(&router, &proposals, &names, options, &told));
         // The tables are walked in no order; the file has one.
         errors.0.sort_by_key(|error| match error.path.0.first() {
             Some(Step::Index(place)) => *place,
             _ => usize::MAX,
         });
-        errors.finish(router)
+        (router, errors)
     }
+}
+
+/// Where a path stands below `match`.
+fn place_of(path: &OneOrMany<PathMatch>, index: usize) -> Vec<Step> {
+    let mut place = vec![Step::from("path")];
+    if matches!(path, OneOrMany::Many(_)) {
+        place.push(index.into());
+    }
+    if matches!(path.as_slice().get(index), Some(PathMatch::Regex(_))) {
+        place.push("regex".into());
+    }
+    place
 }
 
 /// The path parameters that every path of the route has; those of a path that is wrong are left to [`Router::build`].
@@ -286,7 +349,8 @@ fn tie_error(tie: &Tie, names: &[String], methods: &Methods, host: &HostPattern,
             "give one of them another path, host, method or condition, or leave it out",
         )
     };
-    BuildError::new(reason, fix).at("match").at(tie.second as usize)
+    let error = BuildError::new(reason, fix).at("match").at(tie.second as usize);
+    if tie.first == tie.second { error } else { error.beside([(tie.first as usize).into(), "match".into()]) }
 }
 
 #[cfg(test)]

@@ -1,19 +1,28 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use pingora_http::RequestHeader;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::MatchConfig;
 use super::version::{Versions, VersionsConfig};
+use crate::ctx::Ctx;
 use crate::expr::Template;
 use crate::handler::{Handler, RedirectConfig};
 use crate::policy::{Chain, Entry};
+use crate::problem::{Kind, Problem};
 use crate::types::ReplyConfig;
 use crate::upstream::Service;
 
 /// One entry of `routes:`. It goes to one place: `to`, `versions`, `reply` or `redirect`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "oneOf" = [{"required": ["to"]}, {"required": ["versions"]}, {"required": ["reply"]}, {"required": ["redirect"]}],
+    "dependentRequired" = {"path": ["to"]}
+))]
 pub struct RouteConfig {
     /// The name, unique among all routes: in the log, in metrics, in errors.
     pub name: String,
@@ -69,6 +78,21 @@ pub enum Destination {
     Handler(Handler),
     /// Nowhere: no route matches.
     Nowhere,
+}
+
+impl Destination {
+    /// The path that a service gets: what was matched, unless the route says otherwise.
+    ///
+    /// # Errors
+    /// A parameter that it is made of is missing.
+    pub fn path<'p>(&'p self, req: &'p RequestHeader, cx: &'p Ctx) -> Result<Cow<'p, str>, Problem> {
+        match self {
+            Destination::Service { path: Some(template), .. } => {
+                template.render(req, cx).ok_or_else(|| Problem::new(Kind::Internal, "the service's path cannot be made"))
+            }
+            _ => Ok((&*cx.path).into()),
+        }
+    }
 }
 
 impl fmt::Debug for Route {

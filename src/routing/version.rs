@@ -1,5 +1,6 @@
 //! API versions of one route: which one a request asks for, and what an old one tells its callers (RFC 9745, RFC 8594).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::{HeaderName, HeaderValue, header};
 use indexmap::IndexMap;
 use pingora_http::{RequestHeader, ResponseHeader};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use time::format_description::well_known::Rfc3339;
 use time::{Date, OffsetDateTime, PrimitiveDateTime, Time};
@@ -28,7 +30,7 @@ pub struct VersionsConfig {
 }
 
 /// One version.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VersionConfig {
     /// The service that answers it.
@@ -46,7 +48,7 @@ pub struct VersionConfig {
 }
 
 /// Where a request says which version it wants.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// A header.
@@ -60,7 +62,8 @@ pub enum Source {
 }
 
 /// A point in time: `2026-12-31` (its first second, UTC) or `2026-12-31T12:00:00Z`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(with = "String", extend("pattern" = "^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?$"))]
 pub struct Moment(OffsetDateTime);
 
 impl<'de> Deserialize<'de> for Moment {
@@ -70,6 +73,25 @@ impl<'de> Deserialize<'de> for Moment {
         let date = Date::parse(&text, day).map(|date| PrimitiveDateTime::new(date, Time::MIDNIGHT).assume_utc());
         let moment = date.or_else(|_| OffsetDateTime::parse(&text, &Rfc3339));
         moment.map(Moment).map_err(|_| de::Error::custom(format!("`{text}` is not a date; write `2026-12-31` or `2026-12-31T12:00:00Z`")))
+    }
+}
+
+impl JsonSchema for VersionsConfig {
+    fn schema_name() -> Cow<'static, str> {
+        "VersionsConfig".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "`from`, `default`, and one key per version.",
+            "type": "object",
+            "properties": {
+                "from": generator.subschema_for::<Source>(),
+                "default": {"type": ["string", "null"], "description": "The version of a request that does not say. Without it such a request is refused."},
+            },
+            "additionalProperties": generator.subschema_for::<VersionConfig>(),
+            "required": ["from"]
+        })
     }
 }
 
@@ -177,6 +199,11 @@ impl Versions {
             return Err(problem);
         }
         Ok((index, version))
+    }
+
+    /// Whether the request says which version it wants.
+    pub fn asked(&self, req: &RequestHeader, cx: &Ctx) -> bool {
+        self.wanted(req, cx).is_some()
     }
 
     fn unknown(&self, wanted: Option<&str>) -> Problem {

@@ -59,6 +59,11 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "description": "A length of time with its unit: 800ms, 5s, 1m, 1h 30m.", "examples": ["800ms", "5s", "1m"]})
+        json_schema!({
+            "type": "string",
+            "pattern": r"^\s*(0+|[0-9].*[a-zA-Z])\s*$",
+            "description": "A length of time with its unit: 800ms, 5s, 1m, 1h 30m.",
+            "examples": ["800ms", "5s", "1m"]
+        })
     }
 }

@@ -12,6 +12,7 @@ use crate::building::BuildError;
 #[serde(deny_unknown_fields, default)]
 pub struct ReplyConfig {
     /// The HTTP status, 200 to 599. Default: 200.
+    #[schemars(range(min = 200, max = 599))]
     pub status: Option<u16>,
     /// Headers of the answer.
     pub headers: BTreeMap<String, String>,

@@ -59,6 +59,12 @@ impl JsonSchema for Size {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": ["integer", "string"], "description": "A number of bytes, with or without a unit: 512, 64KiB, 10MB.", "examples": ["64KiB"]})
+        json_schema!({
+            "type": ["integer", "string"],
+            "minimum": 0,
+            "pattern": r"^\s*[0-9]",
+            "description": "A number of bytes, with or without a unit: 512, 64KiB, 10MB.",
+            "examples": ["64KiB"]
+        })
     }
 }

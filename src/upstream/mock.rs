@@ -3,6 +3,7 @@ use std::time;
 
 use http::{HeaderValue, header};
 use pingora_http::RequestHeader;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -10,10 +11,11 @@ use crate::building::BuildError;
 use crate::types::{Duration, Reply, ReplyConfig};
 
 /// `mock:` — a service that answers by itself.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MockConfig {
-    /// The HTTP status. Default: 200.
+    /// The HTTP status, 200 to 599. Default: 200.
+    #[schemars(range(min = 200, max = 599))]
     pub status: Option<u16>,
     /// Headers of the answer.
     pub headers: BTreeMap<String, String>,

@@ -20,8 +20,9 @@ use crate::state::Shared;
 use crate::types::Duration;
 
 /// One entry of `services:`: either `targets` or `mock`. `P` is the list of policies, a matter of a later room.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ServiceConfig", bound = "P: Default + JsonSchema", extend("oneOf" = [{"required": ["targets"]}, {"required": ["mock"]}]))]
 pub struct ServiceConfig<P> {
     /// Where the service runs: URLs like `http://10.0.0.1:8080`, or `{ url, weight }`.
     #[serde(default)]
@@ -59,7 +60,8 @@ impl Default for TimeoutsConfig {
 }
 
 /// The `Host` that targets see.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "String")]
 pub enum HostMode {
     /// That of the target's URL.
     #[default]
@@ -187,6 +189,12 @@ impl Targets {
         let rotation = Rotation::build(&weights, shared.rotations.get(name)).map_err(|error| error.at("targets"));
         let rotation = errors.keep(root, rotation)?;
         Some(Self { rotation, targets: targets.into(), host: config.host.clone().unwrap_or_default(), timeouts })
+    }
+
+    /// How many there are.
+    #[allow(clippy::len_without_is_empty, reason = "a service without targets is not built")]
+    pub fn len(&self) -> usize {
+        self.targets.len()
     }
 
     /// The next target in the rotation.

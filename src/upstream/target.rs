@@ -1,9 +1,11 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use http::{HeaderValue, Uri};
 use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
 use super::Timeouts;
@@ -18,18 +20,37 @@ pub struct TargetConfig {
     pub weight: u32,
 }
 
+/// The same, written out.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Full {
+    /// `http://` or `https://`, a host and, where it is not the usual one, a port.
+    url: String,
+    /// How many requests it gets in proportion to the others. Default: 1.
+    #[serde(default = "one")]
+    weight: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl JsonSchema for TargetConfig {
+    fn schema_name() -> Cow<'static, str> {
+        "TargetConfig".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let full = Full::json_schema(generator);
+        json_schema!({
+            "description": "A URL like `http://10.0.0.1:8080`, or `{ url, weight }`.",
+            "anyOf": [{"type": "string", "pattern": "^https?://"}, full]
+        })
+    }
+}
+
 impl<'de> Deserialize<'de> for TargetConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Full {
-            url: String,
-            #[serde(default = "one")]
-            weight: u32,
-        }
-        fn one() -> u32 {
-            1
-        }
         struct Visitor;
         impl<'de> de::Visitor<'de> for Visitor {
             type Value = TargetConfig;

@@ -105,6 +105,32 @@ fn a_config_without_mistakes_is_said_to_be_so() {
 }
 
 #[test]
+fn an_order_of_policies_that_makes_no_sense_is_warned_of_once_with_both_places() {
+    let (content, said) = check(
+        "policies:\n  - rate_limit: { requests: 1, per: 1s }\nservices: { s: { mock: {}, policies: [api_key] } }\nroutes:\n  - { name: a, match: { path: /a }, to: s }\n  - { name: b, match: { path: /b }, to: s }\n  - { name: c, match: { path: /c }, policies: [cors: { origins: [\"*\"] }], reply: {} }\n",
+    );
+    assert!(content, "{said}");
+    let (first, warnings) = said.split_once('\n').unwrap();
+    assert!(first.ends_with("3 routes, 1 services, nothing is wrong"), "{said}");
+    let warnings: Vec<_> = warnings.split("warning: ").skip(1).collect();
+    assert_eq!(warnings.len(), 2, "{said}");
+    assert!(warnings[0].starts_with("tidegate.yaml:3:39: services.s.policies[0]"), "{said}");
+    assert!(warnings[0].contains("it counts addresses; the other is at tidegate.yaml:2\n    fix: put it below `api_key`"), "{said}");
+    assert!(warnings[1].starts_with("tidegate.yaml:7:48: routes[2].policies[0].cors: `cors` stands below `rate_limit`"), "{said}");
+}
+
+#[test]
+fn what_we_ship_gives_no_warning() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples");
+    let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    for file in files.chain([folder.join("../tidegate.yaml")]) {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate")).args(["check", "-c"]).arg(&file).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && !said.contains("warning"), "{said}");
+    }
+}
+
+#[test]
 fn text_that_is_no_yaml_is_told_with_its_place() {
     let (content, said) = check("routes:\n  - name: a\n    match: { path: /a\n    to: b\n");
     assert!(!content);

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::support::gateway::Folder;
 use crate::support::transcript::scenes;
 use crate::support::{Gateway, port};
 
 fn examples() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
     files.sort();
     files
 }
@@ -19,7 +20,16 @@ fn replay(path: &Path) -> Result<(), String> {
     if scenes.is_empty() {
         return Err("shows no request".to_owned());
     }
-    let gateway = Gateway::start(&text.replace(":8080", &format!(":{}", port())).replace(":9090", ":0"));
+    let folder = Folder::new();
+    // What an example includes lies in a folder of its name.
+    let (from, to) = (path.with_extension(""), folder.path().join(path.file_stem().unwrap()));
+    if from.is_dir() {
+        std::fs::create_dir(&to).unwrap();
+        for file in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+            std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
+    let gateway = Gateway::start_in(folder, &text.replace(":8080", &format!(":{}", port())).replace(":9090", ":0"));
     scenes.iter().try_for_each(|scene| scene.replay(gateway.address))
 }
 

@@ -40,6 +40,21 @@ fn the_commands_print_what_the_readme_shows() {
 }
 
 #[test]
+fn the_explanations_are_those_that_the_readme_shows() {
+    let blocks = blocks("console").join("\n");
+    let scenes = scenes(blocks.lines()).into_iter().filter(|scene| scene.command.starts_with("tidegate explain"));
+    let wrong: Vec<_> = scenes
+        .map(|mut scene| {
+            scene.command =
+                scene.command.replacen("tidegate", &format!("cd {} && {}", root().display(), env!("CARGO_BIN_EXE_tidegate")), 1);
+            scene.replay(([127, 0, 0, 1], 8080).into())
+        })
+        .collect();
+    assert!(!wrong.is_empty());
+    assert!(wrong.iter().all(Result::is_ok), "{wrong:?}");
+}
+
+#[test]
 fn the_config_of_the_readme_is_one() {
     for config in blocks("yaml") {
         let (right, said) = check(&config);

@@ -78,7 +78,16 @@ impl<T> Draft<T> {
     /// The path in the document of a path in what is left of it, where lists are shorter. None for an error that only follows from one
     /// that is told already: its place holds, or its missing name belongs to, something that was taken out.
     pub fn original(&self, tree: &Tree, error: &BuildError) -> Option<ConfigPath> {
-        let mut path = error.path.clone();
+        let path = self.in_document(tree, &error.path);
+        let follows = self.errors.iter().any(|told| told.path == path)
+            || self.is_hurt(tree.find(&path).0)
+            || error.missing.as_deref().is_some_and(|name| self.lost(&tree.root, name));
+        (!follows).then_some(path)
+    }
+
+    /// The path in the document of a path in what is left of it.
+    pub fn in_document(&self, tree: &Tree, path: &ConfigPath) -> ConfigPath {
+        let mut path = path.clone();
         let mut node = Some(&tree.root);
         for step in &mut path.0 {
             let Some(here) = node else { break };
@@ -94,10 +103,7 @@ impl<T> Draft<T> {
                 _ => None,
             };
         }
-        let follows = self.errors.iter().any(|told| told.path == path)
-            || self.is_hurt(tree.find(&path).0)
-            || error.missing.as_deref().is_some_and(|name| self.lost(&tree.root, name));
-        (!follows).then_some(path)
+        path
     }
 
     /// Whether anything in there was taken out or filled in.

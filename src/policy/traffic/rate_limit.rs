@@ -38,6 +38,7 @@ use crate::types::Duration;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// How many requests each bucket gets back in the time of `per`; at least 1.
+    #[schemars(range(min = 1))]
     pub requests: u64,
     /// That time, in whole seconds: `1s`, `1m`, `1h`.
     pub per: Duration,
@@ -46,6 +47,7 @@ pub struct Config {
     pub by: By,
     /// How many requests a full bucket holds: those that may come at once after a pause; at least 1. Default: the number of `requests`.
     #[serde(default)]
+    #[schemars(range(min = 1))]
     pub burst: Option<u64>,
     /// What clients know the limit by, in the `RateLimit` headers and in the problem: 1 to 64 visible ASCII characters. Default: `default`.
     #[serde(default = "default_name")]

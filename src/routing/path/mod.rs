@@ -6,6 +6,7 @@ mod pattern;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use normalise::normal;
 pub use normalise::{PathError, normalise};
 pub(super) use pattern::{Pattern, Segment};
 

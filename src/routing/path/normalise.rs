@@ -158,6 +158,24 @@ fn hides_dots(segment: &str) -> bool {
         })
 }
 
+/// A regex that every path matches that [`normalise`] gives; a few others match it too.
+pub fn normal(options: &PathOptions) -> String {
+    let class = |bytes: &mut dyn Iterator<Item = u8>| bytes.map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+    let raw = class(&mut (0..=0x7f).filter(|byte| is_path_byte(*byte) && !matches!(byte, b'/' | b'.')));
+    let escaped = (0x20..=0xff).filter(|byte| match byte {
+        b'/' => options.encoded_slashes == EncodedSlashes::Keep,
+        b'\\' => options.backslashes == Backslashes::Keep,
+        0x7f => false,
+        byte => !is_unreserved(*byte),
+    });
+    let escapes: Vec<String> = escaped.map(|byte| format!("{byte:02X}")).collect();
+    let other = format!("(?:[{raw}]|%(?:{}))", escapes.join("|"));
+    let any = format!("(?:{other}|\\.)");
+    // Not empty, and neither `.` nor `..`.
+    let segment = format!("(?:\\.{{0,2}}{other}{any}*|\\.\\.\\.{any}*)");
+    if options.merge_slashes { format!("/(?:{segment}(?:/{segment})*/?)?") } else { format!("(?:/{segment}?)+") }
+}
+
 fn unescape(high: u8, low: u8) -> Option<u8> {
     let high = char::from(high).to_digit(16)?;
     let low = char::from(low).to_digit(16)?;

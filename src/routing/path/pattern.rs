@@ -100,6 +100,39 @@ impl Pattern {
         Self { segments: Vec::new(), rest: true, names: Arc::default() }
     }
 
+    /// A path that it matches, with this text for each parameter.
+    pub(in crate::routing) fn example(&self, value: &str) -> String {
+        let mut path = String::new();
+        for segment in &self.segments {
+            match segment {
+                Segment::Literal(text) => path.extend(["/", text]),
+                Segment::Param { before, after } => path.extend(["/", before, value, after]),
+            }
+        }
+        if self.rest {
+            path.extend(["/", value]);
+        }
+        path
+    }
+
+    /// The same as a regex.
+    pub(in crate::routing) fn expression(&self) -> String {
+        let mut text = String::new();
+        for segment in &self.segments {
+            text.push('/');
+            match segment {
+                Segment::Literal(literal) => text.push_str(&regex_syntax::escape(literal)),
+                Segment::Param { before, after } => {
+                    text.extend([regex_syntax::escape(before).as_str(), "[^/]+", regex_syntax::escape(after).as_str()]);
+                }
+            }
+        }
+        if self.rest {
+            text.push_str("(/.*)?");
+        }
+        text
+    }
+
     /// The path itself where there is nothing but text in the pattern.
     pub(in crate::routing) fn literal(&self) -> Option<String> {
         let mut path = String::new();

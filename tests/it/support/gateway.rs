@@ -122,7 +122,8 @@ impl Gateway {
         self.reloaded(|| self.signal(Signal::SIGHUP))
     }
 
-    fn reloaded(&self, act: impl FnOnce()) -> &'static str {
+    /// Does something that lets the config be read again, and waits for what becomes of it.
+    pub fn reloaded(&self, act: impl FnOnce()) -> &'static str {
         const RESULTS: [&str; 3] = ["done", "unchanged", "refused"];
         let count = || RESULTS.map(|result| self.metric(&format!("tidegate_reloads_total{{result=\"{result}\"}}")));
         let before = count();

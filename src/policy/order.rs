@@ -1,0 +1,114 @@
+//! Orders of policies that make no sense, though each policy is right by itself. Only what is certainly not meant is told.
+
+use super::traffic::rate_limit::By;
+use super::{PolicyConfig, Scope};
+use crate::building::BuildError;
+
+/// One policy of a chain: where it was written, its place in the list there, and its settings.
+type Placed<'a> = (Scope, usize, &'a PolicyConfig);
+
+/// A doubt about two policies of a chain, by their places in it: the second is the one to move.
+#[derive(Debug)]
+pub struct Doubt {
+    /// The one that stands above.
+    pub above: usize,
+    /// The one that the doubt is about.
+    pub below: usize,
+    /// What is wrong with it and what to do, without a path.
+    pub error: BuildError,
+}
+
+/// What is doubtful about the order of a whole chain.
+pub fn doubts(chain: &[Placed<'_>]) -> Vec<Doubt> {
+    let mut doubts = Vec::new();
+    for (below, (_, _, lower)) in chain.iter().enumerate() {
+        // One doubt about each policy is enough: the first that it stands below.
+        let found = chain.iter().take(below).enumerate().find_map(|(above, (_, _, upper))| doubt(upper, lower).map(|error| (above, error)));
+        doubts.extend(found.map(|(above, error)| Doubt { above, below, error }));
+    }
+    doubts
+}
+
+fn doubt(upper: &PolicyConfig, lower: &PolicyConfig) -> Option<BuildError> {
+    let (above, below) = (upper.name(), lower.name());
+    let (reason, fix) = match (upper, lower) {
+        (PolicyConfig::rate_limit(limit), lower) if limit.by == By::Consumer && identifies(lower) => (
+            format!("`rate_limit` by consumer stands above `{below}`, which finds out who the consumer is: it counts addresses"),
+            format!("put it below `{below}`, or write `by: ip` if addresses are meant"),
+        ),
+        (PolicyConfig::rate_limit(one), PolicyConfig::rate_limit(other)) if one.name == other.name && one.headers && other.headers => (
+            format!("two limits are named `{}`: clients cannot tell them apart in the `RateLimit` headers", one.name),
+            "give one of them another `name`".to_owned(),
+        ),
+        (PolicyConfig::api_key(_) | PolicyConfig::jwt(_), PolicyConfig::cors(_)) => (
+            format!("`cors` stands below `{above}`, which refuses every preflight: browsers send no credentials with one"),
+            format!("put `cors` above `{above}`"),
+        ),
+        (PolicyConfig::rate_limit(_), PolicyConfig::cors(_)) => (
+            "`cors` stands below `rate_limit`: preflights count, and scripts cannot read a 429".to_owned(),
+            "put `cors` above `rate_limit`".to_owned(),
+        ),
+        (PolicyConfig::api_key(_) | PolicyConfig::jwt(_) | PolicyConfig::rate_limit(_), PolicyConfig::request_id(_)) => {
+            (format!("`request_id` stands below `{above}`, whose refusals go without the id"), "put `request_id` first".to_owned())
+        }
+        _ => return None,
+    };
+    Some(BuildError::new(reason, fix))
+}
+
+/// Whether a policy finds out who the consumer is.
+fn identifies(policy: &PolicyConfig) -> bool {
+    match policy {
+        PolicyConfig::api_key(_) => true,
+        PolicyConfig::jwt(jwt) => jwt.consumer.is_some(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Entry, merge};
+    use super::*;
+    use crate::policy::kit::yaml;
+
+    /// The doubts about a list of policies: who stands above whom.
+    fn told(list: &str) -> Vec<String> {
+        let entries: Vec<Entry> = yaml(list).unwrap();
+        let chain = merge(&[(Scope::Document, &entries)]);
+        doubts(&chain).iter().map(|doubt| format!("{} > {}: {}", doubt.above, doubt.below, doubt.error.reason)).collect()
+    }
+
+    #[test]
+    fn orders_that_cannot_be_meant_are_told() {
+        for (list, expected) in [
+            ("[rate_limit: {requests: 1, per: 1s}, api_key]", "0 > 1: `rate_limit` by consumer stands above `api_key`"),
+            (
+                "[rate_limit: {requests: 1, per: 1s}, jwt: {issuer: any, audience: any, consumer: sub}]",
+                "0 > 1: `rate_limit` by consumer stands above `jwt`",
+            ),
+            (
+                "[rate_limit: {requests: 1, per: 1s, by: ip}, rate_limit: {requests: 9, per: 1m, by: ip}]",
+                "0 > 1: two limits are named `default`",
+            ),
+            ("[api_key, request: {headers: {}}, cors: {origins: ['*']}]", "0 > 2: `cors` stands below `api_key`, which refuses"),
+            ("[rate_limit: {requests: 1, per: 1s}, cors: {origins: ['*']}]", "0 > 1: `cors` stands below `rate_limit`"),
+            ("[cors: {origins: ['*']}, api_key, request_id]", "1 > 2: `request_id` stands below `api_key`"),
+        ] {
+            let told = told(list);
+            assert!(told.len() == 1 && told[0].starts_with(expected), "{list}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn orders_that_make_sense_are_left_alone() {
+        for list in [
+            "[request_id, cors: {origins: ['*']}, api_key, rate_limit: {requests: 1, per: 1s}]",
+            "[rate_limit: {requests: 1, per: 1s, by: ip, name: flood}, api_key, rate_limit: {requests: 1, per: 1s}]",
+            "[rate_limit: {requests: 1, per: 1s}, jwt: {issuer: any, audience: any}]",
+            "[rate_limit: {requests: 1, per: 1s}, rate_limit: {requests: 1, per: 1s, headers: false}]",
+            "[cors: {origins: ['*']}, request_id, jwt: {issuer: any, audience: any}]",
+        ] {
+            assert_eq!(told(list), [""; 0], "{list}");
+        }
+    }
+}
