@@ -217,6 +217,11 @@ struct Group {
 }
 
 impl Expressions {
+    /// The most expressions that one look-up runs at once.
+    pub(super) fn widest(&self) -> usize {
+        self.groups.values().map(|group| group.captures.len()).max().unwrap_or_default()
+    }
+
     pub(super) fn find<'r>(&'r self, walk: &mut Walk<'r, '_>) -> Option<&'r Candidate> {
         let path = walk.path();
         self.lengths.iter().find_map(|length| {

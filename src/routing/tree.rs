@@ -68,6 +68,11 @@ pub(super) enum Place<'a> {
 }
 
 impl Tree {
+    /// The most expressions that one look-up runs at once.
+    pub(super) fn widest(&self) -> usize {
+        self.expressions.widest()
+    }
+
     /// The most specific candidate that takes the request; its parameters are in `walk.ranges`.
     pub(super) fn find<'r>(&'r self, walk: &mut Walk<'r, '_>) -> Option<&'r Candidate> {
         let literal = self.literal.get(walk.path()).and_then(|leaf| leaf.pick(walk, |_| true));

@@ -6,7 +6,8 @@
 //! another route takes. So is a matcher refused that no request can meet.
 //!
 //! Only what is proven is refused. Not looked for: routes whose paths are covered by several others together, none of which covers them alone;
-//! conditions that contradict each other across names; regexes whose automata would be very large.
+//! conditions that contradict each other across names; regexes whose automata would be very large; anything at all where more than 1,000 regexes of a host have the same literal
+//! beginning.
 
 mod language;
 
@@ -54,6 +55,9 @@ pub(super) fn prove(
     options: &PathOptions,
     told: &HashSet<u32>,
 ) -> Vec<BuildError> {
+    if router.hosts.all().any(|tree| tree.widest() > MOST_REGEXES) {
+        return Vec::new();
+    }
     let path_bytes = bytes().into_iter().filter(|byte| byte.is_ascii_graphic()).collect();
     let prover = Prover { router, proposals, names, options, normal: normal(options), path_bytes, languages: RefCell::default() };
     let routes = proposals.chunk_by(|a, b| a.route == b.route).scan(0, |first, chunk| {
@@ -73,6 +77,9 @@ pub(super) fn prove(
 
 /// More of them have one cause, and each takes a while to be proven.
 const MOST_ERRORS: usize = 100;
+
+/// How many regexes of one host may have the same literal beginning: a look-up runs all of them, and there is one for each route.
+const MOST_REGEXES: usize = 1000;
 
 /// Bytes of a text, those that read well first: examples are made of them.
 fn bytes() -> Vec<u8> {
