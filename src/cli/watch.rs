@@ -88,10 +88,8 @@ fn due(kind: EventKind, path: &Path, sources: &Sources) -> Option<Duration> {
 /// An editor may move a file away just before it writes the new one. For a moment a glob does not find it, and its routes would be gone.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Whether a file is whole again. One that is still being written could be read as a shorter config, and a valid one.
+/// Whether a file is whole again. One that is still being written could be read as a shorter config, and a valid one. A rename is told once when
+/// it arrives and once more as a whole: the second would only read the file again.
 fn is_whole(kind: EventKind) -> bool {
-    matches!(
-        kind,
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
-    )
+    matches!(kind, EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Modify(ModifyKind::Name(RenameMode::To)))
 }

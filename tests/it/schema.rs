@@ -98,7 +98,7 @@ fn the_usual_mistakes_are_told_where_they_stand() {
         ("services: { a: { targets: [{ uri: \"http://a\" }] } }", "/services/a/targets/0"),
         ("services: { a: { targets: [\"http://a\"], mock: { text: a } } }", "/services/a"),
         ("services: { a: { mock: { status: 1000 } } }", "/services/a/mock"),
-        ("services: { a: { targets: [\"http://a\"], timeouts: { connect: fast } } }", "/services/a/timeouts/connect"),
+        ("services: { a: { targets: [\"http://a\"], timeouts: { connect: fast } } }", "/services/a/timeouts"),
         ("policies: [rate_limits]", "/policies/0"),
         ("policies: [jwt]", "/policies/0"),
         ("policies: [{ rate_limit: { requests: 1 } }]", "/policies/0"),

@@ -1,7 +1,6 @@
 //! The transport that Pingora is given. It hands out the bytes of one request and no more, so that every header is read and checked here, within its
 //! deadline and bounds; what the client sends ahead waits. It writes lazily, so that a header and its body leave in one send.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -11,14 +10,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use pingora_core::protocols::SocketDigest;
 use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_core::protocols::tls::ALPN;
-use pingora_core::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID, UniqueIDType,
-};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+mod pingora;
 
 use super::framing::Framing;
 use super::head::{Bounds, Front, front};
@@ -354,53 +352,3 @@ impl AsyncWrite for Conn {
         Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 }
-
-impl fmt::Debug for Conn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Conn").field("peer", &self.digest.peer_addr()).field("framing", &self.framing).finish_non_exhaustive()
-    }
-}
-
-#[async_trait::async_trait]
-impl Shutdown for Conn {
-    async fn shutdown(&mut self) {
-        let _ = AsyncWriteExt::shutdown(self).await;
-    }
-}
-
-impl UniqueID for Conn {
-    fn id(&self) -> UniqueIDType {
-        self.stream.as_raw_fd()
-    }
-}
-
-impl Ssl for Conn {
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        // Tells Pingora which protocol the client has chosen, with or without TLS.
-        self.http2.then_some(ALPN::H2)
-    }
-}
-
-impl GetTimingDigest for Conn {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for Conn {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        Some(self.facts.clone())
-    }
-
-    fn set_proxy_digest(&mut self, _digest: ProxyDigest) {}
-}
-
-impl GetSocketDigest for Conn {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(self.digest.clone())
-    }
-
-    fn set_socket_digest(&mut self, _digest: SocketDigest) {}
-}
-
-impl Peek for Conn {}
