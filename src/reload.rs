@@ -101,9 +101,15 @@ impl Reloader {
         "done"
     }
 
-    /// Frees the snapshots that no request holds any more. True while some are still held.
+    /// Frees the snapshots that no request holds any more, and forgets the metrics of what went with the last of them. True while some are held.
     pub fn sweep(&mut self) -> bool {
         self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        if self.retired.is_empty() {
+            let config = &self.present.value;
+            let unmatched = std::iter::once("-");
+            let routes = config.routes.iter().map(|route| route.name.as_str()).chain(unmatched).collect();
+            self.metrics.keep(&routes, &config.services.keys().map(String::as_str).collect());
+        }
         !self.retired.is_empty()
     }
 

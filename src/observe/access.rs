@@ -5,8 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -132,12 +131,22 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 type Buffer = Arc<Mutex<Vec<u8>>>;
 
+/// The thread that collects.
+#[derive(Debug)]
+struct Writer {
+    stop: SyncSender<()>,
+    ended: Mutex<Receiver<()>>,
+}
+
+/// How long the last lines may take at the end: a reader that reads no more must not keep the process alive.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// The running log.
 #[derive(Debug)]
 pub struct AccessLog {
     buffers: Vec<Buffer>,
     dropped: IntCounter,
-    writer: Option<(SyncSender<()>, JoinHandle<()>)>,
+    writer: Option<Writer>,
 }
 
 impl AccessLog {
@@ -154,16 +163,18 @@ impl AccessLog {
         };
         let buffers: Vec<Buffer> = (0..workers).map(|_| Buffer::default()).collect();
         let (stop, stopped) = sync_channel(1);
+        let (end, ended) = sync_channel(1);
         let collected = buffers.clone();
-        let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
             let mut sink = sink;
             let mut lines = Vec::new();
             while stopped.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
                 collect(&collected, &mut lines, &mut sink);
             }
             collect(&collected, &mut lines, &mut sink);
+            let _ = end.send(());
         })?;
-        Ok(Self { buffers, dropped, writer: Some((stop, thread)) })
+        Ok(Self { buffers, dropped, writer: Some(Writer { stop, ended: Mutex::new(ended) }) })
     }
 
     /// Whether lines are written at all.
@@ -202,9 +213,9 @@ fn collect(buffers: &[Buffer], lines: &mut Vec<u8>, sink: &mut dyn Write) {
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        if let Some((stop, thread)) = self.writer.take() {
+        if let Some(Writer { stop, ended }) = self.writer.take() {
             drop(stop);
-            let _ = thread.join();
+            let _ = ended.into_inner().recv_timeout(FAREWELL);
         }
     }
 }

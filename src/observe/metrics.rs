@@ -1,7 +1,7 @@
 //! Every metric, by name. What happens on a request is counted in the worker's own shard, so that no core waits for another; the shards are added up
 //! when someone asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use prometheus::core::Collector;
@@ -74,27 +74,61 @@ impl Metrics {
     /// Only where a family is broken, which the tests would find.
     pub fn render(&self) -> Result<String, Error> {
         let mut families = self.process.registry.gather();
-        let mut sums: BTreeMap<String, MetricFamily> = BTreeMap::new();
+        let mut sums: BTreeMap<String, (MetricFamily, Places)> = BTreeMap::new();
         for family in self.shards.iter().flat_map(|shard| shard.registry.gather()) {
             match sums.get_mut(family.name()) {
-                Some(sum) => add(sum, family),
+                Some((sum, places)) => add(sum, places, family),
                 None => {
-                    sums.insert(family.name().to_owned(), family);
+                    let places = family.get_metric().iter().enumerate().map(|(place, metric)| (labels(metric), place)).collect();
+                    sums.insert(family.name().to_owned(), (family, places));
                 }
             }
         }
-        families.extend(sums.into_values());
+        families.extend(sums.into_values().map(|(family, _)| family));
         TextEncoder::new().encode_to_string(&families)
+    }
+
+    /// Forgets every route and service but these.
+    pub fn keep(&self, routes: &HashSet<&str>, services: &HashSet<&str>) {
+        for shard in &self.shards {
+            for family in [&shard.requests, &shard.received, &shard.sent] {
+                keep(family, routes, |labels| family.remove_label_values(labels));
+            }
+            keep(&shard.duration, routes, |labels| shard.duration.remove_label_values(labels));
+            keep(&shard.upstream_duration, services, |labels| shard.upstream_duration.remove_label_values(labels));
+        }
     }
 }
 
-fn add(sum: &mut MetricFamily, family: MetricFamily) {
+/// Removes the series whose first label is not among `known`.
+fn keep(family: &impl Collector, known: &HashSet<&str>, remove: impl Fn(&[&str]) -> Result<(), Error>) {
+    for family in family.collect() {
+        for metric in family.get_metric() {
+            let labels: Vec<&str> = metric.get_label().iter().map(|label| label.value()).collect();
+            if labels.first().is_some_and(|name| !known.contains(name)) {
+                let _ = remove(&labels);
+            }
+        }
+    }
+}
+
+/// Where the series of a family are, by their labels.
+type Places = HashMap<Vec<String>, usize>;
+
+fn labels(metric: &Metric) -> Vec<String> {
+    metric.get_label().iter().map(|label| label.value().to_owned()).collect()
+}
+
+fn add(sum: &mut MetricFamily, places: &mut Places, family: MetricFamily) {
     let kind = family.get_field_type();
     for metric in family.get_metric() {
-        let same = |known: &&mut Metric| known.get_label() == metric.get_label();
-        match sum.mut_metric().iter_mut().find(same) {
+        let known = places.get(&labels(metric)).copied();
+        match known.and_then(|place| sum.mut_metric().get_mut(place)) {
             Some(known) => add_metric(known, metric, kind),
-            None => sum.mut_metric().push(metric.clone()),
+            None => {
+                places.insert(labels(metric), sum.get_metric().len());
+                sum.mut_metric().push(metric.clone());
+            }
         }
     }
 }
@@ -156,17 +190,6 @@ impl Shard {
             registry,
         })
     }
-
-    /// Forgets a route that is gone.
-    pub fn forget(&self, route: &str) {
-        for status in 100..600 {
-            let mut buffer = itoa::Buffer::new();
-            let _ = self.requests.remove_label_values(&[route, buffer.format(status)]);
-        }
-        let _ = self.duration.remove_label_values(&[route]);
-        let _ = self.received.remove_label_values(&[route]);
-        let _ = self.sent.remove_label_values(&[route]);
-    }
 }
 
 impl ProcessMetrics {
@@ -219,5 +242,21 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         assert_eq!(text.matches("# TYPE tidegate_requests_total").count(), 1);
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten_and_nothing_else() {
+        let metrics = Metrics::new(2).unwrap();
+        for shard in metrics.shards() {
+            for route in ["kept", "gone"] {
+                shard.requests.with_label_values(&[route, "0"]).inc();
+                shard.duration.with_label_values(&[route]).observe(0.1);
+                shard.upstream_duration.with_label_values(&[route]).observe(0.1);
+            }
+        }
+        metrics.keep(&HashSet::from(["kept"]), &HashSet::from(["kept"]));
+        let text = metrics.render().unwrap();
+        assert!(text.contains("tidegate_requests_total{route=\"kept\",status=\"0\"} 2"), "{text}");
+        assert!(!text.contains("gone"), "{text}");
     }
 }

@@ -13,7 +13,6 @@ mod upstream;
 pub use connection::Connection;
 pub use exchange::Exchange;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,8 +133,6 @@ impl Gateway {
         let generation = self.0.live.generation();
         if pinned.generation != generation {
             let snapshot = self.0.live.load();
-            let names: HashSet<&str> = snapshot.routes.iter().map(|route| &*route.name).collect();
-            pinned.snapshot.routes.iter().filter(|route| !names.contains(&*route.name)).for_each(|route| self.0.shard.forget(&route.name));
             *pinned = Arc::new(Pinned { generation, snapshot, live: self.0.live.clone() });
         }
         pinned.clone()

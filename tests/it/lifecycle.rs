@@ -1,12 +1,14 @@
 //! The life of the process: start, reload, drain, end; and what operators see of it.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::support::gateway::Folder;
 use crate::support::{Client, End, Gateway, Origin, PATIENCE, RawOrigin, eventually};
 
 /// An upstream that tells when it was asked, sends half of its answer, and the other half when it is told to.
@@ -310,4 +312,48 @@ fn a_port_that_is_taken_is_told() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains(&address.to_string()) && said.contains("in use"), "{said}");
+}
+
+#[test]
+fn what_a_reload_took_away_is_forgotten_by_the_metrics() {
+    let up = Origin::start();
+    let config = |name: &str| {
+        format!(
+            "services: {{ {name}: {{ targets: [\"http://{}\"] }} }}\nroutes: [{{ name: {name}, match: {{ path: /a }}, to: {name} }}]\n",
+            up.address
+        )
+    };
+    let gateway = Gateway::start(&config("before"));
+    // One on each worker.
+    let mut clients = [gateway.client(), gateway.client()];
+    clients.iter_mut().for_each(|client| assert_eq!(client.get("/a").status, 200));
+    gateway.await_metric("tidegate_requests_total{route=\"before\",status=\"200\"}", 2.0);
+    assert_eq!(gateway.rewrite(&config("after")), "done");
+    // Each worker leaves the old config with its next request.
+    eventually("nothing is left of what is gone", || {
+        clients.iter_mut().for_each(|client| assert_eq!(client.get("/a").status, 200));
+        let (_, text) = gateway.ask("/metrics");
+        (!text.contains("before") && text.contains("service=\"after\"")).then_some(())
+    });
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_keep_the_process_alive() {
+    let up = Origin::start();
+    let folder = Folder::new();
+    let path = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    // O_NONBLOCK: filled to the brim by somebody who never reads.
+    let mut pipe = std::fs::OpenOptions::new().read(true).write(true).custom_flags(0o4000).open(&path).unwrap();
+    let full = eventually("the pipe is full", || pipe.write_all(&[b'x'; 4096]).err());
+    assert_eq!(full.kind(), ErrorKind::WouldBlock);
+    let yaml = format!(
+        "access_log: {{ to: \"{}\" }}\nservices: {{ up: {{ targets: [\"http://{}\"] }} }}\nroutes: [{{ name: up, to: up }}]\n",
+        path.display(),
+        up.address
+    );
+    let mut gateway = Gateway::start_in(folder, &yaml);
+    assert_eq!(gateway.client().get("/a").status, 200);
+    gateway.terminate();
+    assert!(gateway.ended().success());
 }
