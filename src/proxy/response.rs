@@ -23,6 +23,9 @@ pub(super) fn up(session: &mut Session, exchange: &mut Exchange, res: &mut Respo
         // RFC 9112 §2.3: the version of an answer is its sender's own.
         res.set_version(Version::HTTP_11);
     }
+    if let Some(cookie) = exchange.cookie.take() {
+        let _ = res.append_header(header::SET_COOKIE, cookie);
+    }
     answer::up(session, exchange, res);
 }
 

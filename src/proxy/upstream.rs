@@ -81,13 +81,18 @@ fn targets(exchange: &Exchange) -> Option<&Targets> {
 ///
 /// # Errors
 /// No target can be asked: the problem waits in the exchange.
-pub(super) fn peer(exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+pub(super) fn peer(session: &Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
     let now = Instant::now();
     exchange.upstream_started.get_or_insert(now);
-    let picked = targets(exchange).and_then(|targets| targets.pick().map(|target| (target, targets.timeouts.total)));
-    let Some((target, total)) = picked else { return Err(raise(exchange, Problem::new(Kind::Unavailable, "the service has no target"))) };
-    let (mut peer, authority) = (target.peer(), target.authority.clone());
-    exchange.target = Some(authority);
+    // An attempt that is over is not in flight, and must not weigh on the next choice.
+    exchange.in_flight = None;
+    let picked = targets(exchange).and_then(|targets| {
+        let asking = targets.asking(session.req_header(), &exchange.cx, &exchange.tried);
+        targets.pick(&asking).map(|picked| (picked, targets.timeouts.total))
+    });
+    let Some((picked, total)) = picked else { return Err(raise(exchange, Problem::new(Kind::Unavailable, "the service has no target"))) };
+    let (mut peer, authority, in_flight, cookie) = (picked.target.peer(), picked.target.authority.clone(), picked.in_flight, picked.cookie);
+    (exchange.target, exchange.in_flight, exchange.cookie) = (Some(authority), Some(in_flight), cookie);
     if let Some(total) = total {
         let left = total.saturating_sub(now - exchange.started);
         if left.is_zero() {

@@ -1,9 +1,11 @@
 //! What outlives a snapshot, by key: a policy or a service that keeps its name keeps its state across a reload.
 
 mod buckets;
+mod load;
 mod registry;
 
 pub use buckets::{Buckets, Decision, Limit};
+pub use load::{InFlight, Load};
 pub use registry::Registry;
 
 use std::sync::atomic::AtomicUsize;
@@ -15,4 +17,6 @@ pub struct Shared {
     pub buckets: Registry<Buckets>,
     /// How far each service's rotation has come.
     pub rotations: Registry<AtomicUsize>,
+    /// How busy each target of each service is.
+    pub loads: Registry<Load>,
 }
