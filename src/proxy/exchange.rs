@@ -2,7 +2,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
 use super::Pinned;
@@ -38,6 +38,10 @@ pub struct Exchange {
     pub(super) target: Option<HeaderValue>,
     /// Counts the request at its target until it ends or another attempt takes its place.
     pub(super) in_flight: Option<InFlight>,
+    /// The place of the target that the present attempt is sent to, until it is noted how that ended.
+    pub(super) asked: Option<usize>,
+    /// The status of its answer.
+    pub(super) answered: Option<StatusCode>,
     /// The places of targets that this request was sent to in vain, and must not be again while there are others.
     pub(super) tried: SmallVec<[usize; 4]>,
     /// The cookie that tells the client its target.
@@ -86,6 +90,8 @@ impl Exchange {
             upstream_started: None,
             target: None,
             in_flight: None,
+            asked: None,
+            answered: None,
             tried: SmallVec::new(),
             cookie: None,
             received: 0,

@@ -15,6 +15,7 @@ pub(super) fn up(session: &mut Session, exchange: &mut Exchange, res: &mut Respo
     if res.status.is_informational() {
         return;
     }
+    exchange.answered = Some(res.status);
     hop_by_hop(res);
     answer::discard(&mut session.downstream_session);
     unchunk(&mut session.downstream_session, res);

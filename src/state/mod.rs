@@ -5,7 +5,7 @@ mod load;
 mod registry;
 
 pub use buckets::{Buckets, Decision, Limit};
-pub use load::{InFlight, Load};
+pub use load::{Ejections, InFlight, Load, millis};
 pub use registry::Registry;
 
 use std::sync::atomic::AtomicUsize;
@@ -17,6 +17,8 @@ pub struct Shared {
     pub buckets: Registry<Buckets>,
     /// How far each service's rotation has come.
     pub rotations: Registry<AtomicUsize>,
-    /// How busy each target of each service is.
+    /// How each target of each service stands.
     pub loads: Registry<Load>,
+    /// Whether targets of each service are ejected.
+    pub ejections: Registry<Ejections>,
 }

@@ -4,7 +4,7 @@ mod balance;
 mod mock;
 mod target;
 
-pub use balance::{Asking, BalanceConfig, HashConfig, SameSite, StickyConfig};
+pub use balance::{Asking, BalanceConfig, EjectionConfig, HashConfig, SameSite, StickyConfig};
 pub use mock::{Mock, MockConfig};
 pub use target::{Target, TargetConfig};
 
@@ -12,14 +12,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use pingora_http::RequestHeader;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use self::balance::{Balance, Weighed};
+use self::balance::{Balance, Ejection, Weighed};
 use crate::building::{BuildError, Errors, Step};
 use crate::ctx::Ctx;
+use crate::observe::Shard;
 use crate::state::{InFlight, Shared};
 use crate::types::Duration;
 
@@ -32,6 +33,8 @@ pub struct ServiceConfig<P> {
     pub targets: Vec<TargetConfig>,
     /// Which target the next request goes to: `round_robin`, `least_requests`, `random`, `hash: …` or `sticky: …`. Default: round_robin.
     pub balance: Option<BalanceConfig>,
+    /// When a target that fails gets no requests for a while. Default: never.
+    pub ejection: Option<EjectionConfig>,
     /// A service that answers by itself, for demos, tests and stubs.
     pub mock: Option<MockConfig>,
     /// The `Host` that targets see: `target` (the host of the target's URL), `keep` (the client's), or a name. Default: target.
@@ -141,9 +144,11 @@ impl Service {
     pub fn build<P>(name: &str, config: &ServiceConfig<P>, shared: &Shared) -> Result<Self, Errors> {
         let mut errors = Errors::default();
         let root = || [Step::from("services"), Step::from(name)];
-        if config.mock.is_some() && config.balance.is_some() {
-            let error = BuildError::new("a mock has no targets to choose from", "remove `balance`").at("balance");
-            errors.keep::<()>(&root(), Err(error));
+        for (key, is_there) in [("balance", config.balance.is_some()), ("ejection", config.ejection.is_some())] {
+            if config.mock.is_some() && is_there {
+                let error = BuildError::new("a mock has no targets to choose from", format!("remove `{key}`")).at(key);
+                errors.keep::<()>(&root(), Err(error));
+            }
         }
         let backend = match &config.mock {
             Some(_) if !config.targets.is_empty() => {
@@ -188,7 +193,12 @@ impl Targets {
         let weighed =
             config.targets.iter().map(|TargetConfig { url, weight, priority }| Weighed { url, weight: *weight, priority: *priority });
         let weighed: Vec<_> = weighed.collect();
-        let balance = errors.keep(root, Balance::build(&config.balance.clone().unwrap_or_default(), name, &weighed, shared))?;
+        let ejection = config.ejection.as_ref().map(|config| {
+            let targets = weighed.iter().filter(|target| target.weight > 0).count();
+            errors.keep(root, Ejection::build(config, name, targets, shared).map_err(|error| error.at("ejection")))
+        });
+        let balance = Balance::build(&config.balance.clone().unwrap_or_default(), ejection.flatten(), name, &weighed, shared);
+        let balance = errors.keep(root, balance)?;
         Some(Self { balance, targets: targets.into(), host: config.host.clone(), timeouts })
     }
 
@@ -202,6 +212,28 @@ impl Targets {
         let index = self.balance.pick(asking)?;
         let in_flight = InFlight::begin(self.balance.load(index)?);
         Some(Picked { target: self.targets.get(index)?, index, in_flight, cookie: self.balance.cookie(index, asking) })
+    }
+
+    /// Whether this answer of a target is a failure.
+    pub fn fails(&self, status: StatusCode) -> bool {
+        self.balance.fails(status)
+    }
+
+    /// Takes note of how one attempt ended at the target at this place: a target that fails too often is ejected for a while.
+    pub fn note(&self, service: &Arc<str>, index: usize, failed: bool, shard: &Arc<Shard>) {
+        let Some(ejected) = self.balance.note(index, failed) else { return };
+        let Some(target) = self.targets.get(index).map(|target| target.authority.clone()) else { return };
+        let left = ejected.left();
+        let state = shard.ejected.with_label_values(&[&**service, target.to_str().unwrap_or_default()]);
+        log::warn!("service {service}: {target:?} failed too often and is ejected for {left:?}");
+        state.set(1);
+        let service = service.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(left).await;
+            ejected.end();
+            state.set(0);
+            log::info!("service {service}: {target:?} is no longer ejected");
+        });
     }
 
     /// The path parameter that the choice goes by.

@@ -6,6 +6,7 @@ mod balance;
 mod bounds;
 mod config_errors;
 mod demo;
+mod ejection;
 mod examples;
 mod farewell;
 mod forwarding;

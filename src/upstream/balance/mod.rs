@@ -3,16 +3,18 @@
 
 mod config;
 mod cookie;
+mod ejection;
 mod group;
 mod rotation;
 
 pub use config::{BalanceConfig, HashConfig, SameSite, StickyConfig};
+pub use ejection::{Ejected, Ejection, EjectionConfig};
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_http::RequestHeader;
 
 use self::cookie::Sticky;
@@ -53,6 +55,7 @@ pub struct Balance {
     /// By priority.
     groups: Box<[Ranked]>,
     loads: Box<[Arc<Load>]>,
+    ejection: Option<Ejection>,
 }
 
 #[derive(Debug)]
@@ -88,7 +91,13 @@ impl Balance {
     ///
     /// # Errors
     /// Settings or weights that leave nothing to choose by; at paths below the service.
-    pub fn build(config: &BalanceConfig, service: &str, targets: &[Weighed<'_>], shared: &Shared) -> Result<Self, BuildError> {
+    pub fn build(
+        config: &BalanceConfig,
+        ejection: Option<Ejection>,
+        service: &str,
+        targets: &[Weighed<'_>],
+        shared: &Shared,
+    ) -> Result<Self, BuildError> {
         let how = match config {
             BalanceConfig::RoundRobin => How::RoundRobin,
             BalanceConfig::LeastRequests => How::LeastRequests,
@@ -114,7 +123,7 @@ impl Balance {
         });
         let groups = ranked.collect::<Result<_, BuildError>>().map_err(|error| error.at("targets"))?;
         let loads = targets.iter().map(|target| shared.loads.get(&format!("{service} {}", target.url))).collect();
-        Ok(Self { how, groups, loads })
+        Ok(Self { how, groups, loads, ejection })
     }
 
     /// What of a request the choice depends on. `tried` are the places of targets that were asked in vain.
@@ -128,18 +137,28 @@ impl Balance {
         Asking { key, cookie, secure: cx.scheme == "https", tried }
     }
 
-    /// The place of the next target. Those that were tried come last, whatever their priority.
+    /// The place of the next target. Those that are ejected come after those that are not, whatever their priority, and those that were tried come last.
     pub fn pick(&self, asking: &Asking<'_>) -> Option<usize> {
+        let now = self.ejection.as_ref().and_then(Ejection::now);
         let untried = |index: usize| !asking.tried.contains(&index);
+        let ejected = |index: usize| now.is_some_and(|now| self.loads.get(index).is_some_and(|load| load.is_ejected(now)));
+        let free = |index: usize| untried(index) && !ejected(index);
         if let (How::Sticky(sticky), Some(cookie)) = (&self.how, asking.cookie)
             && let Some(index) = sticky.target(cookie)
-            && untried(index)
+            && free(index)
             && self.groups.iter().any(|ranked| ranked.group.members().iter().any(|member| member.index == index))
         {
             return Some(index);
         }
-        let free = |ranked: &&Ranked| ranked.group.members().iter().any(|member| untried(member.index));
-        match self.groups.iter().find(free) {
+        let least = self.ejection.as_ref().filter(|_| now.is_some()).map_or(0.0, |ejection| ejection.min_available);
+        let enough = |members: &[Member]| {
+            least == 0.0 || members.iter().filter(|member| !ejected(member.index)).count() as f64 >= least * members.len() as f64
+        };
+        let has = |ranked: &Ranked, free: &dyn Fn(usize) -> bool| ranked.group.members().iter().any(|member| free(member.index));
+        if let Some(ranked) = self.groups.iter().find(|ranked| has(ranked, &free) && enough(ranked.group.members())) {
+            return self.within(ranked, asking, free);
+        }
+        match self.groups.iter().find(|ranked| has(ranked, &untried)) {
             Some(ranked) => self.within(ranked, asking, untried),
             None => self.within(self.groups.first()?, asking, |_| true),
         }
@@ -161,6 +180,16 @@ impl Balance {
     /// How busy the target at this place is.
     pub fn load(&self, index: usize) -> Option<&Arc<Load>> {
         self.loads.get(index)
+    }
+
+    /// Whether this answer of a target is a failure.
+    pub fn fails(&self, status: StatusCode) -> bool {
+        self.ejection.as_ref().is_some_and(|ejection| ejection.fails(status))
+    }
+
+    /// Takes note of how a request to the target at this place ended, and says so where the target is ejected for it.
+    pub fn note(&self, index: usize, failed: bool) -> Option<Ejected> {
+        self.ejection.as_ref()?.note(self.loads.get(index)?, &self.loads, failed)
     }
 
     /// The cookie to set for a client that was sent to the target at this place; none where it has it.

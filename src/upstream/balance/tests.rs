@@ -17,7 +17,7 @@ fn urls(count: usize) -> Vec<String> {
 
 fn of(config: &str, urls: &[String], weights: &[u32]) -> Balance {
     let targets: Vec<_> = urls.iter().zip(weights).map(|(url, weight)| Weighed { url, weight: *weight, priority: 0 }).collect();
-    Balance::build(&yaml(config).unwrap(), "users", &targets, &Shared::default()).unwrap_or_else(|error| panic!("{error}"))
+    Balance::build(&yaml(config).unwrap(), None, "users", &targets, &Shared::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn balance(config: &str, weights: &[u32]) -> Balance {
@@ -107,7 +107,7 @@ fn the_next_priority_is_used_when_the_first_was_tried() {
     let urls = urls(3);
     let targets: Vec<_> = urls.iter().zip([5, 0, 0]).map(|(url, priority)| Weighed { url, weight: 1, priority }).collect();
     for config in ALL {
-        let balance = Balance::build(&yaml(config).unwrap(), "users", &targets, &Shared::default()).unwrap();
+        let balance = Balance::build(&yaml(config).unwrap(), None, "users", &targets, &Shared::default()).unwrap();
         let counts = counts(&balance, 3, |_| {});
         assert_eq!(counts[0], 0, "{config}: {counts:?}");
         assert_eq!(balance.pick(&Asking { tried: &[1, 2], ..keyed(7) }), Some(0), "{config}");
@@ -267,7 +267,7 @@ fn settings_that_cannot_work_are_refused_with_their_place() {
         ("sticky: { cookie: at, path: \"/a; Domain=x\" }", "balance.sticky.path"),
     ] {
         let targets = [Weighed { url: &urls[0], weight: 1, priority: 0 }];
-        let error = Balance::build(&yaml(text).unwrap(), "users", &targets, &Shared::default()).unwrap_err();
+        let error = Balance::build(&yaml(text).unwrap(), None, "users", &targets, &Shared::default()).unwrap_err();
         assert_eq!(error.path.to_string(), place, "{text}: {error}");
     }
 }
