@@ -20,7 +20,7 @@ use crate::policy::{Chain, Entry, PolicyCx, Runtime, Scope, merge};
 use crate::problem::{Kind, Problem};
 use crate::routing::{self, Destination, Outcome, PathOptions, Query, Route, RouteConfig, Router, Versions, Way};
 use crate::state::Shared;
-use crate::upstream::Service;
+use crate::upstream::{Backend, Service};
 
 /// Everything that a request needs, ready to run.
 pub struct Snapshot {
@@ -73,6 +73,7 @@ impl Snapshot {
         let mut builder = Builder { config, shared, folder, consumers: Arc::new(consumers), services, policies: HashMap::new(), errors };
         builder.names();
         let routes: Vec<Option<Route>> = config.routes.iter().enumerate().map(|(index, route)| builder.route(index, route)).collect();
+        builder.keys(&routes);
         let chain = builder.chain(None, None);
         let unmatched = Route {
             name: "-".into(),
@@ -191,6 +192,26 @@ impl<'a> Builder<'a> {
                 continue;
             };
             self.errors.push(error.at("routes"));
+        }
+    }
+
+    /// A service that goes by a path parameter which no route to it has would never go by it.
+    fn keys(&mut self, routes: &[Option<Route>]) {
+        for (name, service) in &self.services {
+            let Backend::Targets(targets) = &service.backend else { continue };
+            let Some(param) = targets.param() else { continue };
+            let leads = |way: &Way| matches!(&way.destination, Destination::Service { service: other, .. } if Arc::ptr_eq(other, service));
+            let has = |route: &RouteConfig| routing::params(&route.matches, &self.config.paths).iter().any(|known| **known == *param);
+            // A route that is wrong may be the one.
+            let known = routes.iter().zip(&self.config.routes).any(|(built, route)| match built {
+                Some(built) => built.ways.iter().any(leads) && has(route),
+                None => true,
+            });
+            if !known {
+                let reason = format!("no route to this service has a path parameter `{param}`");
+                let error = BuildError::new(reason, format!("put `{{{param}}}` into a route's path, or choose another key"));
+                self.errors.push(["param", "hash", "balance", name, "services"].into_iter().fold(error, BuildError::at));
+            }
         }
     }
 

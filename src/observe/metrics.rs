@@ -27,6 +27,8 @@ pub struct Shard {
     pub received: IntCounterVec,
     /// Bytes of answer bodies, by route.
     pub sent: IntCounterVec,
+    /// Whether a target is ejected now, by service and target.
+    pub ejected: IntGaugeVec,
     /// Connections held now.
     pub connections: IntGauge,
 }
@@ -186,6 +188,13 @@ impl Shard {
             problems: counter("tidegate_problems_total", "Answers made by the gateway itself.", &["kind", "policy"])?,
             received: counter("tidegate_received_bytes_total", "Bytes of request bodies.", &["route"])?,
             sent: counter("tidegate_sent_bytes_total", "Bytes of answer bodies.", &["route"])?,
+            ejected: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new("tidegate_target_ejected", "1 while a target is ejected for its failures."),
+                    &["service", "target"],
+                ),
+            )?,
             connections: register(&registry, IntGauge::with_opts(held))?,
             registry,
         })

@@ -1,13 +1,15 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
+use smallvec::SmallVec;
 
 use super::Pinned;
 use crate::ctx::Ctx;
 use crate::policy::Chain;
 use crate::problem::Problem;
 use crate::routing::{Destination, Route, Version, Way};
+use crate::state::InFlight;
 
 /// One request and its answer. Pins the snapshot that the request started with, and splits what is shared from what is its own, so that hooks borrow
 /// both at once.
@@ -33,6 +35,16 @@ pub struct Exchange {
     pub(super) upstream_started: Option<Instant>,
     /// The place of the target, for the log.
     pub(super) target: Option<HeaderValue>,
+    /// Counts the request at its target until it ends or another attempt takes its place.
+    pub(super) in_flight: Option<InFlight>,
+    /// The place of the target that the present attempt is sent to, until it is noted how that ended.
+    pub(super) asked: Option<usize>,
+    /// The status of its answer.
+    pub(super) answered: Option<StatusCode>,
+    /// The places of targets that this request was sent to in vain, and must not be again while there are others.
+    pub(super) tried: SmallVec<[usize; 4]>,
+    /// The cookie that tells the client its target.
+    pub(super) cookie: Option<HeaderValue>,
     /// Bytes of the request's body so far.
     pub(super) received: u64,
     /// Whether the answer was made here.
@@ -63,6 +75,11 @@ impl Exchange {
             time: SystemTime::now(),
             upstream_started: None,
             target: None,
+            in_flight: None,
+            asked: None,
+            answered: None,
+            tried: SmallVec::new(),
+            cookie: None,
             received: 0,
             own_answer: false,
             problem: None,

@@ -17,6 +17,7 @@ pub(super) fn up(session: &mut Session, exchange: &mut Exchange, res: &mut Respo
     if res.status.is_informational() {
         return;
     }
+    exchange.answered = Some(res.status);
     hop_by_hop(res);
     if res.status == StatusCode::NO_CONTENT {
         // RFC 9110 §8.6: an answer that cannot have a body says nothing of its length.
@@ -29,6 +30,9 @@ pub(super) fn up(session: &mut Session, exchange: &mut Exchange, res: &mut Respo
     if !session.is_http2() {
         // RFC 9112 §2.3: the version of an answer is its sender's own.
         res.set_version(Version::HTTP_11);
+    }
+    if let Some(cookie) = exchange.cookie.take() {
+        let _ = res.append_header(header::SET_COOKIE, cookie);
     }
     answer::up(session, exchange, res);
 }

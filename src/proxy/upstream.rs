@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use http::header;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_error::{Error, ErrorType, Result};
+use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use pingora_timeout::timeout;
@@ -94,10 +94,17 @@ pub(super) fn peer(session: &Session, exchange: &mut Exchange) -> Result<Box<Htt
     exchange.upstream_started.get_or_insert(now);
     // Another attempt sends the body again.
     exchange.received = 0;
-    let picked = targets(exchange).and_then(|targets| targets.pick().map(|target| (target, targets.timeouts.total)));
-    let Some((target, total)) = picked else { return Err(raise(exchange, Problem::new(Kind::Unavailable, "the service has no target"))) };
-    let (mut peer, authority) = (target.peer(), target.authority.clone());
-    exchange.target = Some(authority);
+    // An attempt that is over is not in flight, and must not weigh on the next choice.
+    exchange.in_flight = None;
+    let picked = targets(exchange).and_then(|targets| {
+        let asking = targets.asking(session.req_header(), &exchange.cx, &exchange.tried);
+        targets.pick(&asking).map(|picked| (picked, targets.timeouts.total))
+    });
+    let Some((picked, total)) = picked else { return Err(raise(exchange, Problem::new(Kind::Unavailable, "the service has no target"))) };
+    let index = picked.index;
+    let (mut peer, authority, in_flight, cookie) = (picked.target.peer(), picked.target.authority.clone(), picked.in_flight, picked.cookie);
+    (exchange.target, exchange.in_flight, exchange.cookie) = (Some(authority), Some(in_flight), cookie);
+    (exchange.asked, exchange.answered) = (Some(index), None);
     if let Some(total) = total {
         if let Some(connection) = Connection::of_session(session).filter(|_| !session.is_http2()) {
             // A little later than what Pingora is told, which knows better what was waited for.
@@ -114,6 +121,20 @@ pub(super) fn peer(session: &Session, exchange: &mut Exchange) -> Result<Box<Htt
         peer.options.write_timeout = shorter(peer.options.write_timeout);
     }
     Ok(peer)
+}
+
+/// Tells the service how the attempt at its target ended: by an answer, or by an error of the target's. What ended otherwise says nothing of it.
+pub(super) fn ended(gateway: &Gateway, exchange: &mut Exchange, error: Option<&Error>) {
+    let (asked, answered) = (exchange.asked.take(), exchange.answered.take());
+    let Destination::Service { service, .. } = exchange.destination() else { return };
+    let (Some(asked), Backend::Targets(targets)) = (asked, &service.backend) else { return };
+    let failed = match (error.map(|error| error.esource()), answered) {
+        (Some(ErrorSource::Upstream), _) => true,
+        (_, Some(status)) if targets.fails(status) => true,
+        (None | Some(ErrorSource::Downstream), Some(_)) => false,
+        _ => return,
+    };
+    targets.note(&service.name, asked, failed, &gateway.0.shard);
 }
 
 /// The problem of a request whose time is up.

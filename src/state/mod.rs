@@ -1,9 +1,11 @@
 //! What outlives a snapshot, by key: a policy or a service that keeps its name keeps its state across a reload.
 
 mod buckets;
+mod load;
 mod registry;
 
 pub use buckets::{Buckets, Decision, Limit};
+pub use load::{Ejections, InFlight, Load, millis};
 pub use registry::Registry;
 
 use std::sync::atomic::AtomicUsize;
@@ -15,4 +17,8 @@ pub struct Shared {
     pub buckets: Registry<Buckets>,
     /// How far each service's rotation has come.
     pub rotations: Registry<AtomicUsize>,
+    /// How each target of each service stands.
+    pub loads: Registry<Load>,
+    /// Whether targets of each service are ejected.
+    pub ejections: Registry<Ejections>,
 }

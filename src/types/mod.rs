@@ -1,11 +1,13 @@
 //! Leaf values, parsed once when the config is read.
 
 mod duration;
+mod percent;
 mod reply;
 mod secret;
 mod size;
 
 pub use duration::Duration;
+pub use percent::Percent;
 pub use reply::{Reply, ReplyConfig};
 pub use secret::Secret;
 pub use size::Size;

@@ -4,19 +4,24 @@ mod balance;
 mod mock;
 mod target;
 
+pub use balance::{Asking, BalanceConfig, EjectionConfig, HashConfig, SameSite, StickyConfig};
 pub use mock::{Mock, MockConfig};
 pub use target::{Target, TargetConfig};
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
+use pingora_http::RequestHeader;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use self::balance::Rotation;
+use self::balance::{Balance, Ejection, Weighed};
 use crate::building::{BuildError, Errors, Step};
-use crate::state::Shared;
+use crate::ctx::Ctx;
+use crate::observe::Shard;
+use crate::state::{InFlight, Shared};
 use crate::types::Duration;
 
 /// One entry of `services:`: either `targets` or `mock`. `P` is the list of policies, a matter of a later room.
@@ -24,9 +29,13 @@ use crate::types::Duration;
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ServiceConfig", bound = "P: Default + JsonSchema", extend("oneOf" = [{"required": ["targets"]}, {"required": ["mock"]}]))]
 pub struct ServiceConfig<P> {
-    /// Where the service runs: URLs like `http://10.0.0.1:8080`, or `{ url, weight }`.
+    /// Where the service runs: URLs like `http://10.0.0.1:8080`, or `{ url, weight, priority }`.
     #[serde(default)]
     pub targets: Vec<TargetConfig>,
+    /// Which target the next request goes to: `round_robin`, `least_requests`, `random`, `hash: …` or `sticky: …`. Default: round_robin.
+    pub balance: Option<BalanceConfig>,
+    /// When a target that fails gets no requests for a while. Default: never.
+    pub ejection: Option<EjectionConfig>,
     /// A service that answers by itself, for demos, tests and stubs.
     pub mock: Option<MockConfig>,
     /// The `Host` that targets see: `target` (the host of the target's URL), `keep` (the client's), or a name. Default: target.
@@ -120,7 +129,7 @@ pub enum Backend {
 /// The targets of a service and what holds for all of them.
 #[derive(Debug)]
 pub struct Targets {
-    rotation: Rotation,
+    balance: Balance,
     targets: Box<[Target]>,
     /// The `Host` that they see.
     pub host: HostMode,
@@ -136,6 +145,12 @@ impl Service {
     pub fn build<P>(name: &str, config: &ServiceConfig<P>, shared: &Shared) -> Result<Self, Errors> {
         let mut errors = Errors::default();
         let root = || [Step::from("services"), Step::from(name)];
+        for (key, is_there) in [("balance", config.balance.is_some()), ("ejection", config.ejection.is_some())] {
+            if config.mock.is_some() && is_there {
+                let error = BuildError::new("a mock has no targets to choose from", format!("remove `{key}`")).at(key);
+                errors.keep::<()>(&root(), Err(error));
+            }
+        }
         let backend = match &config.mock {
             Some(_) if !config.targets.is_empty() => {
                 errors.keep(&root(), Err(BuildError::new("a service has `targets` or a `mock`, not both", "remove one of them").at("mock")))
@@ -185,10 +200,21 @@ impl Targets {
                 errors.keep(root, Target::build(target, name, &timeouts).map_err(|error| error.at(index).at("targets")))
             })
             .collect();
-        let weights: Vec<u32> = config.targets.iter().map(|target| target.weight).collect();
-        let rotation = Rotation::build(&weights, shared.rotations.get(name)).map_err(|error| error.at("targets"));
-        let rotation = errors.keep(root, rotation)?;
-        Some(Self { rotation, targets: targets.into(), host: config.host.clone().unwrap_or_default(), timeouts })
+        let mut urls = HashSet::new();
+        for (index, target) in config.targets.iter().enumerate().filter(|(_, target)| !urls.insert(&*target.url)) {
+            let error = BuildError::new(format!("`{}` is named twice", target.url), "name it once, with a `weight` for how much it gets");
+            errors.keep::<()>(root, Err(error.at(index).at("targets")));
+        }
+        let weighed =
+            config.targets.iter().map(|TargetConfig { url, weight, priority }| Weighed { url, weight: *weight, priority: *priority });
+        let weighed: Vec<_> = weighed.collect();
+        let ejection = config.ejection.as_ref().map(|config| {
+            let targets = weighed.iter().filter(|target| target.weight > 0).count();
+            errors.keep(root, Ejection::build(config, name, targets, shared).map_err(|error| error.at("ejection")))
+        });
+        let balance = Balance::build(&config.balance.clone().unwrap_or_default(), ejection.flatten(), name, &weighed, shared);
+        let balance = errors.keep(root, balance)?;
+        Some(Self { balance, targets: targets.into(), host: config.host.clone().unwrap_or_default(), timeouts })
     }
 
     /// How many there are.
@@ -197,8 +223,55 @@ impl Targets {
         self.targets.len()
     }
 
-    /// The next target in the rotation.
-    pub fn pick(&self) -> Option<&Target> {
-        self.targets.get(self.rotation.next())
+    /// What of a request the choice of its target depends on. `tried` are the places of those that were asked in vain.
+    pub fn asking<'a>(&self, req: &'a RequestHeader, cx: &Ctx, tried: &'a [usize]) -> Asking<'a> {
+        self.balance.asking(req, cx, tried)
     }
+
+    /// Chooses the target of one attempt.
+    pub fn pick(&self, asking: &Asking<'_>) -> Option<Picked<'_>> {
+        let index = self.balance.pick(asking)?;
+        let in_flight = InFlight::begin(self.balance.load(index)?);
+        Some(Picked { target: self.targets.get(index)?, index, in_flight, cookie: self.balance.cookie(index, asking) })
+    }
+
+    /// Whether this answer of a target is a failure.
+    pub fn fails(&self, status: StatusCode) -> bool {
+        self.balance.fails(status)
+    }
+
+    /// Takes note of how one attempt ended at the target at this place: a target that fails too often is ejected for a while.
+    pub fn note(&self, service: &Arc<str>, index: usize, failed: bool, shard: &Arc<Shard>) {
+        let Some(ejected) = self.balance.note(index, failed) else { return };
+        let Some(target) = self.targets.get(index).map(|target| target.authority.clone()) else { return };
+        let left = ejected.left();
+        let state = shard.ejected.with_label_values(&[&**service, target.to_str().unwrap_or_default()]);
+        log::warn!("service {service}: {target:?} failed too often and is ejected for {left:?}");
+        state.set(1);
+        let service = service.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(left).await;
+            ejected.end();
+            state.set(0);
+            log::info!("service {service}: {target:?} is no longer ejected");
+        });
+    }
+
+    /// The path parameter that the choice goes by.
+    pub fn param(&self) -> Option<&str> {
+        self.balance.param()
+    }
+}
+
+/// The target of one attempt.
+#[derive(Debug)]
+pub struct Picked<'a> {
+    /// The target.
+    pub target: &'a Target,
+    /// Its place among the targets, for [`Asking::tried`].
+    pub index: usize,
+    /// Counts the request as in flight until the attempt is over, its answer included.
+    pub in_flight: InFlight,
+    /// A `Set-Cookie` for the client.
+    pub cookie: Option<HeaderValue>,
 }

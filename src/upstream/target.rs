@@ -11,13 +11,15 @@ use serde::{Deserialize, Deserializer, de};
 use super::Timeouts;
 use crate::building::BuildError;
 
-/// One entry of `targets:`: a URL, or `{ url: …, weight: … }`.
+/// One entry of `targets:`: a URL, or `{ url: …, weight: …, priority: … }`.
 #[derive(Clone, Debug)]
 pub struct TargetConfig {
     /// `http://host:port` or `https://host:port`; the port may be left out.
     pub url: String,
     /// How many picks it gets beside the others; 0 takes it out. Default: 1.
     pub weight: u32,
+    /// 0 for the first choice; others are used while none of a lower number is available. Default: 0.
+    pub priority: u8,
 }
 
 /// The same, written out.
@@ -29,6 +31,9 @@ struct Full {
     /// How many requests it gets in proportion to the others. Default: 1.
     #[serde(default = "one")]
     weight: u32,
+    /// 0 for the first choice; others are used while none of a lower number is available. Default: 0.
+    #[serde(default)]
+    priority: u8,
 }
 
 fn one() -> u32 {
@@ -43,7 +48,7 @@ impl JsonSchema for TargetConfig {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let full = Full::json_schema(generator);
         json_schema!({
-            "description": "A URL like `http://10.0.0.1:8080`, or `{ url, weight }`.",
+            "description": "A URL like `http://10.0.0.1:8080`, or `{ url, weight, priority }`.",
             "anyOf": [{"type": "string", "pattern": "^https?://"}, full]
         })
     }
@@ -56,16 +61,16 @@ impl<'de> Deserialize<'de> for TargetConfig {
             type Value = TargetConfig;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a URL, or a mapping with `url` and `weight`")
+                f.write_str("a URL, or a mapping with `url`, `weight` and `priority`")
             }
 
             fn visit_str<E: de::Error>(self, url: &str) -> Result<TargetConfig, E> {
-                Ok(TargetConfig { url: url.to_owned(), weight: 1 })
+                Ok(TargetConfig { url: url.to_owned(), weight: 1, priority: 0 })
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<TargetConfig, A::Error> {
-                let Full { url, weight } = Full::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(TargetConfig { url, weight })
+                let Full { url, weight, priority } = Full::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(TargetConfig { url, weight, priority })
             }
         }
         deserializer.deserialize_any(Visitor)

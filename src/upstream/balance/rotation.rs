@@ -43,7 +43,7 @@ impl Rotation {
         Ok(Self { turn: turn.into(), count })
     }
 
-    /// The index of the next target.
+    /// The place of the next one.
     pub fn next(&self) -> usize {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         self.turn.get(count % self.turn.len()).copied().unwrap_or_default().into()

@@ -1,0 +1,90 @@
+use http::{HeaderMap, HeaderValue, header};
+use ring::{digest, hmac};
+
+use super::config::{SameSite, StickyConfig};
+use crate::building::BuildError;
+
+/// The value of a cookie (RFC 6265 §5.4); of several with its name the first.
+pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(';')).find_map(|pair| pair.trim_start().strip_prefix(name)?.strip_prefix('=')).map(str::trim_end)
+}
+
+/// Whether this can be the name of a cookie (RFC 6265 §4.1.1: a token).
+///
+/// # Errors
+/// It cannot.
+pub fn name(name: &str) -> Result<&str, BuildError> {
+    let fits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+    if fits { Ok(name) } else { Err(BuildError::new(format!("`{name}` is not the name of a cookie"), "use letters, digits, `-` and `_`")) }
+}
+
+/// The cookies that name the targets of a service.
+#[derive(Debug)]
+pub struct Sticky {
+    /// The cookie's name.
+    pub name: Box<str>,
+    crumbs: Box<[Crumb]>,
+}
+
+#[derive(Debug)]
+struct Crumb {
+    id: Box<str>,
+    plain: HeaderValue,
+    secure: HeaderValue,
+}
+
+impl Sticky {
+    /// A cookie for each of the targets.
+    ///
+    /// # Errors
+    /// Settings that make no cookie.
+    pub fn build<'a>(config: &StickyConfig, service: &str, urls: impl Iterator<Item = &'a str>) -> Result<Self, BuildError> {
+        let name = name(&config.cookie).map_err(|error| error.at("cookie"))?;
+        if !config.path.starts_with('/') || config.path.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b';') {
+            return Err(BuildError::new(format!("`{}` is not a path", config.path), "write one like `/` or `/shop`").at("path"));
+        }
+        let age = match config.ttl.map(|ttl| ttl.0) {
+            Some(ttl) if ttl.is_zero() || ttl.subsec_nanos() > 0 => {
+                return Err(BuildError::new("this is not a whole number of seconds, 1s or more", "write it like `30m` or `1h`").at("ttl"));
+            }
+            ttl => ttl.map(|ttl| format!("; Max-Age={}", ttl.as_secs())).unwrap_or_default(),
+        };
+        let (site, always) = match config.same_site {
+            SameSite::Strict => ("Strict", ""),
+            SameSite::Lax => ("Lax", ""),
+            // Browsers take it no other way.
+            SameSite::None => ("None", "; Secure"),
+        };
+        let crumb = |url: &str| {
+            let id = id(config, service, url);
+            let plain = format!("{name}={id}; Path={}{age}; HttpOnly; SameSite={site}{always}", config.path);
+            let secure = if always.is_empty() { format!("{plain}; Secure") } else { plain.clone() };
+            let value = |text: String| {
+                HeaderValue::try_from(text).map_err(|error| BuildError::new(error.to_string(), "use visible ASCII characters"))
+            };
+            Ok(Crumb { id: id.into(), plain: value(plain)?, secure: value(secure)? })
+        };
+        Ok(Self { crumbs: urls.map(crumb).collect::<Result<_, BuildError>>()?, name: name.into() })
+    }
+
+    /// The place of the target that the cookie names.
+    pub fn target(&self, value: &str) -> Option<usize> {
+        self.crumbs.iter().position(|crumb| *crumb.id == *value)
+    }
+
+    /// The `Set-Cookie` that names the target at this place.
+    pub fn cookie(&self, index: usize, secure: bool) -> Option<HeaderValue> {
+        self.crumbs.get(index).map(|crumb| if secure { crumb.secure.clone() } else { crumb.plain.clone() })
+    }
+}
+
+/// The same for the same target after a restart and at other gateways: 64 bits of a hash, in hex.
+fn id(config: &StickyConfig, service: &str, url: &str) -> String {
+    let text = format!("{service}\n{url}");
+    let number = |bytes: &[u8]| bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    match &config.secret {
+        Some(secret) => number(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes()), text.as_bytes()).as_ref()),
+        None => number(digest::digest(&digest::SHA256, text.as_bytes()).as_ref()),
+    }
+}

@@ -1,0 +1,264 @@
+//! Which target of a service a request goes to. All that can be worked out before is: a pick takes no lock, allocates nothing, and asks no more targets
+//! than it must.
+
+mod config;
+mod cookie;
+mod ejection;
+mod group;
+mod rotation;
+
+pub use config::{BalanceConfig, HashConfig, SameSite, StickyConfig};
+pub use ejection::{Ejected, Ejection, EjectionConfig};
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use pingora_http::RequestHeader;
+
+use self::cookie::Sticky;
+use self::group::{Group, Member};
+use self::rotation::Rotation;
+use crate::building::BuildError;
+use crate::ctx::Ctx;
+use crate::state::{Load, Shared};
+
+/// What a choice may depend on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asking<'a> {
+    /// The hash of the request's key, for `hash`.
+    pub key: Option<u64>,
+    /// The value of the cookie that `sticky` set.
+    pub cookie: Option<&'a str>,
+    /// Whether the client came by HTTPS.
+    pub secure: bool,
+    /// The places of targets that were asked in vain.
+    pub tried: &'a [usize],
+}
+
+/// One target for the balancer.
+#[derive(Debug)]
+pub struct Weighed<'a> {
+    /// What names it over restarts and at every gateway.
+    pub url: &'a str,
+    /// How many picks it gets beside the others.
+    pub weight: u32,
+    /// 0 for the first choice.
+    pub priority: u8,
+}
+
+/// The balancer of a service, ready to choose.
+#[derive(Debug)]
+pub struct Balance {
+    how: How,
+    /// By priority.
+    groups: Box<[Ranked]>,
+    loads: Box<[Arc<Load>]>,
+    ejection: Option<Ejection>,
+}
+
+#[derive(Debug)]
+struct Ranked {
+    group: Group,
+    /// The turns of `round_robin`.
+    rotation: Option<Rotation>,
+}
+
+#[derive(Debug)]
+enum How {
+    RoundRobin,
+    LeastRequests,
+    Random,
+    Hash { key: Key, bound: f64 },
+    Sticky(Sticky),
+}
+
+/// Where the key of a request is.
+#[derive(Debug)]
+enum Key {
+    Header(HeaderName),
+    Cookie(Box<str>),
+    ClientIp,
+    Param(Box<str>),
+}
+
+/// How many times its share a target may have, unless the config says otherwise.
+const BOUND: f64 = 1.25;
+
+impl Balance {
+    /// Works out what can be worked out before the first request.
+    ///
+    /// # Errors
+    /// Settings or weights that leave nothing to choose by; at paths below the service.
+    pub fn build(
+        config: &BalanceConfig,
+        ejection: Option<Ejection>,
+        service: &str,
+        targets: &[Weighed<'_>],
+        shared: &Shared,
+    ) -> Result<Self, BuildError> {
+        let how = match config {
+            BalanceConfig::RoundRobin => How::RoundRobin,
+            BalanceConfig::LeastRequests => How::LeastRequests,
+            BalanceConfig::Random => How::Random,
+            BalanceConfig::Hash(config) => hash(config).map_err(|error| error.at("hash").at("balance"))?,
+            BalanceConfig::Sticky(config) => {
+                let sticky = Sticky::build(config, service, targets.iter().map(|target| target.url));
+                How::Sticky(sticky.map_err(|error| error.at("sticky").at("balance"))?)
+            }
+        };
+        let mut ranks: BTreeMap<u8, Vec<(usize, u32, u64)>> = BTreeMap::new();
+        for (index, target) in targets.iter().enumerate() {
+            ranks.entry(target.priority).or_default().push((index, target.weight, group::hash(&[target.url.as_bytes()])));
+        }
+        let ranked = ranks.into_iter().map(|(priority, members)| {
+            let weights: Vec<u32> = members.iter().map(|(_, weight, _)| *weight).filter(|weight| *weight > 0).collect();
+            let group = Group::build(members)?;
+            let rotation = match how {
+                How::RoundRobin => Some(Rotation::build(&weights, shared.rotations.get(&format!("{priority} {service}")))?),
+                _ => None,
+            };
+            Ok(Ranked { group, rotation })
+        });
+        let groups = ranked.collect::<Result<_, BuildError>>().map_err(|error| error.at("targets"))?;
+        let loads = targets.iter().map(|target| shared.loads.get(&format!("{service} {}", target.url))).collect();
+        Ok(Self { how, groups, loads, ejection })
+    }
+
+    /// What of a request the choice depends on. `tried` are the places of targets that were asked in vain.
+    pub fn asking<'a>(&self, req: &'a RequestHeader, cx: &Ctx, tried: &'a [usize]) -> Asking<'a> {
+        let (mut key, mut cookie) = (None, None);
+        match &self.how {
+            How::Hash { key: from, .. } => key = from.of(req, cx),
+            How::Sticky(sticky) => cookie = cookie::find(&req.headers, &sticky.name),
+            How::RoundRobin | How::LeastRequests | How::Random => {}
+        }
+        Asking { key, cookie, secure: cx.scheme == "https", tried }
+    }
+
+    /// The place of the next target. Those that are ejected come after those that are not, whatever their priority, and those that were tried come last.
+    pub fn pick(&self, asking: &Asking<'_>) -> Option<usize> {
+        let now = self.ejection.as_ref().and_then(Ejection::now);
+        let untried = |index: usize| !asking.tried.contains(&index);
+        let ejected = |index: usize| now.is_some_and(|now| self.loads.get(index).is_some_and(|load| load.is_ejected(now)));
+        let free = |index: usize| untried(index) && !ejected(index);
+        if let (How::Sticky(sticky), Some(cookie)) = (&self.how, asking.cookie)
+            && let Some(index) = sticky.target(cookie)
+            && free(index)
+            && self.groups.iter().any(|ranked| ranked.group.members().iter().any(|member| member.index == index))
+        {
+            return Some(index);
+        }
+        let least = self.ejection.as_ref().filter(|_| now.is_some()).map_or(0.0, |ejection| ejection.min_available);
+        let enough = |members: &[Member]| {
+            least == 0.0 || members.iter().filter(|member| !ejected(member.index)).count() as f64 >= least * members.len() as f64
+        };
+        let has = |ranked: &Ranked, free: &dyn Fn(usize) -> bool| ranked.group.members().iter().any(|member| free(member.index));
+        if let Some(ranked) = self.groups.iter().find(|ranked| has(ranked, &free) && enough(ranked.group.members())) {
+            return self.within(ranked, asking, free);
+        }
+        match self.groups.iter().find(|ranked| has(ranked, &untried)) {
+            Some(ranked) => self.within(ranked, asking, untried),
+            None => self.within(self.groups.first()?, asking, |_| true),
+        }
+    }
+
+    fn within(&self, ranked: &Ranked, asking: &Asking<'_>, free: impl Fn(usize) -> bool) -> Option<usize> {
+        let free = |member: &Member| free(member.index);
+        let load = |member: &Member| self.loads.get(member.index).map_or(0, |load| u64::from(load.in_flight()));
+        let group = &ranked.group;
+        let member = match (&self.how, asking.key) {
+            (How::RoundRobin, _) => ranked.next(free),
+            (How::Random, _) => group.random(free),
+            (How::Hash { bound, .. }, Some(key)) => group.hashed(key, *bound, free, load),
+            (How::LeastRequests | How::Hash { .. } | How::Sticky(_), _) => group.least(free, load),
+        };
+        member.map(|member| member.index)
+    }
+
+    /// How busy the target at this place is.
+    pub fn load(&self, index: usize) -> Option<&Arc<Load>> {
+        self.loads.get(index)
+    }
+
+    /// Whether this answer of a target is a failure.
+    pub fn fails(&self, status: StatusCode) -> bool {
+        self.ejection.as_ref().is_some_and(|ejection| ejection.fails(status))
+    }
+
+    /// Takes note of how a request to the target at this place ended, and says so where the target is ejected for it.
+    pub fn note(&self, index: usize, failed: bool) -> Option<Ejected> {
+        self.ejection.as_ref()?.note(self.loads.get(index)?, &self.loads, failed)
+    }
+
+    /// The cookie to set for a client that was sent to the target at this place; none where it has it.
+    pub fn cookie(&self, index: usize, asking: &Asking<'_>) -> Option<HeaderValue> {
+        match &self.how {
+            How::Sticky(sticky) if asking.cookie.and_then(|value| sticky.target(value)) != Some(index) => {
+                sticky.cookie(index, asking.secure)
+            }
+            _ => None,
+        }
+    }
+
+    /// The path parameter that the choice goes by.
+    pub fn param(&self) -> Option<&str> {
+        match &self.how {
+            How::Hash { key: Key::Param(name), .. } => Some(name),
+            _ => None,
+        }
+    }
+}
+
+impl Ranked {
+    /// The next in turn of those that are free. Where a whole round finds none, it is drawn by lot: turns can be long.
+    fn next(&self, free: impl Fn(&Member) -> bool) -> Option<&Member> {
+        let members = self.group.members();
+        let mut turns = members.iter().filter_map(|_| members.get(self.rotation.as_ref()?.next()));
+        turns.find(|member| free(member)).or_else(|| self.group.random(free))
+    }
+}
+
+fn hash(config: &HashConfig) -> Result<How, BuildError> {
+    let bound = config.bound.unwrap_or(BOUND);
+    // Not a number is not above 1 either.
+    if !(bound > 1.0 && bound.is_finite()) {
+        return Err(
+            BuildError::new(format!("`{bound}` leaves no room above an even share"), "write a number above 1, like 1.25").at("bound")
+        );
+    }
+    let one =
+        || BuildError::new("one key is needed, no more and no less", "write one of `header`, `cookie`, `client_ip: true` and `param`");
+    let key = match (&config.header, &config.cookie, config.client_ip, &config.param) {
+        (Some(name), None, false, None) => HeaderName::try_from(name.as_str())
+            .map(Key::Header)
+            .map_err(|_| BuildError::new(format!("`{name}` is not a header name"), "write one like `X-Tenant`").at("header")),
+        (None, Some(name), false, None) => cookie::name(name).map(|name| Key::Cookie(name.into())).map_err(|error| error.at("cookie")),
+        (None, None, true, None) => Ok(Key::ClientIp),
+        (None, None, false, Some(name)) => Ok(Key::Param(name.as_str().into())),
+        _ => Err(one()),
+    };
+    Ok(How::Hash { key: key?, bound })
+}
+
+impl Key {
+    /// The hash of the request's key; none where it has none, or an empty one.
+    fn of(&self, req: &RequestHeader, cx: &Ctx) -> Option<u64> {
+        let value = match self {
+            Key::Header(name) => req.headers.get(name)?.as_bytes(),
+            Key::Cookie(name) => cookie::find(&req.headers, name)?.as_bytes(),
+            Key::Param(name) => cx.param(name)?.as_bytes(),
+            Key::ClientIp => {
+                return Some(match cx.client.to_canonical() {
+                    IpAddr::V4(address) => group::hash(&[&address.octets()]),
+                    IpAddr::V6(address) => group::hash(&[address.octets().get(..8)?]),
+                });
+            }
+        };
+        (!value.is_empty()).then(|| group::hash(&[value]))
+    }
+}
+
+#[cfg(test)]
+mod tests;
