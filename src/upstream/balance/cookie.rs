@@ -25,21 +25,22 @@ pub struct Sticky {
     /// The cookie's name.
     pub name: Box<str>,
     crumbs: Box<[Crumb]>,
+    /// The places of those that get requests, sorted by what names them.
+    named: Box<[(u64, usize)]>,
 }
 
 #[derive(Debug)]
 struct Crumb {
-    id: Box<str>,
     plain: HeaderValue,
     secure: HeaderValue,
 }
 
 impl Sticky {
-    /// A cookie for each of the targets.
+    /// A cookie for each of the targets, given as URL and whether it gets requests.
     ///
     /// # Errors
     /// Settings that make no cookie.
-    pub fn build<'a>(config: &StickyConfig, service: &str, urls: impl Iterator<Item = &'a str>) -> Result<Self, BuildError> {
+    pub fn build<'a>(config: &StickyConfig, service: &str, targets: impl Iterator<Item = (&'a str, bool)>) -> Result<Self, BuildError> {
         let name = name(&config.cookie).map_err(|error| error.at("cookie"))?;
         if !config.path.starts_with('/') || config.path.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b';') {
             return Err(BuildError::new(format!("`{}` is not a path", config.path), "write one like `/` or `/shop`").at("path"));
@@ -58,19 +59,29 @@ impl Sticky {
         };
         let crumb = |url: &str| {
             let id = id(config, service, url);
-            let plain = format!("{name}={id}; Path={}{age}; HttpOnly; SameSite={site}{always}", config.path);
+            let plain = format!("{name}={id:016x}; Path={}{age}; HttpOnly; SameSite={site}{always}", config.path);
             let secure = if always.is_empty() { format!("{plain}; Secure") } else { plain.clone() };
             let value = |text: String| {
                 HeaderValue::try_from(text).map_err(|error| BuildError::new(error.to_string(), "use visible ASCII characters"))
             };
-            Ok(Crumb { id: id.into(), plain: value(plain)?, secure: value(secure)? })
+            Ok((id, Crumb { plain: value(plain)?, secure: value(secure)? }))
         };
-        Ok(Self { crumbs: urls.map(crumb).collect::<Result<_, BuildError>>()?, name: name.into() })
+        let (mut crumbs, mut named) = (Vec::new(), Vec::new());
+        for (index, (url, gets)) in targets.enumerate() {
+            let (id, crumb) = crumb(url)?;
+            crumbs.push(crumb);
+            named.extend(gets.then_some((id, index)));
+        }
+        named.sort_unstable();
+        Ok(Self { name: name.into(), crumbs: crumbs.into(), named: named.into() })
     }
 
     /// The place of the target that the cookie names.
     pub fn target(&self, value: &str) -> Option<usize> {
-        self.crumbs.iter().position(|crumb| *crumb.id == *value)
+        // What was sent is 16 digits; a number alone could have a sign.
+        let id = u64::from_str_radix(value, 16).ok().filter(|_| value.len() == 16 && !value.starts_with('+'))?;
+        let place = self.named.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        self.named.get(place).map(|(_, index)| *index)
     }
 
     /// The `Set-Cookie` that names the target at this place.
@@ -79,10 +90,10 @@ impl Sticky {
     }
 }
 
-/// The same for the same target after a restart and at other gateways: 64 bits of a hash, in hex.
-fn id(config: &StickyConfig, service: &str, url: &str) -> String {
+/// The same for the same target after a restart and at other gateways: 64 bits of a hash.
+fn id(config: &StickyConfig, service: &str, url: &str) -> u64 {
     let text = format!("{service}\n{url}");
-    let number = |bytes: &[u8]| bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let number = |bytes: &[u8]| bytes.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
     match &config.secret {
         Some(secret) => number(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes()), text.as_bytes()).as_ref()),
         None => number(digest::digest(&digest::SHA256, text.as_bytes()).as_ref()),

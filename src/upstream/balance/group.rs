@@ -120,12 +120,20 @@ impl Group {
         if self.even {
             return free.max_by_key(|member| mix(key ^ member.seed));
         }
-        // Among these, the highest has a chance of winning that is just its weight's share.
-        let score = |member: &Member| {
+        // The score is the weight over -ln(unit): the highest has a chance of winning that is just its weight's share.
+        let mut best: (f64, Option<&Member>) = (0.0, None);
+        for member in free {
             let unit = ((mix(key ^ member.seed) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
-            member.weight as f64 / -unit.ln()
-        };
-        free.map(|member| (score(member), member)).reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, member)| member)
+            let weight = member.weight as f64;
+            // -ln(x) is never below 1 - x: most need no logarithm to be beaten.
+            if weight > best.0 * (1.0 - unit) {
+                let score = weight / -unit.ln();
+                if score > best.0 {
+                    best = (score, Some(member));
+                }
+            }
+        }
+        best.1
     }
 }
 

@@ -104,7 +104,7 @@ impl Balance {
             BalanceConfig::Random => How::Random,
             BalanceConfig::Hash(config) => hash(config).map_err(|error| error.at("hash").at("balance"))?,
             BalanceConfig::Sticky(config) => {
-                let sticky = Sticky::build(config, service, targets.iter().map(|target| target.url));
+                let sticky = Sticky::build(config, service, targets.iter().map(|target| (target.url, target.weight > 0)));
                 How::Sticky(sticky.map_err(|error| error.at("sticky").at("balance"))?)
             }
         };
@@ -140,14 +140,18 @@ impl Balance {
     /// The place of the next target. Those that are ejected come after those that are not, whatever their priority, and those that were tried come last.
     pub fn pick(&self, asking: &Asking<'_>) -> Option<usize> {
         let now = self.ejection.as_ref().and_then(Ejection::now);
+        let named = match (&self.how, asking.cookie) {
+            (How::Sticky(sticky), Some(cookie)) => sticky.target(cookie),
+            _ => None,
+        };
+        // As mostly: all are free.
+        if now.is_none() && asking.tried.is_empty() {
+            return named.or_else(|| self.within(self.groups.first()?, asking, |_| true));
+        }
         let untried = |index: usize| !asking.tried.contains(&index);
         let ejected = |index: usize| now.is_some_and(|now| self.loads.get(index).is_some_and(|load| load.is_ejected(now)));
         let free = |index: usize| untried(index) && !ejected(index);
-        if let (How::Sticky(sticky), Some(cookie)) = (&self.how, asking.cookie)
-            && let Some(index) = sticky.target(cookie)
-            && free(index)
-            && self.groups.iter().any(|ranked| ranked.group.members().iter().any(|member| member.index == index))
-        {
+        if let Some(index) = named.filter(|index| free(*index)) {
             return Some(index);
         }
         let least = self.ejection.as_ref().filter(|_| now.is_some()).map_or(0.0, |ejection| ejection.min_available);
