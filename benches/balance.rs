@@ -14,7 +14,7 @@ fn targets(balance: &Value, count: usize, weights: &[u32]) -> Targets {
     let targets: Vec<_> = weights.iter().cycle().take(count).enumerate().map(target).collect();
     let config: ServiceConfig<()> = serde_json::from_value(json!({"targets": targets, "balance": balance})).unwrap();
     match Service::build("bench", &config, &Shared::default()).unwrap().backend {
-        Backend::Targets(targets) => targets,
+        Backend::Targets(targets) => *targets,
         Backend::Mock(_) => panic!("this is no mock"),
     }
 }

@@ -112,6 +112,9 @@ pub struct Line<'a> {
     pub received: usize,
     /// Bytes of the answer's body.
     pub sent: usize,
+    /// How often it was sent to a target, where that was more than once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
     /// From the header to the end of the answer, in milliseconds.
     pub duration_ms: f64,
     /// From the choice of a target to the end, in milliseconds.
@@ -248,6 +251,7 @@ mod tests {
                 cause: None,
                 received: 0,
                 sent: 0,
+                attempts: None,
                 duration_ms: 1.5,
                 upstream_ms: None,
             };

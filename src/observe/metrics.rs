@@ -27,6 +27,8 @@ pub struct Shard {
     pub received: IntCounterVec,
     /// Bytes of answer bodies, by route.
     pub sent: IntCounterVec,
+    /// Requests that were sent again, by service and by what had failed.
+    pub retries: IntCounterVec,
     /// Whether a target is ejected now, by service and target.
     pub ejected: IntGaugeVec,
     /// Connections held now.
@@ -97,6 +99,7 @@ impl Metrics {
                 keep(family, routes, |labels| family.remove_label_values(labels));
             }
             keep(&shard.duration, routes, |labels| shard.duration.remove_label_values(labels));
+            keep(&shard.retries, services, |labels| shard.retries.remove_label_values(labels));
             keep(&shard.upstream_duration, services, |labels| shard.upstream_duration.remove_label_values(labels));
         }
     }
@@ -188,6 +191,7 @@ impl Shard {
             problems: counter("tidegate_problems_total", "Answers made by the gateway itself.", &["kind", "policy"])?,
             received: counter("tidegate_received_bytes_total", "Bytes of request bodies.", &["route"])?,
             sent: counter("tidegate_sent_bytes_total", "Bytes of answer bodies.", &["route"])?,
+            retries: counter("tidegate_retries_total", "Requests that were sent again.", &["service", "reason"])?,
             ejected: register(
                 &registry,
                 IntGaugeVec::new(

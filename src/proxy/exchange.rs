@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, StatusCode};
 use smallvec::SmallVec;
@@ -43,6 +43,10 @@ pub struct Exchange {
     pub(super) answered: Option<StatusCode>,
     /// The places of targets that this request was sent to in vain, and must not be again while there are others.
     pub(super) tried: SmallVec<[usize; 4]>,
+    /// How often it was sent to a target.
+    pub(super) attempts: u32,
+    /// How long to wait before it is sent again.
+    pub(super) wait: Option<Duration>,
     /// The cookie that tells the client its target.
     pub(super) cookie: Option<HeaderValue>,
     /// Bytes of the request's body so far.
@@ -79,6 +83,8 @@ impl Exchange {
             asked: None,
             answered: None,
             tried: SmallVec::new(),
+            attempts: 0,
+            wait: None,
             cookie: None,
             received: 0,
             own_answer: false,

@@ -41,6 +41,7 @@ pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Opti
         cause: told.and_then(|told| told.cause.as_deref()).or(cut_off.as_deref()),
         received: usize::try_from(exchange.received).unwrap_or(usize::MAX),
         sent: session.body_bytes_sent(),
+        attempts: Some(exchange.attempts).filter(|attempts| *attempts > 1),
         duration_ms: (duration * 1e6).round() / 1e3,
         upstream_ms: upstream.map(|upstream| (upstream * 1e6).round() / 1e3),
     };

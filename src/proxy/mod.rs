@@ -1,6 +1,7 @@
 //! The only room that knows Pingora's `Session`. This file is its table of contents: which phase does what.
 
 mod answer;
+mod attempts;
 mod connection;
 mod exchange;
 mod finish;
@@ -108,6 +109,7 @@ impl Gateway {
             cause: told.cause.as_deref(),
             received: 0,
             sent: bytes.len(),
+            attempts: None,
             duration_ms: 0.0,
             upstream_ms: None,
         };
@@ -178,7 +180,12 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, session: &mut Session, exchange: &mut Self::CTX) -> Result<Box<HttpPeer>> {
+        attempts::pause(session, exchange).await?;
         upstream::peer(session, exchange)
+    }
+
+    fn fail_to_connect(&self, session: &mut Session, _: &HttpPeer, exchange: &mut Self::CTX, error: Box<Error>) -> Box<Error> {
+        attempts::unconnected(self, session, exchange, error)
     }
 
     async fn upstream_request_filter(&self, session: &mut Session, req: &mut RequestHeader, exchange: &mut Self::CTX) -> Result<()> {
@@ -191,6 +198,21 @@ impl ProxyHttp for Gateway {
             *body = None;
         }
         upstream::body(self, exchange, body.as_ref().map_or(0, Bytes::len))
+    }
+
+    async fn upstream_response_filter(&self, session: &mut Session, res: &mut ResponseHeader, exchange: &mut Self::CTX) -> Result<()> {
+        attempts::answered(self, session, exchange, res)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        exchange: &mut Self::CTX,
+        reused: bool,
+    ) -> Box<Error> {
+        attempts::broken(self, session, exchange, error, reused)
     }
 
     async fn response_filter(&self, session: &mut Session, res: &mut ResponseHeader, exchange: &mut Self::CTX) -> Result<()> {
@@ -213,12 +235,12 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Self::CTX) -> FailToProxy {
-        let late = upstream::is_late(exchange).then(upstream::late);
-        let problem = exchange.pending.take().or(late).or_else(|| response::problem(error));
+        let late = upstream::is_late(exchange);
+        let problem = exchange.pending.take().or_else(|| late.then(upstream::late)).or_else(|| response::problem(error));
         // Once an answer has begun there is no other: the connection is cut, which the client can tell from an end. A 1xx is none yet.
         let begun = session.response_written().is_some_and(|res| !res.status.is_informational());
         if let (Some(problem), false) = (problem, begun) {
-            if *error.esource() == ErrorSource::Downstream {
+            if *error.esource() == ErrorSource::Downstream && !(late && session.is_body_done()) {
                 // What is left of this request cannot be told apart from a next one.
                 session.set_keepalive(None);
             }

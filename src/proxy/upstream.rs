@@ -29,7 +29,10 @@ pub(super) async fn admit(gateway: &Gateway, session: &mut Session, exchange: &m
     let way = exchange.way.and_then(|way| route?.ways.get(way));
     let made = match way.map(|way| &way.destination) {
         Some(Destination::Service { service, .. }) => match &service.backend {
-            Backend::Targets(_) => return Ok(true),
+            Backend::Targets(targets) => {
+                targets.retry.begin();
+                return Ok(true);
+            }
             Backend::Mock(mock) => return mocked(gateway, session, exchange, mock).await.map(|()| false),
         },
         Some(Destination::Handler(handler)) => handler.answer(session.req_header(), &exchange.cx),
@@ -75,7 +78,7 @@ async fn mocked(gateway: &Gateway, session: &mut Session, exchange: &mut Exchang
 /// Bytes of a request body that a mock holds at most.
 const MOCK_BODY: usize = 1024 * 1024;
 
-fn targets(exchange: &Exchange) -> Option<&Targets> {
+pub(super) fn targets(exchange: &Exchange) -> Option<&Targets> {
     match exchange.destination() {
         Destination::Service { service, .. } => match &service.backend {
             Backend::Targets(targets) => Some(targets),
@@ -92,6 +95,7 @@ fn targets(exchange: &Exchange) -> Option<&Targets> {
 pub(super) fn peer(session: &Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
     let now = Instant::now();
     exchange.upstream_started.get_or_insert(now);
+    exchange.attempts += 1;
     // Another attempt sends the body again.
     exchange.received = 0;
     // An attempt that is over is not in flight, and must not weigh on the next choice.

@@ -3,10 +3,12 @@
 mod buckets;
 mod load;
 mod registry;
+mod window;
 
 pub use buckets::{Buckets, Decision, Limit};
 pub use load::{Ejections, InFlight, Load, millis};
 pub use registry::Registry;
+pub use window::Window;
 
 use std::sync::atomic::AtomicUsize;
 
@@ -17,6 +19,8 @@ pub struct Shared {
     pub buckets: Registry<Buckets>,
     /// How far each service's rotation has come.
     pub rotations: Registry<AtomicUsize>,
+    /// How many requests each service got of late, and how many of them it got again.
+    pub retries: Registry<Window>,
     /// How each target of each service stands.
     pub loads: Registry<Load>,
     /// Whether targets of each service are ejected.

@@ -1,9 +1,11 @@
 //! Where requests go: services, their targets, and the choice between them.
 
+mod attempt;
 mod balance;
 mod mock;
 mod target;
 
+pub use attempt::{Attempted, BackoffConfig, Failure, FailureConfig, Retry, RetryConfig, RetryMethods};
 pub use balance::{Asking, BalanceConfig, EjectionConfig, HashConfig, SameSite, StickyConfig};
 pub use mock::{Mock, MockConfig};
 pub use target::{Target, TargetConfig};
@@ -42,6 +44,9 @@ pub struct ServiceConfig<P> {
     pub host: Option<HostMode>,
     /// How long a target may take.
     pub timeouts: Option<TimeoutsConfig>,
+    /// When a request that failed at a target is sent once more. Default: only where it cannot do harm, when no connection to a target came about or a
+    /// kept one was closed in the meantime.
+    pub retry: Option<RetryConfig>,
     /// Policies for every route to this service.
     #[serde(default = "P::default", bound(deserialize = "P: Default + Deserialize<'de>"))]
     pub policies: P,
@@ -121,7 +126,7 @@ pub struct Service {
 #[derive(Debug)]
 pub enum Backend {
     /// Targets over the network.
-    Targets(Targets),
+    Targets(Box<Targets>),
     /// The gateway itself.
     Mock(Mock),
 }
@@ -131,6 +136,8 @@ pub enum Backend {
 pub struct Targets {
     balance: Balance,
     targets: Box<[Target]>,
+    /// Whether a request is sent again.
+    pub retry: Retry,
     /// The `Host` that they see.
     pub host: HostMode,
     /// How long they may take.
@@ -145,7 +152,8 @@ impl Service {
     pub fn build<P>(name: &str, config: &ServiceConfig<P>, shared: &Shared) -> Result<Self, Errors> {
         let mut errors = Errors::default();
         let root = || [Step::from("services"), Step::from(name)];
-        for (key, is_there) in [("balance", config.balance.is_some()), ("ejection", config.ejection.is_some())] {
+        let keys = [("balance", config.balance.is_some()), ("ejection", config.ejection.is_some()), ("retry", config.retry.is_some())];
+        for (key, is_there) in keys {
             if config.mock.is_some() && is_there {
                 let error = BuildError::new("a mock has no targets to choose from", format!("remove `{key}`")).at(key);
                 errors.keep::<()>(&root(), Err(error));
@@ -160,7 +168,7 @@ impl Service {
                 errors.keep(&root(), Err(BuildError::new(format!("a mock has no `{key}`"), "remove it").at(key)))
             }
             Some(mock) => errors.keep(&root(), Mock::build(mock).map_err(|error| error.at("mock"))).map(Backend::Mock),
-            None => Targets::build(name, config, shared, &mut errors, &root()).map(Backend::Targets),
+            None => Targets::build(name, config, shared, &mut errors, &root()).map(|targets| Backend::Targets(Box::new(targets))),
         };
         let backend = backend.map(|backend| Self { name: name.into(), backend });
         match backend {
@@ -208,13 +216,16 @@ impl Targets {
         let weighed =
             config.targets.iter().map(|TargetConfig { url, weight, priority }| Weighed { url, weight: *weight, priority: *priority });
         let weighed: Vec<_> = weighed.collect();
-        let ejection = config.ejection.as_ref().map(|config| {
-            let targets = weighed.iter().filter(|target| target.weight > 0).count();
-            errors.keep(root, Ejection::build(config, name, targets, shared).map_err(|error| error.at("ejection")))
-        });
+        let takers = weighed.iter().filter(|target| target.weight > 0).count();
+        let ejection = config
+            .ejection
+            .as_ref()
+            .map(|config| errors.keep(root, Ejection::build(config, name, takers, shared).map_err(|error| error.at("ejection"))));
         let balance = Balance::build(&config.balance.clone().unwrap_or_default(), ejection.flatten(), name, &weighed, shared);
-        let balance = errors.keep(root, balance)?;
-        Some(Self { balance, targets: targets.into(), host: config.host.clone().unwrap_or_default(), timeouts })
+        let retry = Retry::build(config.retry.as_ref(), name, takers, shared).map_err(|error| error.at("retry"));
+        let (balance, retry) = (errors.keep(root, balance), errors.keep(root, retry));
+        let (balance, retry) = (balance?, retry?);
+        Some(Self { balance, targets: targets.into(), retry, host: config.host.clone().unwrap_or_default(), timeouts })
     }
 
     /// How many there are.

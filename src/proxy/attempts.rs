@@ -1,0 +1,129 @@
+//! What becomes of an attempt at a target that failed: another one, or its end.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderName, header};
+use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::{Exchange, Gateway, upstream};
+use crate::routing::Destination;
+use crate::upstream::{Attempted, Failure};
+
+/// The error that Pingora carries from an answer that is not taken to the next attempt.
+const AGAIN: ErrorType = ErrorType::new("another attempt is worth it");
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Waits before another attempt, unless the client leaves.
+///
+/// # Errors
+/// The client is gone, or the request's time is up.
+pub(super) async fn pause(session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+    let Some(wait) = exchange.wait.take().filter(|wait| !wait.is_zero()) else { return Ok(()) };
+    let over = tokio::time::sleep(wait);
+    if !session.is_body_done() {
+        over.await;
+        return Ok(());
+    }
+    tokio::select! {
+        () = over => Ok(()),
+        // Nothing more can come of this request but its end.
+        gone = session.downstream_session.read_body_or_idle(true) => match gone {
+            Ok(_) => Err(Error::new_down(ErrorType::ConnectionClosed)),
+            Err(error) => Err(error.into_down()),
+        },
+    }
+}
+
+/// No connection to the target came about.
+pub(super) fn unconnected(gateway: &Gateway, session: &Session, exchange: &mut Exchange, mut error: Box<Error>) -> Box<Error> {
+    let again = again(gateway, session, exchange, Failure::Connect, None);
+    upstream::ended(gateway, exchange, Some(&error));
+    error.set_retry(again);
+    error
+}
+
+/// The connection, or what came over it, broke.
+pub(super) fn broken(gateway: &Gateway, session: &Session, exchange: &mut Exchange, mut error: Box<Error>, reused: bool) -> Box<Error> {
+    if error.etype() == &AGAIN {
+        error.set_retry(true);
+        return error;
+    }
+    let failure = failure(&error, reused).filter(|_| exchange.pending.is_none() && !begun(session));
+    let again = failure.is_some_and(|failure| again(gateway, session, exchange, failure, None));
+    if again && failure == Some(Failure::Stale) {
+        // It was closed for its age, which says nothing of the target.
+        exchange.asked = None;
+    }
+    upstream::ended(gateway, exchange, Some(&error));
+    error.set_retry(again);
+    error
+}
+
+/// An answer is there; whether it is one to pass on.
+///
+/// # Errors
+/// Another attempt is made in its stead.
+pub(super) fn answered(gateway: &Gateway, session: &Session, exchange: &mut Exchange, res: &ResponseHeader) -> Result<()> {
+    let failure = Failure::Status(res.status);
+    let minds = !res.status.is_informational() && upstream::targets(exchange).is_some_and(|targets| targets.retry.minds(failure));
+    if !minds || begun(session) || !again(gateway, session, exchange, failure, retry_after(res)) {
+        return Ok(());
+    }
+    exchange.answered = Some(res.status);
+    upstream::ended(gateway, exchange, None);
+    Err(Error::new(AGAIN))
+}
+
+/// Decides, and prepares the next attempt.
+fn again(gateway: &Gateway, session: &Session, exchange: &mut Exchange, failure: Failure, retry_after: Option<Duration>) -> bool {
+    let Some(targets) = upstream::targets(exchange) else { return false };
+    let (req, gone) = (session.req_header(), exchange.started.elapsed());
+    let asked = exchange.asked.filter(|asked| failure != Failure::Stale && !exchange.tried.contains(asked));
+    let attempted = Attempted {
+        method: &req.method,
+        keyed: req.headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty()),
+        replayable: !session.as_downstream().retry_buffer_truncated(),
+        count: exchange.attempts,
+        tried: exchange.tried.len() + usize::from(asked.is_some()),
+        left: targets.timeouts.total.map_or(targets.timeouts.response, |total| total.saturating_sub(gone)),
+        retry_after,
+    };
+    let Some(wait) = targets.retry.next(failure, &attempted) else { return false };
+    exchange.wait = Some(wait);
+    exchange.tried.extend(asked);
+    if let Destination::Service { service, .. } = exchange.destination() {
+        gateway.0.shard.retries.with_label_values(&[&*service.name, failure.reason()]).inc();
+    }
+    true
+}
+
+/// Whether an answer is on its way to the client. A 1xx is none yet.
+fn begun(session: &Session) -> bool {
+    session.response_written().is_some_and(|res| !res.status.is_informational())
+}
+
+/// What an error says of the target; none where it says nothing.
+fn failure(error: &Error, reused: bool) -> Option<Failure> {
+    use ErrorType::{ConnectionClosed, InvalidHTTPHeader, ReadError, ReadTimedout, WriteError, WriteTimedout};
+    if *error.esource() != ErrorSource::Upstream {
+        return None;
+    }
+    Some(match error.etype() {
+        ReadTimedout | WriteTimedout => Failure::Timeout,
+        InvalidHTTPHeader => Failure::Malformed,
+        ConnectionClosed | ReadError | WriteError if reused => Failure::Stale,
+        _ => Failure::Reset,
+    })
+}
+
+/// How long the target wants to be left alone (RFC 9110 §10.2.3).
+fn retry_after(res: &ResponseHeader) -> Option<Duration> {
+    let text = res.headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).unwrap_or_default()),
+    }
+}

@@ -1,0 +1,131 @@
+use std::borrow::Cow;
+use std::fmt;
+
+use http::StatusCode;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// How one attempt at a target failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No connection came about, so that nothing was sent.
+    Connect,
+    /// The target had closed a kept connection before the request was on its way.
+    Stale,
+    /// The connection ended before an answer began.
+    Reset,
+    /// The answer could not be understood.
+    Malformed,
+    /// No answer began in the time for it.
+    Timeout,
+    /// An answer of this status.
+    Status(StatusCode),
+}
+
+impl Failure {
+    /// The word for it, in metrics.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Failure::Connect => "connect",
+            Failure::Stale => "stale",
+            Failure::Reset => "reset",
+            Failure::Malformed => "malformed",
+            Failure::Timeout => "timeout",
+            Failure::Status(_) => "status",
+        }
+    }
+}
+
+/// One entry of a list of failures: `connect`, `reset`, `malformed`, `timeout`, `5xx`, or a status from 400 to 599.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureConfig {
+    /// No connection came about: refused, no way there, not in time, no TLS.
+    Connect,
+    /// The connection ended before an answer began.
+    Reset,
+    /// An answer that cannot be understood.
+    Malformed,
+    /// No answer began in `timeouts.response`.
+    Timeout,
+    /// An answer of any status from 500 to 599.
+    ServerErrors,
+    /// An answer of this status.
+    Status(u16),
+}
+
+const WORDS: [(&str, FailureConfig); 5] = [
+    ("connect", FailureConfig::Connect),
+    ("reset", FailureConfig::Reset),
+    ("malformed", FailureConfig::Malformed),
+    ("timeout", FailureConfig::Timeout),
+    ("5xx", FailureConfig::ServerErrors),
+];
+
+impl FailureConfig {
+    /// Whether it means this failure. A stale connection is none of the target's.
+    pub fn means(self, failure: Failure) -> bool {
+        match (self, failure) {
+            (FailureConfig::Connect, Failure::Connect)
+            | (FailureConfig::Reset, Failure::Reset)
+            | (FailureConfig::Malformed, Failure::Malformed)
+            | (FailureConfig::Timeout, Failure::Timeout) => true,
+            (FailureConfig::ServerErrors, Failure::Status(status)) => status.is_server_error(),
+            (FailureConfig::Status(meant), Failure::Status(status)) => status.as_u16() == meant,
+            _ => false,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FailureConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = FailureConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`connect`, `reset`, `malformed`, `timeout`, `5xx`, or a status from 400 to 599")
+            }
+
+            fn visit_u64<E: de::Error>(self, status: u64) -> Result<FailureConfig, E> {
+                match u16::try_from(status) {
+                    Ok(status @ 400..=599) => Ok(FailureConfig::Status(status)),
+                    _ => Err(E::invalid_value(de::Unexpected::Unsigned(status), &self)),
+                }
+            }
+
+            fn visit_i64<E: de::Error>(self, status: i64) -> Result<FailureConfig, E> {
+                u64::try_from(status)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(status), &self))
+                    .and_then(|status| self.visit_u64(status))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<FailureConfig, E> {
+                let known = WORDS.iter().find(|(word, _)| *word == text).map(|(_, meant)| *meant);
+                known.ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl Serialize for FailureConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            FailureConfig::Status(status) => serializer.serialize_u16(*status),
+            word => serializer.serialize_str(WORDS.iter().find(|(_, meant)| meant == word).map_or("", |(word, _)| word)),
+        }
+    }
+}
+
+impl JsonSchema for FailureConfig {
+    fn schema_name() -> Cow<'static, str> {
+        "Failure".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "How an attempt at a target can fail: no connection, one that ended before an answer began, an answer that cannot be understood, none in time, any of 500 to 599, or this status.",
+            "anyOf": [{"enum": WORDS.map(|(word, _)| word)}, {"type": "integer", "minimum": 400, "maximum": 599}]
+        })
+    }
+}

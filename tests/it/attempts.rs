@@ -1,0 +1,298 @@
+//! What a client sees of services that misbehave, and how often they were asked: with and without another attempt.
+
+use std::net::TcpListener;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::support::gateway::check;
+use crate::support::{Answer, Gateway, Origin, PATIENCE, RawOrigin, Response};
+
+/// A gateway before these targets, with a service's settings behind them.
+fn gateway(targets: &[String], settings: &str) -> Gateway {
+    let targets = targets.iter().map(|target| format!("\"http://{target}\"")).collect::<Vec<_>>().join(", ");
+    let services = format!("services: {{ up: {{ targets: [{targets}]{settings} }} }}");
+    Gateway::start(&format!("server:\n  workers: 1\n{services}\nroutes: [{{ name: up, to: up }}]\n"))
+}
+
+fn post(gateway: &Gateway, lines: &str, body: &str) -> Response {
+    let mut client = gateway.client();
+    client.send(format!("POST / HTTP/1.1\r\nHost: gateway.test\r\n{lines}Content-Length: {}\r\n\r\n{body}", body.len()));
+    client.read()
+}
+
+/// A port that was free a moment ago refuses.
+fn refusing() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+fn resetting() -> RawOrigin {
+    RawOrigin::start(|mut talk| {
+        talk.request();
+        talk.reset();
+    })
+}
+
+fn stalling() -> RawOrigin {
+    RawOrigin::start(|mut talk| talk.until_closed())
+}
+
+/// One byte of a header that never ends, again and again.
+fn dripping() -> RawOrigin {
+    RawOrigin::start(|mut talk| {
+        talk.request();
+        talk.say("HTTP/1.1 200 OK\r\nX: ");
+        let (_held, never) = mpsc::channel::<()>();
+        while talk.try_say("x") {
+            let _ = never.recv_timeout(Duration::from_millis(50));
+        }
+    })
+}
+
+/// Each answers badly in its own way, and is known by the status that tells of it.
+fn misbehaving() -> Vec<(&'static str, RawOrigin, u16)> {
+    let broken = RawOrigin::start(|mut talk| {
+        talk.request();
+        talk.say("HTTP/1.1 200 OK\r\nContent-Le");
+    });
+    let garbage = RawOrigin::start(|mut talk| {
+        talk.request();
+        talk.say("\x01\x02 this is no HTTP\r\n\r\n");
+    });
+    vec![
+        ("stalls", stalling(), 504),
+        ("resets at once", RawOrigin::start(|talk| talk.reset()), 502),
+        ("resets after the request", resetting(), 502),
+        ("closes in the header", broken, 502),
+        ("answers garbage", garbage, 502),
+        ("drips", dripping(), 504),
+    ]
+}
+
+const TIMES: &str = ", timeouts: { connect: 2s, response: 300ms, total: 20s }";
+
+#[test]
+fn without_retry_a_failure_is_told_as_it_is_and_asked_for_once() {
+    for (what, bad, status) in misbehaving() {
+        // What drips is late only in all.
+        let times = if what == "drips" { ", timeouts: { total: 600ms }" } else { TIMES };
+        let gateway = gateway(&[bad.address.to_string()], times);
+        let mut client = gateway.client();
+        for count in 1..=2 {
+            let started = Instant::now();
+            assert_eq!(client.get("/").status, status, "{what}");
+            assert!(started.elapsed() < PATIENCE / 2, "{what}");
+            assert_eq!(bad.received().len(), count, "{what}");
+        }
+    }
+}
+
+#[test]
+fn with_retry_another_target_answers_in_the_stead_of_one_that_fails() {
+    for (what, bad, _) in misbehaving() {
+        if what == "drips" {
+            continue;
+        }
+        let sound = Origin::start();
+        let on = ", retry: { on: [connect, reset, malformed, timeout], budget: 100% }";
+        let gateway = gateway(&[bad.address.to_string(), sound.address.to_string()], &format!("{TIMES}{on}"));
+        let mut client = gateway.client();
+        for _ in 0..4 {
+            let answer = client.get("/");
+            assert_eq!((answer.status, answer.text().as_str()), (200, "here"), "{what}");
+        }
+        let failed = bad.received().len();
+        assert_eq!(sound.seen().len(), 4, "{what}");
+        assert!((1..=4).contains(&failed), "{what}: {failed}");
+        let reason = if what == "stalls" {
+            "timeout"
+        } else if what == "answers garbage" {
+            "malformed"
+        } else {
+            "reset"
+        };
+        gateway.await_metric(&format!("tidegate_retries_total{{reason=\"{reason}\",service=\"up\"}}"), failed as f64);
+        gateway.await_log("an attempt more", |line| line["attempts"] == 2 && line["status"] == 200);
+    }
+}
+
+#[test]
+fn a_target_that_refuses_is_passed_by_without_a_word_for_every_method() {
+    let sound = Origin::start();
+    let gateway = gateway(&[refusing(), sound.address.to_string()], "");
+    for _ in 0..4 {
+        assert_eq!(gateway.client().get("/").status, 200);
+        assert_eq!(post(&gateway, "", "hello").status, 200);
+    }
+    assert_eq!(sound.seen().iter().filter(|seen| seen.body == "hello").count(), 4);
+}
+
+#[test]
+fn a_post_is_sent_again_only_if_it_may_be() {
+    for (settings, lines, again) in [
+        ("", "", false),
+        ("", "Idempotency-Key: \"a\"\r\n", true),
+        (", methods: idempotent", "", false),
+        (", methods: any", "", true),
+        (", methods: [POST]", "", true),
+    ] {
+        let (bad, sound) = (resetting(), Origin::start());
+        let targets = [bad.address.to_string(), sound.address.to_string()];
+        let gateway = gateway(&targets, &format!(", retry: {{ on: [reset]{settings} }}"));
+        let answer = post(&gateway, lines, "hello");
+        assert_eq!(answer.status, if again { 200 } else { 502 }, "{settings} {lines}");
+        assert_eq!((bad.received().len(), sound.seen().len()), (1, usize::from(again)), "{settings} {lines}");
+        assert!(sound.seen().iter().all(|seen| seen.body == "hello"));
+    }
+}
+
+#[test]
+fn a_body_is_sent_again_whole_or_not_at_all() {
+    for (size, again) in [(40_000, true), (200_000, false)] {
+        let (bad, sound) = (resetting(), Origin::start());
+        let targets = [bad.address.to_string(), sound.address.to_string()];
+        let gateway = gateway(&targets, ", retry: { on: [reset], methods: any }");
+        let body = "0123456789".repeat(size / 10);
+        let answer = post(&gateway, "", &body);
+        assert_eq!(answer.status, if again { 200 } else { 502 }, "{size}");
+        assert_eq!((bad.received().len(), sound.seen().len()), (1, usize::from(again)), "{size}");
+        assert!(sound.seen().iter().all(|seen| seen.body == body));
+    }
+}
+
+#[test]
+fn a_kept_connection_that_was_closed_in_the_meantime_costs_no_request() {
+    let fickle = || {
+        RawOrigin::start(|mut talk| {
+            talk.request();
+            talk.say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhere");
+            // The next is on its way when this end closes.
+            talk.request();
+        })
+    };
+    let origin = fickle();
+    let own = gateway(&[origin.address.to_string()], "");
+    let mut client = own.client();
+    for count in 1..=4 {
+        assert_eq!(client.get("/").text(), "here");
+        assert_eq!(origin.received().len(), count);
+    }
+    // Whether a POST was worked on cannot be known.
+    assert_eq!(post(&own, "", "hello").status, 502);
+    assert_eq!(origin.received().len(), 4);
+    let (origin, off) = (fickle(), ", retry: { attempts: 1 }");
+    let own = gateway(&[origin.address.to_string()], off);
+    let mut client = own.client();
+    assert_eq!([client.get("/").status, client.get("/").status], [200, 502]);
+}
+
+#[test]
+fn an_answer_that_has_begun_is_not_begun_again() {
+    let half = RawOrigin::start(|mut talk| {
+        talk.request();
+        talk.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst");
+    });
+    let sound = Origin::start();
+    let targets = [half.address.to_string(), sound.address.to_string()];
+    let gateway = gateway(&targets, ", retry: { on: [connect, reset, malformed, timeout, 5xx] }");
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n");
+    assert_eq!(client.head().status, 200);
+    assert_eq!(client.rest().1, b"first");
+    assert_eq!((half.received().len(), sound.seen().len()), (1, 0));
+}
+
+fn failing(status: u16, retry_after: Option<&'static str>) -> Origin {
+    Origin::answering(move |_| {
+        let mut answer = Answer::new("failing".to_owned());
+        *answer.status_mut() = http::StatusCode::from_u16(status).unwrap();
+        if let Some(value) = retry_after {
+            answer.headers_mut().insert("retry-after", value.parse().unwrap());
+        }
+        answer
+    })
+}
+
+#[test]
+fn a_status_is_worth_another_attempt_where_it_is_named_and_the_last_one_is_told() {
+    let (bad, sound) = (failing(503, None), Origin::start());
+    let both = [bad.address.to_string(), sound.address.to_string()];
+    assert!((0..2).any(|_| gateway(&both, "").client().get("/").status == 503));
+    let own = gateway(&both, ", retry: { on: [503] }");
+    let mut client = own.client();
+    assert!((0..4).all(|_| client.get("/").status == 200));
+    let (bad, own) = (failing(500, None), gateway(&[refusing()], ""));
+    assert_eq!(own.client().get("/").status, 502);
+    let own = gateway(&[bad.address.to_string()], ", retry: { attempts: 3, on: [5xx] }");
+    let answer = own.client().get("/");
+    assert_eq!((answer.status, answer.text().as_str(), bad.seen().len()), (500, "failing", 3));
+}
+
+#[test]
+fn a_target_that_names_a_time_is_left_alone_so_long_or_for_good() {
+    let (soon, sound) = (failing(503, Some("1")), Origin::start());
+    let own = gateway(&[soon.address.to_string(), sound.address.to_string()], ", timeouts: { total: 30s }, retry: { on: [503] }");
+    let started = Instant::now();
+    assert_eq!(own.client().get("/").status, 200);
+    assert!(started.elapsed() >= Duration::from_secs(1));
+    let never = failing(503, Some("60"));
+    let own = gateway(&[never.address.to_string(), sound.address.to_string()], ", timeouts: { total: 30s }, retry: { on: [503] }");
+    assert_eq!(own.client().get("/").status, 503);
+    assert_eq!(sound.seen().len(), 1);
+}
+
+#[test]
+fn a_client_that_leaves_is_not_waited_for() {
+    let bad = failing(503, Some("10"));
+    let own = gateway(&[bad.address.to_string()], ", timeouts: { total: 30s }, retry: { on: [503] }");
+    let mut client = own.client();
+    client.send("GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n");
+    own.await_metric("tidegate_retries_total{reason=\"status\",service=\"up\"}", 1.0);
+    drop(client);
+    let line = own.await_log("the request that was left", |line| line["status"] == 0);
+    assert!(line["duration_ms"].as_f64().unwrap() < 9_000.0 && bad.seen().len() == 1, "{line}");
+}
+
+#[test]
+fn all_attempts_share_one_time() {
+    let (one, two) = (stalling(), stalling());
+    let targets = [one.address.to_string(), two.address.to_string()];
+    let own = gateway(&targets, ", timeouts: { response: 400ms, total: 1s }, retry: { attempts: 10, on: [timeout], budget: 100% }");
+    let started = Instant::now();
+    own.client().get("/").problem(504, "gateway-timeout");
+    assert!(started.elapsed() < PATIENCE / 2);
+    let attempts = one.received().len() + two.received().len();
+    assert!((2..=3).contains(&attempts), "{attempts}");
+}
+
+#[test]
+fn a_service_that_fails_gets_a_fifth_more_requests_at_most() {
+    let bad = resetting();
+    let own = gateway(&[bad.address.to_string()], ", retry: { attempts: 10, backoff: { base: 1ms, max: 1ms } }");
+    let mut client = own.client();
+    for _ in 0..200 {
+        assert_eq!(client.get("/").status, 502);
+    }
+    let attempts = bad.received().len();
+    assert!(attempts > 200 && attempts <= 240, "{attempts}");
+}
+
+#[test]
+fn settings_that_cannot_be_are_told_with_their_place_and_their_fix() {
+    for (settings, place, fix) in [
+        ("retry: { attempts: 0 }", "retry.attempts: 0 is no number of attempts", "1 to 10"),
+        ("retry: { attempts: many }", "retry.attempts: ", "number"),
+        ("retry: { attempt: 2 }", "retry.attempt: unknown key", "did you mean `attempts`?"),
+        ("retry: { on: [refused] }", "retry.on[0]: ", "`connect`, `reset`, `malformed`, `timeout`, `5xx`, or a status from 400 to 599"),
+        ("retry: { on: [200] }", "retry.on[0]: ", "400 to 599"),
+        ("retry: { methods: all }", "retry.methods: ", "`safe`, `idempotent`, `any`"),
+        ("retry: { methods: [get] }", "retry.methods[0]: ", "write one like `GET`"),
+        ("retry: { backoff: { base: 1s } }", "retry.backoff.max: ", "no less than `base`"),
+        ("retry: { backoff: { first: 1s } }", "retry.backoff.first: unknown key", "base"),
+        ("retry: { budget: 20 }", "retry.budget: ", "`0%` to `100%`"),
+    ] {
+        let (content, said) = check(&format!("services: {{ up: {{ targets: [\"http://127.0.0.1:9\"], {settings} }} }}\n"));
+        assert!(!content && said.contains(&format!("services.up.{place}")) && said.contains(fix), "{settings}:\n{said}");
+    }
+    let (content, said) = check("services: { up: { mock: { text: a }, retry: {} } }\n");
+    assert!(!content && said.contains("services.up.retry: a mock has no targets"), "{said}");
+}
