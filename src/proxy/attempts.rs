@@ -7,6 +7,7 @@ use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
+use super::exchange::Step;
 use super::{Exchange, Gateway, upstream};
 use crate::routing::Destination;
 use crate::upstream::{Attempted, Failure};
@@ -22,6 +23,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The client is gone, or the request's time is up.
 pub(super) async fn pause(session: &mut Session, exchange: &mut Exchange) -> Result<()> {
     let Some(wait) = exchange.wait.take().filter(|wait| !wait.is_zero()) else { return Ok(()) };
+    exchange.step = Step::Retrying;
     let over = tokio::time::sleep(wait);
     if !session.is_body_done() {
         over.await;

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -47,6 +48,10 @@ pub struct Exchange {
     pub(super) attempts: u32,
     /// How long to wait before it is sent again.
     pub(super) wait: Option<Duration>,
+    /// What it waits for now.
+    pub(super) step: Step,
+    /// Why its answer was cut off, for the log.
+    pub(super) cut: Option<Cow<'static, str>>,
     /// The cookie that tells the client its target.
     pub(super) cookie: Option<HeaderValue>,
     /// Bytes of the request's body so far.
@@ -61,6 +66,49 @@ pub(super) struct Told {
     pub kind: &'static str,
     pub policy: Option<&'static str>,
     pub cause: Option<String>,
+}
+
+/// What a request waits for, on its way to a service and back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// What comes before a service is asked: policies, and bodies that they read.
+    Arriving,
+    /// A connection to a target.
+    Connecting,
+    /// The rest of the request's body, and that the target takes it.
+    Sending,
+    /// The header of the answer.
+    Waiting,
+    /// The rest of the answer.
+    Reading,
+    /// The time of another attempt.
+    Retrying,
+}
+
+impl Step {
+    /// The stable word for it, in problems.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Step::Arriving => "arriving",
+            Step::Connecting => "connecting",
+            Step::Sending => "sending",
+            Step::Waiting => "waiting",
+            Step::Reading => "reading",
+            Step::Retrying => "retrying",
+        }
+    }
+
+    /// What to tell where it used up the time of the whole request.
+    pub(super) fn late(self) -> &'static str {
+        match self {
+            Step::Arriving => "the time of the request was used up before the service was asked",
+            Step::Connecting => "the time of the request was used up while connecting to the service",
+            Step::Sending => "the time of the request was used up while sending it to the service",
+            Step::Waiting => "the time of the request was used up while waiting for the service's answer",
+            Step::Reading => "the time of the request was used up while reading the service's answer",
+            Step::Retrying => "the time of the request was used up before another attempt",
+        }
+    }
 }
 
 impl Exchange {
@@ -85,6 +133,8 @@ impl Exchange {
             tried: SmallVec::new(),
             attempts: 0,
             wait: None,
+            step: Step::Arriving,
+            cut: None,
             cookie: None,
             received: 0,
             own_answer: false,

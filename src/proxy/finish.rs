@@ -21,7 +21,7 @@ pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Opti
         Destination::Service { service, .. } => Some(&*service.name),
         _ => None,
     };
-    let cut_off = error.filter(|_| exchange.problem.is_none()).map(ToString::to_string);
+    let cut_off = exchange.cut.clone().or_else(|| error.filter(|_| exchange.problem.is_none()).map(|error| error.to_string().into()));
     let told = exchange.problem.as_ref();
     let line = Line {
         time: exchange.time,

@@ -13,7 +13,9 @@ mod upstream;
 
 pub use connection::Connection;
 pub use exchange::Exchange;
+use exchange::Step;
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ use http::{HeaderValue, StatusCode, Version};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -188,6 +191,19 @@ impl ProxyHttp for Gateway {
         attempts::unconnected(self, session, exchange, error)
     }
 
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _: bool,
+        _: &HttpPeer,
+        _: RawFd,
+        _: Option<&Digest>,
+        exchange: &mut Self::CTX,
+    ) -> Result<()> {
+        exchange.step = Step::Waiting;
+        Ok(())
+    }
+
     async fn upstream_request_filter(&self, session: &mut Session, req: &mut RequestHeader, exchange: &mut Self::CTX) -> Result<()> {
         upstream::outgoing(session, exchange, req).map_err(|problem| upstream::raise(exchange, problem))
     }
@@ -231,15 +247,19 @@ impl ProxyHttp for Gateway {
         _end: bool,
         exchange: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
-        if upstream::is_late(exchange) { Err(upstream::raise(exchange, upstream::late())) } else { Ok(None) }
+        if upstream::is_late(exchange) { Err(upstream::raise(exchange, upstream::late(exchange.step))) } else { Ok(None) }
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Self::CTX) -> FailToProxy {
         let late = upstream::is_late(exchange);
-        let problem = exchange.pending.take().or_else(|| late.then(upstream::late)).or_else(|| response::problem(error));
+        let step = upstream::step(session, exchange);
+        let problem = exchange.pending.take().or_else(|| late.then(|| upstream::late(step))).or_else(|| response::problem(error));
+        let problem = problem.map(|problem| upstream::tell_step(problem, step, exchange.attempts));
         // Once an answer has begun there is no other: the connection is cut, which the client can tell from an end. A 1xx is none yet.
         let begun = session.response_written().is_some_and(|res| !res.status.is_informational());
-        if let (Some(problem), false) = (problem, begun) {
+        if begun {
+            exchange.cut = problem.map(|problem| problem.detail);
+        } else if let Some(problem) = problem {
             if *error.esource() == ErrorSource::Downstream && !(late && session.is_body_done()) {
                 // What is left of this request cannot be told apart from a next one.
                 session.set_keepalive(None);

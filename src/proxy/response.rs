@@ -9,6 +9,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use smallvec::SmallVec;
 
+use super::exchange::Step;
 use super::{Exchange, answer};
 use crate::problem::{Kind, Problem};
 
@@ -18,6 +19,7 @@ pub(super) fn up(session: &mut Session, exchange: &mut Exchange, res: &mut Respo
         return;
     }
     exchange.answered = Some(res.status);
+    exchange.step = Step::Reading;
     hop_by_hop(res);
     if res.status == StatusCode::NO_CONTENT {
         // RFC 9110 §8.6: an answer that cannot have a body says nothing of its length.

@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use http::header;
+use http::{HeaderValue, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use pingora_timeout::timeout;
 
+use super::exchange::Step;
 use super::forwarded::{self, Facts};
 use super::{Connection, Exchange, Gateway, answer};
 use crate::problem::{Kind, Problem};
@@ -116,7 +117,7 @@ pub(super) fn peer(session: &Session, exchange: &mut Exchange) -> Result<Box<Htt
         }
         let left = total.saturating_sub(now - exchange.started);
         if left.is_zero() {
-            return Err(raise(exchange, late()));
+            return Err(raise(exchange, late(exchange.step)));
         }
         let shorter = |own: Option<Duration>| Some(own.map_or(left, |own| own.min(left)));
         peer.options.connection_timeout = shorter(peer.options.connection_timeout);
@@ -124,6 +125,7 @@ pub(super) fn peer(session: &Session, exchange: &mut Exchange) -> Result<Box<Htt
         peer.options.read_timeout = shorter(peer.options.read_timeout);
         peer.options.write_timeout = shorter(peer.options.write_timeout);
     }
+    exchange.step = Step::Connecting;
     Ok(peer)
 }
 
@@ -142,8 +144,25 @@ pub(super) fn ended(gateway: &Gateway, exchange: &mut Exchange, error: Option<&E
 }
 
 /// The problem of a request whose time is up.
-pub(super) fn late() -> Problem {
-    Problem::new(Kind::GatewayTimeout, "the service did not answer in the time it has")
+pub(super) fn late(step: Step) -> Problem {
+    Problem::new(Kind::GatewayTimeout, step.late())
+}
+
+/// What the request waits for.
+pub(super) fn step(session: &mut Session, exchange: &Exchange) -> Step {
+    match exchange.step {
+        Step::Waiting if !session.is_body_done() => Step::Sending,
+        step => step,
+    }
+}
+
+/// Adds to a problem of time what used it up.
+pub(super) fn tell_step(problem: Problem, step: Step, attempts: u32) -> Problem {
+    if problem.kind != Kind::GatewayTimeout {
+        return problem;
+    }
+    let problem = problem.member("step", step.name());
+    if attempts > 1 { problem.member("attempts", attempts) } else { problem }
 }
 
 /// Whether the request's whole time is up.
@@ -177,6 +196,7 @@ pub(super) fn outgoing(session: &Session, exchange: &mut Exchange, req: &mut Req
         version: session.req_header().version,
     };
     forwarded::write(req, &facts);
+    deadline(exchange, req);
     let (chain, cx, _) = exchange.split();
     chain.upstream_request(req, cx)
 }
@@ -195,6 +215,16 @@ fn path(exchange: &Exchange, req: &mut RequestHeader) -> Result<(), Problem> {
     let uri = target.parse().map_err(|error| Problem::new(Kind::BadRequest, "the path cannot be forwarded").cause(error))?;
     req.set_uri(uri);
     Ok(())
+}
+
+/// Hands on what is left of the request's time.
+fn deadline(exchange: &Exchange, req: &mut RequestHeader) {
+    if let Some(targets) = targets(exchange)
+        && let (Some(name), Some(total)) = (&targets.deadline_header, targets.timeouts.total)
+    {
+        let left = total.saturating_sub(exchange.started.elapsed()).as_millis();
+        let _ = req.insert_header(name.clone(), HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX)));
+    }
 }
 
 fn host(exchange: &Exchange, req: &mut RequestHeader) {
@@ -220,7 +250,7 @@ pub(super) fn body(gateway: &Gateway, exchange: &mut Exchange, length: usize) ->
         return Err(raise(exchange, Problem::new(Kind::ContentTooLarge, format!("the request body is larger than {most} bytes"))));
     }
     if is_late(exchange) {
-        return Err(raise(exchange, late()));
+        return Err(raise(exchange, late(Step::Sending)));
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora_http::RequestHeader;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -44,6 +44,8 @@ pub struct ServiceConfig<P> {
     pub host: Option<HostMode>,
     /// How long a target may take.
     pub timeouts: Option<TimeoutsConfig>,
+    /// The request header in which targets are told how much of `timeouts.total` is left, in milliseconds; a client's own is replaced. Default: none.
+    pub deadline_header: Option<String>,
     /// When a request that failed at a target is sent once more. Default: only where it cannot do harm, when no connection to a target came about or a
     /// kept one was closed in the meantime.
     pub retry: Option<RetryConfig>,
@@ -142,6 +144,8 @@ pub struct Targets {
     pub host: HostMode,
     /// How long they may take.
     pub timeouts: Timeouts,
+    /// The header that tells them how long the request has left.
+    pub deadline_header: Option<HeaderName>,
 }
 
 impl Service {
@@ -152,7 +156,12 @@ impl Service {
     pub fn build<P>(name: &str, config: &ServiceConfig<P>, shared: &Shared) -> Result<Self, Errors> {
         let mut errors = Errors::default();
         let root = || [Step::from("services"), Step::from(name)];
-        let keys = [("balance", config.balance.is_some()), ("ejection", config.ejection.is_some()), ("retry", config.retry.is_some())];
+        let keys = [
+            ("balance", config.balance.is_some()),
+            ("ejection", config.ejection.is_some()),
+            ("retry", config.retry.is_some()),
+            ("deadline_header", config.deadline_header.is_some()),
+        ];
         for (key, is_there) in keys {
             if config.mock.is_some() && is_there {
                 let error = BuildError::new("a mock has no targets to choose from", format!("remove `{key}`")).at(key);
@@ -200,6 +209,9 @@ impl Targets {
             total: timeouts.total.map(Into::into),
             idle: timeouts.idle.into(),
         };
+        let deadline_header =
+            config.deadline_header.as_ref().map(|name| deadline_header(name, &timeouts).map_err(|error| error.at("deadline_header")));
+        let deadline_header = deadline_header.and_then(|name| errors.keep(root, name));
         let targets: Vec<Target> = config
             .targets
             .iter()
@@ -225,7 +237,7 @@ impl Targets {
         let retry = Retry::build(config.retry.as_ref(), name, takers, shared).map_err(|error| error.at("retry"));
         let (balance, retry) = (errors.keep(root, balance), errors.keep(root, retry));
         let (balance, retry) = (balance?, retry?);
-        Some(Self { balance, targets: targets.into(), retry, host: config.host.clone().unwrap_or_default(), timeouts })
+        Some(Self { balance, targets: targets.into(), retry, host: config.host.clone().unwrap_or_default(), timeouts, deadline_header })
     }
 
     /// How many there are.
@@ -271,6 +283,26 @@ impl Targets {
     /// The path parameter that the choice goes by.
     pub fn param(&self) -> Option<&str> {
         self.balance.param()
+    }
+}
+
+fn deadline_header(name: &str, timeouts: &Timeouts) -> Result<HeaderName, BuildError> {
+    const TAKEN: [HeaderName; 9] = [
+        header::HOST,
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        header::TRAILER,
+        header::TE,
+        header::EXPECT,
+        HeaderName::from_static("keep-alive"),
+    ];
+    let parsed = HeaderName::try_from(name).ok().filter(|name| !TAKEN.contains(name));
+    let wrong = || BuildError::new(format!("`{name}` is not a header that could tell it"), "write one like `X-Request-Timeout-Ms`");
+    match timeouts.total {
+        Some(_) => parsed.ok_or_else(wrong),
+        None => Err(BuildError::new("there is no time to tell of", "set `timeouts: { total: … }`, or remove it")),
     }
 }
 

@@ -1,8 +1,10 @@
 //! What a client sees of services that misbehave, and how often they were asked: with and without another attempt.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use crate::support::gateway::check;
 use crate::support::{Answer, Gateway, Origin, PATIENCE, RawOrigin, Response};
@@ -265,6 +267,69 @@ fn all_attempts_share_one_time() {
 }
 
 #[test]
+fn each_attempt_is_told_how_long_it_has() {
+    let (bad, sound) = (failing(503, Some("1")), Origin::start());
+    let targets = [bad.address.to_string(), sound.address.to_string()];
+    let own = gateway(&targets, ", timeouts: { total: 30s }, deadline_header: X-Left, retry: { on: [503] }");
+    assert_eq!(own.client().get_with("/", "X-Left: 99999999\r\n").status, 200);
+    let left = |origin: &Origin| origin.only().header("x-left").unwrap().parse::<u64>().unwrap();
+    let (first, second) = (left(&bad), left(&sound));
+    assert!(first <= 30_000 && second <= 29_000 && second > 0, "{first} {second}");
+}
+
+/// A socket that connections to wait at, since its queue is full.
+fn full() -> (Socket, Vec<TcpStream>) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let fill = || TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
+    let held = std::iter::from_fn(fill).take(100).collect();
+    (socket, held)
+}
+
+#[test]
+fn a_late_answer_says_what_used_up_the_time() {
+    let (deaf, _held) = full();
+    let deaf = deaf.local_addr().unwrap().as_socket().unwrap();
+    let stalling = stalling();
+    for (target, times, step, words) in [
+        (deaf, "connect: 300ms", "connecting", "could not be reached in time"),
+        (deaf, "connect: 10s, total: 300ms", "connecting", "while connecting"),
+        (stalling.address, "response: 300ms", "waiting", "did not answer in time"),
+        (stalling.address, "total: 300ms", "waiting", "while waiting for the service's answer"),
+    ] {
+        let own = gateway(&[target.to_string()], &format!(", timeouts: {{ {times} }}"));
+        let mut client = own.client();
+        for _ in 0..2 {
+            let body = client.get("/").problem(504, "gateway-timeout");
+            assert_eq!(body["step"], step, "{times}: {body}");
+            assert!(body["detail"].as_str().unwrap().contains(words), "{times}: {body}");
+        }
+    }
+    let own = gateway(&[stalling.address.to_string()], ", timeouts: { total: 300ms }");
+    let mut client = own.client();
+    client.send("POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 5\r\n\r\nhel");
+    assert_eq!(client.read().problem(504, "gateway-timeout")["step"], "sending");
+}
+
+#[test]
+fn an_answer_that_is_late_once_it_has_begun_is_cut_off_and_the_log_says_why() {
+    let slow = RawOrigin::start(|mut talk| {
+        talk.request();
+        talk.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst");
+        talk.until_closed();
+    });
+    let own = gateway(&[slow.address.to_string()], ", timeouts: { total: 400ms }");
+    let mut client = own.client();
+    client.send("GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n");
+    assert_eq!(client.head().status, 200);
+    assert_eq!(client.rest().1, b"first");
+    let line = own.await_log("the answer that was cut off", |line| line["status"] == 200);
+    assert!(line["cause"].as_str().unwrap().contains("while reading the service's answer"), "{line}");
+}
+
+#[test]
 fn a_service_that_fails_gets_a_fifth_more_requests_at_most() {
     let bad = resetting();
     let own = gateway(&[bad.address.to_string()], ", retry: { attempts: 10, backoff: { base: 1ms, max: 1ms } }");
@@ -288,6 +353,10 @@ fn settings_that_cannot_be_are_told_with_their_place_and_their_fix() {
         ("retry: { methods: [get] }", "retry.methods[0]: ", "write one like `GET`"),
         ("retry: { backoff: { base: 1s } }", "retry.backoff.max: ", "no less than `base`"),
         ("retry: { backoff: { first: 1s } }", "retry.backoff.first: unknown key", "base"),
+        ("deadline_header: X-Left", "deadline_header: there is no time to tell of", "timeouts: { total"),
+        ("timeouts: { total: 1s }, deadline_header: Host", "deadline_header: `Host` is not a header", "X-Request-Timeout-Ms"),
+        ("timeouts: { total: 1s }, deadline_header: [a]", "deadline_header: ", "string"),
+        ("timeouts: { total: 1s }, deadline_headers: X-Left", "deadline_headers: unknown key", "did you mean `deadline_header`?"),
         ("retry: { budget: 20 }", "retry.budget: ", "`0%` to `100%`"),
     ] {
         let (content, said) = check(&format!("services: {{ up: {{ targets: [\"http://127.0.0.1:9\"], {settings} }} }}\n"));
