@@ -29,6 +29,8 @@ pub struct Shard {
     pub sent: IntCounterVec,
     /// Requests that were sent again, by service and by what had failed.
     pub retries: IntCounterVec,
+    /// Whether a service's breaker is open, by service: one state of all workers, so every shard has the same.
+    pub breakers: IntGaugeVec,
     /// Whether a target is ejected now, by service and target.
     pub ejected: IntGaugeVec,
     /// Connections held now.
@@ -47,6 +49,7 @@ pub struct ProcessMetrics {
     pub config_since: IntGauge,
     /// The number of the present config since start.
     pub config_generation: IntGauge,
+    breakers: IntGaugeVec,
 }
 
 /// All shards.
@@ -63,8 +66,9 @@ impl Metrics {
     /// # Errors
     /// Only where a name is used twice, which the tests would find.
     pub fn new(workers: usize) -> Result<Self, Error> {
-        let shards = (0..workers).map(|worker| Shard::new(worker).map(Arc::new)).collect::<Result<_, _>>()?;
-        Ok(Self { shards, process: ProcessMetrics::new()? })
+        let process = ProcessMetrics::new()?;
+        let shards = (0..workers).map(|worker| Shard::new(worker, &process).map(Arc::new)).collect::<Result<_, _>>()?;
+        Ok(Self { shards, process })
     }
 
     /// One shard for each worker.
@@ -94,6 +98,7 @@ impl Metrics {
 
     /// Forgets every route and service but these.
     pub fn keep(&self, routes: &HashSet<&str>, services: &HashSet<&str>) {
+        keep(&self.process.breakers, services, |labels| self.process.breakers.remove_label_values(labels));
         for shard in &self.shards {
             for family in [&shard.requests, &shard.received, &shard.sent] {
                 keep(family, routes, |labels| family.remove_label_values(labels));
@@ -172,7 +177,7 @@ fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: Resu
 }
 
 impl Shard {
-    fn new(worker: usize) -> Result<Self, Error> {
+    fn new(worker: usize, process: &ProcessMetrics) -> Result<Self, Error> {
         let registry = Registry::new();
         let held = Opts::new("tidegate_connections", "Client connections held now, by worker.").const_label("worker", worker.to_string());
         let counter = |name: &str, help: &str, labels: &[&str]| register(&registry, IntCounterVec::new(Opts::new(name, help), labels));
@@ -192,6 +197,7 @@ impl Shard {
             received: counter("tidegate_received_bytes_total", "Bytes of request bodies.", &["route"])?,
             sent: counter("tidegate_sent_bytes_total", "Bytes of answer bodies.", &["route"])?,
             retries: counter("tidegate_retries_total", "Requests that were sent again.", &["service", "reason"])?,
+            breakers: process.breakers.clone(),
             ejected: register(
                 &registry,
                 IntGaugeVec::new(
@@ -226,6 +232,13 @@ impl ProcessMetrics {
             config_generation: register(
                 &registry,
                 IntGauge::new("tidegate_config_generation", "The number of the present config since start."),
+            )?,
+            breakers: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new("tidegate_breaker_open", "1 while a service is left alone for its failures, or tried."),
+                    &["service"],
+                ),
             )?,
             registry,
         })

@@ -41,8 +41,7 @@ pub(super) async fn pause(session: &mut Session, exchange: &mut Exchange) -> Res
 
 /// No connection to the target came about.
 pub(super) fn unconnected(gateway: &Gateway, session: &Session, exchange: &mut Exchange, mut error: Box<Error>) -> Box<Error> {
-    let again = again(gateway, session, exchange, Failure::Connect, None);
-    upstream::ended(gateway, exchange, Some(&error));
+    let again = over(gateway, session, exchange, Some(&error), Failure::Connect, None);
     error.set_retry(again);
     error
 }
@@ -54,12 +53,8 @@ pub(super) fn broken(gateway: &Gateway, session: &Session, exchange: &mut Exchan
         return error;
     }
     let failure = failure(&error, reused).filter(|_| exchange.pending.is_none() && !begun(session));
-    let again = failure.is_some_and(|failure| again(gateway, session, exchange, failure, None));
-    if again && failure == Some(Failure::Stale) {
-        // It was closed for its age, which says nothing of the target.
-        exchange.asked = None;
-    }
-    upstream::ended(gateway, exchange, Some(&error));
+    let again = failure.is_some_and(|failure| over(gateway, session, exchange, Some(&error), failure, None));
+    upstream::ended(gateway, exchange, Some(&error), None);
     error.set_retry(again);
     error
 }
@@ -71,19 +66,50 @@ pub(super) fn broken(gateway: &Gateway, session: &Session, exchange: &mut Exchan
 pub(super) fn answered(gateway: &Gateway, session: &Session, exchange: &mut Exchange, res: &ResponseHeader) -> Result<()> {
     let failure = Failure::Status(res.status);
     let minds = !res.status.is_informational() && upstream::targets(exchange).is_some_and(|targets| targets.retry.minds(failure));
-    if !minds || begun(session) || !again(gateway, session, exchange, failure, retry_after(res)) {
+    if !minds || begun(session) {
         return Ok(());
     }
-    exchange.answered = Some(res.status);
-    upstream::ended(gateway, exchange, None);
-    Err(Error::new(AGAIN))
+    if over(gateway, session, exchange, None, failure, retry_after(res)) { Err(Error::new(AGAIN)) } else { Ok(()) }
+}
+
+/// An attempt failed: takes note of it, and says whether there is another.
+fn over(
+    gateway: &Gateway,
+    session: &Session,
+    exchange: &mut Exchange,
+    error: Option<&Error>,
+    failure: Failure,
+    retry_after: Option<Duration>,
+) -> bool {
+    let asked = exchange.asked;
+    if failure == Failure::Stale {
+        // The connection was closed for its age, which says nothing of the target.
+        let again = again(gateway, session, exchange, failure, None, retry_after);
+        exchange.asked = asked.filter(|_| !again);
+        return again;
+    }
+    if let Failure::Status(status) = failure {
+        exchange.answered = Some(status);
+    }
+    upstream::ended(gateway, exchange, error, Some(failure));
+    again(gateway, session, exchange, failure, asked, retry_after)
 }
 
 /// Decides, and prepares the next attempt.
-fn again(gateway: &Gateway, session: &Session, exchange: &mut Exchange, failure: Failure, retry_after: Option<Duration>) -> bool {
+fn again(
+    gateway: &Gateway,
+    session: &Session,
+    exchange: &mut Exchange,
+    failure: Failure,
+    asked: Option<usize>,
+    retry_after: Option<Duration>,
+) -> bool {
     let Some(targets) = upstream::targets(exchange) else { return false };
+    if failure != Failure::Stale && targets.breaker.as_ref().is_some_and(|breaker| !breaker.is_closed()) {
+        return false;
+    }
     let (req, gone) = (session.req_header(), exchange.started.elapsed());
-    let asked = exchange.asked.filter(|asked| failure != Failure::Stale && !exchange.tried.contains(asked));
+    let asked = asked.filter(|asked| !exchange.tried.contains(asked));
     let attempted = Attempted {
         method: &req.method,
         keyed: req.headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty()),

@@ -11,6 +11,7 @@ use crate::policy::Chain;
 use crate::problem::Problem;
 use crate::routing::{Destination, Route, Version, Way};
 use crate::state::InFlight;
+use crate::upstream::Probe;
 
 /// One request and its answer. Pins the snapshot that the request started with, and splits what is shared from what is its own, so that hooks borrow
 /// both at once.
@@ -44,6 +45,8 @@ pub struct Exchange {
     pub(super) answered: Option<StatusCode>,
     /// The places of targets that this request was sent to in vain, and must not be again while there are others.
     pub(super) tried: SmallVec<[usize; 4]>,
+    /// That this request finds out whether a failing service is well again.
+    pub(super) probe: Option<Probe>,
     /// How often it was sent to a target.
     pub(super) attempts: u32,
     /// How long to wait before it is sent again.
@@ -131,6 +134,7 @@ impl Exchange {
             asked: None,
             answered: None,
             tried: SmallVec::new(),
+            probe: None,
             attempts: 0,
             wait: None,
             step: Step::Arriving,

@@ -13,7 +13,7 @@ use crate::routing::Destination;
 
 /// Writes down what happened.
 pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
-    upstream::ended(gateway, exchange, error);
+    upstream::ended(gateway, exchange, error, None);
     let status = session.response_written().map_or(0, |res| res.status.as_u16());
     let duration = exchange.started.elapsed().as_secs_f64();
     let upstream = exchange.upstream_started.map(|started| started.elapsed().as_secs_f64());

@@ -15,7 +15,7 @@ use super::forwarded::{self, Facts};
 use super::{Connection, Exchange, Gateway, answer};
 use crate::problem::{Kind, Problem};
 use crate::routing::Destination;
-use crate::upstream::{Backend, HostMode, Mock, Targets};
+use crate::upstream::{Backend, Breaker, Failure, HostMode, Mock, Targets};
 
 /// The error that Pingora carries while a problem waits in the exchange.
 const PENDING: ErrorType = ErrorType::new("answered with a problem");
@@ -30,10 +30,14 @@ pub(super) async fn admit(gateway: &Gateway, session: &mut Session, exchange: &m
     let way = exchange.way.and_then(|way| route?.ways.get(way));
     let made = match way.map(|way| &way.destination) {
         Some(Destination::Service { service, .. }) => match &service.backend {
-            Backend::Targets(targets) => {
-                targets.retry.begin();
-                return Ok(true);
-            }
+            Backend::Targets(targets) => match targets.breaker.as_ref().map_or(Ok(None), Breaker::admit) {
+                Ok(probe) => {
+                    exchange.probe = probe;
+                    targets.retry.begin();
+                    return Ok(true);
+                }
+                Err(left) => Err(left_alone(left)),
+            },
             Backend::Mock(mock) => return mocked(gateway, session, exchange, mock).await.map(|()| false),
         },
         Some(Destination::Handler(handler)) => handler.answer(session.req_header(), &exchange.cx),
@@ -44,6 +48,13 @@ pub(super) async fn admit(gateway: &Gateway, session: &mut Session, exchange: &m
         Err(problem) => answer::problem(session, exchange, problem).await?,
     }
     Ok(false)
+}
+
+/// The problem of a service whose breaker is open for so long.
+fn left_alone(left: Duration) -> Problem {
+    let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+    let problem = Problem::new(Kind::Unavailable, "the service fails too often and is left alone for a while");
+    problem.header(header::RETRY_AFTER, HeaderValue::from(seconds))
 }
 
 /// A mock sees the request as a target would.
@@ -130,11 +141,22 @@ pub(super) fn peer(session: &Session, exchange: &mut Exchange) -> Result<Box<Htt
 }
 
 /// Tells the service how the attempt at its target ended: by an answer, or by an error of the target's. What ended otherwise says nothing of it.
-pub(super) fn ended(gateway: &Gateway, exchange: &mut Exchange, error: Option<&Error>) {
-    let (asked, answered) = (exchange.asked.take(), exchange.answered.take());
+pub(super) fn ended(gateway: &Gateway, exchange: &mut Exchange, error: Option<&Error>, failure: Option<Failure>) {
+    let (asked, answered, probe) = (exchange.asked.take(), exchange.answered.take(), exchange.probe.take());
     let Destination::Service { service, .. } = exchange.destination() else { return };
     let (Some(asked), Backend::Targets(targets)) = (asked, &service.backend) else { return };
-    let failed = match (error.map(|error| error.esource()), answered) {
+    let source = error.map(|error| error.esource());
+    let ended = match (failure, source, answered) {
+        (Some(Failure::Stale), ..) => None,
+        (Some(failure), ..) => Some(failure),
+        (None, Some(ErrorSource::Upstream), _) => Some(Failure::Reset),
+        (None, None | Some(ErrorSource::Downstream), Some(status)) => Some(Failure::Status(status)),
+        _ => None,
+    };
+    if let (Some(breaker), Some(ended)) = (&targets.breaker, ended) {
+        breaker.note(probe, breaker.minds(ended), &gateway.0.shard);
+    }
+    let failed = match (source, answered) {
         (Some(ErrorSource::Upstream), _) => true,
         (_, Some(status)) if targets.fails(status) => true,
         (None | Some(ErrorSource::Downstream), Some(_)) => false,

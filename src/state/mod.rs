@@ -1,10 +1,12 @@
 //! What outlives a snapshot, by key: a policy or a service that keeps its name keeps its state across a reload.
 
+mod breaker;
 mod buckets;
 mod load;
 mod registry;
 mod window;
 
+pub use breaker::{Admission, BreakerState};
 pub use buckets::{Buckets, Decision, Limit};
 pub use load::{Ejections, InFlight, Load, millis};
 pub use registry::Registry;
@@ -21,6 +23,8 @@ pub struct Shared {
     pub rotations: Registry<AtomicUsize>,
     /// How many requests each service got of late, and how many of them it got again.
     pub retries: Registry<Window>,
+    /// How each service stands with its breaker.
+    pub breakers: Registry<BreakerState>,
     /// How each target of each service stands.
     pub loads: Registry<Load>,
     /// Whether targets of each service are ejected.

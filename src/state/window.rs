@@ -28,6 +28,16 @@ impl Window {
         self.take_at(millis(), span, may)
     }
 
+    /// Both counts.
+    pub fn sums(&self, span: Duration) -> (u64, u64) {
+        self.sums_at(millis(), span)
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.0.iter().for_each(|slot| slot.store(0, Ordering::Relaxed));
+    }
+
     fn count_at(&self, now: u64, span: Duration, told: bool) {
         self.add(now, span, 1, i64::from(told));
     }

@@ -5,7 +5,7 @@ mod balance;
 mod mock;
 mod target;
 
-pub use attempt::{Attempted, BackoffConfig, Failure, FailureConfig, Retry, RetryConfig, RetryMethods};
+pub use attempt::{Attempted, BackoffConfig, Breaker, BreakerConfig, Failure, FailureConfig, Probe, Retry, RetryConfig, RetryMethods};
 pub use balance::{Asking, BalanceConfig, EjectionConfig, HashConfig, SameSite, StickyConfig};
 pub use mock::{Mock, MockConfig};
 pub use target::{Target, TargetConfig};
@@ -49,6 +49,8 @@ pub struct ServiceConfig<P> {
     /// When a request that failed at a target is sent once more. Default: only where it cannot do harm, when no connection to a target came about or a
     /// kept one was closed in the meantime.
     pub retry: Option<RetryConfig>,
+    /// When the service is left alone for its failures. Default: never.
+    pub breaker: Option<BreakerConfig>,
     /// Policies for every route to this service.
     #[serde(default = "P::default", bound(deserialize = "P: Default + Deserialize<'de>"))]
     pub policies: P,
@@ -140,6 +142,8 @@ pub struct Targets {
     targets: Box<[Target]>,
     /// Whether a request is sent again.
     pub retry: Retry,
+    /// Whether it is asked at all.
+    pub breaker: Option<Arc<Breaker>>,
     /// The `Host` that they see.
     pub host: HostMode,
     /// How long they may take.
@@ -160,6 +164,7 @@ impl Service {
             ("balance", config.balance.is_some()),
             ("ejection", config.ejection.is_some()),
             ("retry", config.retry.is_some()),
+            ("breaker", config.breaker.is_some()),
             ("deadline_header", config.deadline_header.is_some()),
         ];
         for (key, is_there) in keys {
@@ -235,9 +240,19 @@ impl Targets {
             .map(|config| errors.keep(root, Ejection::build(config, name, takers, shared).map_err(|error| error.at("ejection"))));
         let balance = Balance::build(&config.balance.clone().unwrap_or_default(), ejection.flatten(), name, &weighed, shared);
         let retry = Retry::build(config.retry.as_ref(), name, takers, shared).map_err(|error| error.at("retry"));
+        let breaker = config.breaker.as_ref().map(|config| Breaker::build(config, name, shared).map_err(|error| error.at("breaker")));
+        let breaker = breaker.and_then(|breaker| errors.keep(root, breaker)).map(Arc::new);
         let (balance, retry) = (errors.keep(root, balance), errors.keep(root, retry));
         let (balance, retry) = (balance?, retry?);
-        Some(Self { balance, targets: targets.into(), retry, host: config.host.clone().unwrap_or_default(), timeouts, deadline_header })
+        Some(Self {
+            balance,
+            targets: targets.into(),
+            retry,
+            breaker,
+            host: config.host.clone().unwrap_or_default(),
+            timeouts,
+            deadline_header,
+        })
     }
 
     /// How many there are.

@@ -5,6 +5,7 @@
 mod attempts;
 mod balance;
 mod bounds;
+mod breaker;
 mod config_errors;
 mod demo;
 mod ejection;

@@ -1,8 +1,10 @@
 //! Whether a request that failed at one target is sent once more, and when. Decided from plain facts, so that each way to forward can use it.
 
+mod breaker;
 mod failure;
 mod methods;
 
+pub use breaker::{Breaker, BreakerConfig, Probe};
 pub use failure::{Failure, FailureConfig};
 pub use methods::RetryMethods;
 

@@ -1,0 +1,134 @@
+//! A service that fails is left alone: what its clients see meanwhile, and how it comes back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::StatusCode;
+
+use crate::support::gateway::check;
+use crate::support::{Answer, Gateway, Origin, RawOrigin, eventually};
+
+const OPEN: &str = "tidegate_breaker_open{service=\"up\"}";
+
+fn config(target: &str, settings: &str) -> String {
+    format!(
+        "server:\n  workers: 2\nservices: {{ up: {{ targets: [\"http://{target}\"], {settings} }} }}\nroutes: [{{ name: up, to: up }}]\n"
+    )
+}
+
+/// Answers 503 while it is ill.
+fn patient() -> (Origin, Arc<AtomicBool>) {
+    let ill = Arc::new(AtomicBool::new(true));
+    let state = ill.clone();
+    let origin = Origin::answering(move |_| {
+        let mut answer = Answer::new("here".to_owned());
+        if state.load(Ordering::Relaxed) {
+            *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        answer
+    });
+    (origin, ill)
+}
+
+#[test]
+fn a_service_that_fails_is_left_alone_over_a_reload_until_a_probe_finds_it_well() {
+    let (origin, ill) = patient();
+    let target = origin.address.to_string();
+    let gateway = Gateway::start(&config(&target, "breaker: { failures: 3, open: 3s }"));
+    let mut client = gateway.client();
+    assert!((0..3).all(|_| client.get("/").text() == "here"));
+    let answer = client.get("/");
+    answer.problem(503, "unavailable");
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=4).contains(&wait), "{wait}");
+    assert_ne!(answer.header("connection"), Some("close"));
+    assert_eq!(gateway.metric(OPEN), 1.0);
+    gateway.await_said("service up: 3 attempts in a row failed, and its breaker is open for");
+    assert_eq!(gateway.rewrite(&config(&target, "breaker: { failures: 4, open: 3s }")), "done");
+    // On the same connection, and on another worker.
+    client.get("/").problem(503, "unavailable");
+    gateway.client().get("/").problem(503, "unavailable");
+    assert_eq!(origin.seen().len(), 3);
+    ill.store(false, Ordering::Relaxed);
+    eventually("a probe finds it well", || (client.get("/").status == 200).then_some(()));
+    assert_eq!(origin.seen().len(), 4);
+    assert_eq!(gateway.metric(OPEN), 0.0);
+    gateway.await_said("its breaker lets requests try it");
+    gateway.await_said("it is well again, and its breaker is closed");
+    assert!((0..10).all(|_| gateway.client().get("/").status == 200));
+}
+
+#[test]
+fn a_probe_that_fails_leaves_the_service_alone_anew() {
+    let (origin, _ill) = patient();
+    let gateway = Gateway::start(&config(&origin.address.to_string(), "breaker: { failures: 1, open: 300ms }"));
+    let mut client = gateway.client();
+    eventually("two probes fail", || {
+        client.get("/");
+        (origin.seen().len() == 3).then_some(())
+    });
+    gateway.await_said("it fails still, and its breaker is open for");
+    assert_eq!(gateway.metric(OPEN), 1.0);
+}
+
+#[test]
+fn a_share_of_failures_is_enough_and_other_answers_are_none() {
+    let turn = AtomicBool::new(false);
+    let origin = Origin::answering(move |seen| {
+        let mut answer = Answer::new("here".to_owned());
+        if seen.target == "/lost" {
+            *answer.status_mut() = StatusCode::NOT_FOUND;
+        } else if turn.fetch_xor(true, Ordering::Relaxed) {
+            *answer.status_mut() = StatusCode::BAD_GATEWAY;
+        }
+        answer
+    });
+    let gateway =
+        Gateway::start(&config(&origin.address.to_string(), "breaker: { failures: 5, error_rate: 40%, min_requests: 20, open: 1m }"));
+    let mut client = gateway.client();
+    assert!((0..10).all(|_| client.get("/lost").status == 404));
+    for _ in 0..100 {
+        client.get("/");
+    }
+    // 4 of ten answers are failures at the earliest with 40 of 50: half of the others.
+    let asked = origin.seen().len();
+    assert!((40..=60).contains(&asked), "{asked}");
+    gateway.await_said("attempts failed, and its breaker is open for");
+}
+
+#[test]
+fn while_the_breaker_is_open_nothing_is_sent_again() {
+    let bad = RawOrigin::start(|mut talk| {
+        talk.request();
+        talk.reset();
+    });
+    let settings = "retry: { attempts: 10, budget: 100% }, breaker: { failures: 4, open: 1m }";
+    let gateway = Gateway::start(&config(&bad.address.to_string(), settings));
+    let mut client = gateway.client();
+    client.get("/").problem(502, "bad-gateway");
+    for _ in 0..20 {
+        client.get("/").problem(503, "unavailable");
+    }
+    assert_eq!(bad.received().len(), 4);
+}
+
+#[test]
+fn settings_that_cannot_be_are_told_with_their_place_and_their_fix() {
+    for (settings, place, fix) in [
+        ("breaker: { failures: 0 }", "breaker.failures: zero can never be met", "at least 1"),
+        ("breaker: { failures: few }", "breaker.failures: ", "number"),
+        ("breaker: { error_rate: 0% }", "breaker.error_rate: ", "above `0%`"),
+        ("breaker: { error_rate: 0.5 }", "breaker.error_rate: ", "`0%` to `100%`"),
+        ("breaker: { window: 1h }", "breaker.window: ", "`100ms` to `5m`"),
+        ("breaker: { min_requests: 0 }", "breaker.min_requests: ", "at least 1"),
+        ("breaker: { on: [refused] }", "breaker.on[0]: ", "`connect`, `reset`, `malformed`, `timeout`, `5xx`, or a status from 400 to 599"),
+        ("breaker: { open: 0s }", "breaker.open: this leaves no time at all", "like `5s`"),
+        ("breaker: { probes: 0 }", "breaker.probes: ", "at least 1"),
+        ("breaker: { probe: 1 }", "breaker.probe: unknown key", "did you mean `probes`?"),
+    ] {
+        let (content, said) = check(&config("127.0.0.1:9", settings));
+        assert!(!content && said.contains(&format!("services.up.{place}")) && said.contains(fix), "{settings}:\n{said}");
+    }
+    let (content, said) = check("services: { up: { mock: { text: a }, breaker: {} } }\n");
+    assert!(!content && said.contains("services.up.breaker: a mock has no targets"), "{said}");
+}
