@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use tokio::runtime::Handle;
 
 use crate::config::{Config, ConfigErrors, Loaded, Sources, load, process_env};
 use crate::observe::Metrics;
 use crate::snapshot::{Live, Snapshot};
 use crate::state::Shared;
+use crate::upstream::Tending;
 
 /// A config file that was read and built.
 pub struct Built {
@@ -40,17 +42,35 @@ pub struct Reloader {
     present: Loaded<Config>,
     sources: Sources,
     generation: i64,
+    /// The runtime of what is done beside requests, and that itself, for the present snapshot.
+    control: Handle,
+    _tending: Tending,
     /// Snapshots that requests may still hold. To free a large one takes milliseconds, which no worker has.
     retired: Vec<Arc<Snapshot>>,
 }
 
 impl Reloader {
-    /// Goes on from the config that the gateway was started with.
-    pub fn new(path: PathBuf, shared: Arc<Shared>, live: Arc<Live>, metrics: Arc<Metrics>, present: Loaded<Config>) -> Self {
+    /// Goes on from the config that the gateway was started with. Must be called on the control thread's runtime.
+    pub async fn start(path: PathBuf, shared: Arc<Shared>, metrics: Arc<Metrics>, built: Built) -> (Self, Arc<Live>) {
+        let control = Handle::current();
+        let Built { config: present, snapshot } = built;
+        let tending = tend(&snapshot, &control).await;
+        let live = Arc::new(Live::new(snapshot));
         let sources = present.sources.clone();
-        let reloader = Self { path, shared, live, metrics, present, sources, generation: 1, retired: Vec::new() };
+        let reloader = Self {
+            path,
+            shared,
+            live: live.clone(),
+            metrics,
+            present,
+            sources,
+            generation: 1,
+            control,
+            _tending: tending,
+            retired: Vec::new(),
+        };
         reloader.note_time();
-        reloader
+        (reloader, live)
     }
 
     /// The files that were read last, whether or not they were taken: where the next change will be.
@@ -89,7 +109,9 @@ impl Reloader {
             }
         }
         let change = change(&self.present.json(), &built.config.json());
+        let tending = self.control.block_on(tend(&built.snapshot, &self.control));
         self.retired.push(self.live.swap(built.snapshot));
+        self._tending = tending;
         self.present = built.config;
         if change.is_empty() {
             log::info!("the config was read again; the file says the same");
@@ -119,6 +141,18 @@ impl Reloader {
         self.metrics.process.config_generation.set(self.generation);
     }
 }
+
+/// Starts what is done for the services of a snapshot, and waits a moment for what requests should find: better an old config than one without targets.
+async fn tend(snapshot: &Snapshot, control: &Handle) -> Tending {
+    let mut tending = Tending::start(&snapshot.services, control);
+    if !tending.settle(SETTLE).await {
+        log::warn!("not all is known of the services' targets yet; going on without");
+    }
+    tending
+}
+
+/// How long a config waits at most before it is used.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// What is new, gone and different, by name: `routes: +a -b ~c`.
 fn change(before: &Value, after: &Value) -> String {

@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub unmatched: Route,
     /// How paths are made comparable.
     pub paths: PathOptions,
+    /// Where requests go, by name.
+    pub services: Box<[Arc<Service>]>,
 }
 
 impl fmt::Debug for Snapshot {
@@ -81,9 +83,11 @@ impl Snapshot {
             ways: Box::new([Way { chain, destination: Destination::Nowhere }]),
             chain: Chain::default(),
         };
-        let Builder { errors, .. } = builder;
+        let Builder { errors, services, .. } = builder;
+        let mut services: Box<[_]> = services.into_values().collect();
+        services.sort_unstable_by(|one: &Arc<Service>, other| one.name.cmp(&other.name));
         match (router, routes.into_iter().collect::<Option<Box<[_]>>>()) {
-            (Some(router), Some(routes)) => errors.finish(Self { router, routes, unmatched, paths: config.paths.clone() }),
+            (Some(router), Some(routes)) => errors.finish(Self { router, routes, unmatched, paths: config.paths.clone(), services }),
             _ => Err(errors),
         }
     }
@@ -199,7 +203,8 @@ impl<'a> Builder<'a> {
     fn keys(&mut self, routes: &[Option<Route>]) {
         for (name, service) in &self.services {
             let Backend::Targets(targets) = &service.backend else { continue };
-            let Some(param) = targets.param() else { continue };
+            let pool = targets.pool();
+            let Some(param) = pool.param() else { continue };
             let leads = |way: &Way| matches!(&way.destination, Destination::Service { service: other, .. } if Arc::ptr_eq(other, service));
             let has = |route: &RouteConfig| routing::params(&route.matches, &self.config.paths).iter().any(|known| **known == *param);
             // A route that is wrong may be the one.

@@ -13,7 +13,6 @@ use crate::admin::Admin;
 use crate::observe::{AccessLog, Metrics};
 use crate::reload::{Built, Reloader, build};
 use crate::server::{Running, bind, run as serve};
-use crate::snapshot::Live;
 use crate::state::Shared;
 
 /// `tidegate run`.
@@ -45,12 +44,11 @@ fn start(path: &Path, shared: Arc<Shared>, built: Built) -> io::Result<()> {
     let admin = bind(operators).map_err(named(operators))?;
     let metrics = Arc::new(Metrics::new(config.workers.count()).map_err(io::Error::other)?);
     let log = AccessLog::start(&built.config.value.access_log, config.workers.count(), metrics.process.log_dropped.clone())?;
-    let live = Arc::new(Live::new(built.snapshot));
-    let reloader = Reloader::new(path.to_owned(), shared, live.clone(), metrics.clone(), built.config);
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut end, mut stop) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (reloader, live) = Reloader::start(path.to_owned(), shared, metrics.clone(), built).await;
         reloads(reloader)?;
         let (shutdown, ending) = watch::channel(false);
         let addresses: Vec<_> = sockets.iter().filter_map(|socket| socket.local_addr().ok()).map(|address| address.to_string()).collect();

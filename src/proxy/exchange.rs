@@ -11,7 +11,7 @@ use crate::policy::Chain;
 use crate::problem::Problem;
 use crate::routing::{Destination, Route, Version, Way};
 use crate::state::InFlight;
-use crate::upstream::Probe;
+use crate::upstream::{Pool, Probe};
 
 /// One request and its answer. Pins the snapshot that the request started with, and splits what is shared from what is its own, so that hooks borrow
 /// both at once.
@@ -39,6 +39,8 @@ pub struct Exchange {
     pub(super) target: Option<HeaderValue>,
     /// Counts the request at its target until it ends or another attempt takes its place.
     pub(super) in_flight: Option<InFlight>,
+    /// The targets that it chooses from: what it started with, though the service may have others by now.
+    pub(super) pool: Option<Arc<Pool>>,
     /// The place of the target that the present attempt is sent to, until it is noted how that ended.
     pub(super) asked: Option<usize>,
     /// The status of its answer.
@@ -131,6 +133,7 @@ impl Exchange {
             upstream_started: None,
             target: None,
             in_flight: None,
+            pool: None,
             asked: None,
             answered: None,
             tried: SmallVec::new(),

@@ -112,11 +112,15 @@ pub(super) fn peer(session: &Session, exchange: &mut Exchange) -> Result<Box<Htt
     exchange.received = 0;
     // An attempt that is over is not in flight, and must not weigh on the next choice.
     exchange.in_flight = None;
-    let picked = targets(exchange).and_then(|targets| {
-        let asking = targets.asking(session.req_header(), &exchange.cx, &exchange.tried);
-        targets.pick(&asking).map(|picked| (picked, targets.timeouts.total))
+    if exchange.pool.is_none() {
+        exchange.pool = targets(exchange).map(Targets::pool);
+    }
+    let total = targets(exchange).and_then(|targets| targets.timeouts.total);
+    let picked = exchange.pool.as_ref().and_then(|pool| {
+        let asking = pool.asking(session.req_header(), &exchange.cx, &exchange.tried);
+        pool.pick(&asking)
     });
-    let Some((picked, total)) = picked else { return Err(raise(exchange, Problem::new(Kind::Unavailable, "the service has no target"))) };
+    let Some(picked) = picked else { return Err(raise(exchange, Problem::new(Kind::Unavailable, "the service has no target"))) };
     let index = picked.index;
     let (mut peer, authority, in_flight, cookie) = (picked.target.peer(), picked.target.authority.clone(), picked.in_flight, picked.cookie);
     (exchange.target, exchange.in_flight, exchange.cookie) = (Some(authority), Some(in_flight), cookie);
@@ -144,7 +148,7 @@ pub(super) fn peer(session: &Session, exchange: &mut Exchange) -> Result<Box<Htt
 pub(super) fn ended(gateway: &Gateway, exchange: &mut Exchange, error: Option<&Error>, failure: Option<Failure>) {
     let (asked, answered, probe) = (exchange.asked.take(), exchange.answered.take(), exchange.probe.take());
     let Destination::Service { service, .. } = exchange.destination() else { return };
-    let (Some(asked), Backend::Targets(targets)) = (asked, &service.backend) else { return };
+    let (Some(asked), Some(pool), Backend::Targets(targets)) = (asked, &exchange.pool, &service.backend) else { return };
     let source = error.map(|error| error.esource());
     let ended = match (failure, source, answered) {
         (Some(Failure::Stale), ..) => None,
@@ -158,11 +162,11 @@ pub(super) fn ended(gateway: &Gateway, exchange: &mut Exchange, error: Option<&E
     }
     let failed = match (source, answered) {
         (Some(ErrorSource::Upstream), _) => true,
-        (_, Some(status)) if targets.fails(status) => true,
+        (_, Some(status)) if pool.fails(status) => true,
         (None | Some(ErrorSource::Downstream), Some(_)) => false,
         _ => return,
     };
-    targets.note(&service.name, asked, failed, &gateway.0.shard);
+    pool.note(&service.name, asked, failed, &gateway.0.shard);
 }
 
 /// The problem of a request whose time is up.

@@ -3,27 +3,31 @@
 mod attempt;
 mod balance;
 mod mock;
+mod pool;
 mod target;
+mod tending;
 
 pub use attempt::{Attempted, BackoffConfig, Breaker, BreakerConfig, Failure, FailureConfig, Probe, Retry, RetryConfig, RetryMethods};
 pub use balance::{Asking, BalanceConfig, EjectionConfig, HashConfig, SameSite, StickyConfig};
 pub use mock::{Mock, MockConfig};
+pub use pool::{Picked, Pool};
 pub use target::{Target, TargetConfig};
+pub use tending::{Settling, Tending};
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time;
 
-use http::{HeaderName, HeaderValue, StatusCode, header};
-use pingora_http::RequestHeader;
+use arc_swap::ArcSwap;
+use http::{HeaderName, HeaderValue, header};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 use self::balance::{Balance, Ejection, Weighed};
 use crate::building::{BuildError, Errors, Step};
-use crate::ctx::Ctx;
-use crate::observe::Shard;
-use crate::state::{InFlight, Shared};
+use crate::state::Shared;
 use crate::types::Duration;
 
 /// One entry of `services:`: either `targets` or `mock`. `P` is the list of policies, a matter of a later room.
@@ -138,8 +142,7 @@ pub enum Backend {
 /// The targets of a service and what holds for all of them.
 #[derive(Debug)]
 pub struct Targets {
-    balance: Balance,
-    targets: Box<[Target]>,
+    pool: ArcSwap<Pool>,
     /// Whether a request is sent again.
     pub retry: Retry,
     /// Whether it is asked at all.
@@ -190,6 +193,10 @@ impl Service {
             None => Err(errors),
         }
     }
+
+    /// Starts what is done for it beside its requests.
+    #[allow(clippy::unused_self, reason = "its targets are fixed so far")]
+    fn tend(self: &Arc<Self>, _tasks: &mut JoinSet<()>, _control: &Handle, _settling: &Settling) {}
 }
 
 impl Targets {
@@ -245,8 +252,7 @@ impl Targets {
         let (balance, retry) = (errors.keep(root, balance), errors.keep(root, retry));
         let (balance, retry) = (balance?, retry?);
         Some(Self {
-            balance,
-            targets: targets.into(),
+            pool: ArcSwap::from_pointee(Pool::new(balance, targets)),
             retry,
             breaker,
             host: config.host.clone().unwrap_or_default(),
@@ -255,49 +261,9 @@ impl Targets {
         })
     }
 
-    /// How many there are.
-    #[allow(clippy::len_without_is_empty, reason = "a service without targets is not built")]
-    pub fn len(&self) -> usize {
-        self.targets.len()
-    }
-
-    /// What of a request the choice of its target depends on. `tried` are the places of those that were asked in vain.
-    pub fn asking<'a>(&self, req: &'a RequestHeader, cx: &Ctx, tried: &'a [usize]) -> Asking<'a> {
-        self.balance.asking(req, cx, tried)
-    }
-
-    /// Chooses the target of one attempt.
-    pub fn pick(&self, asking: &Asking<'_>) -> Option<Picked<'_>> {
-        let index = self.balance.pick(asking)?;
-        let in_flight = InFlight::begin(self.balance.load(index)?);
-        Some(Picked { target: self.targets.get(index)?, index, in_flight, cookie: self.balance.cookie(index, asking) })
-    }
-
-    /// Whether this answer of a target is a failure.
-    pub fn fails(&self, status: StatusCode) -> bool {
-        self.balance.fails(status)
-    }
-
-    /// Takes note of how one attempt ended at the target at this place: a target that fails too often is ejected for a while.
-    pub fn note(&self, service: &Arc<str>, index: usize, failed: bool, shard: &Arc<Shard>) {
-        let Some(ejected) = self.balance.note(index, failed) else { return };
-        let Some(target) = self.targets.get(index).map(|target| target.authority.clone()) else { return };
-        let left = ejected.left();
-        let state = shard.ejected.with_label_values(&[&**service, target.to_str().unwrap_or_default()]);
-        log::warn!("service {service}: {target:?} failed too often and is ejected for {left:?}");
-        state.set(1);
-        let service = service.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(left).await;
-            ejected.end();
-            state.set(0);
-            log::info!("service {service}: {target:?} is no longer ejected");
-        });
-    }
-
-    /// The path parameter that the choice goes by.
-    pub fn param(&self) -> Option<&str> {
-        self.balance.param()
+    /// The targets as they are now. A request keeps to what it got here: places in one pool mean nothing in another.
+    pub fn pool(&self) -> Arc<Pool> {
+        self.pool.load_full()
     }
 }
 
@@ -319,17 +285,4 @@ fn deadline_header(name: &str, timeouts: &Timeouts) -> Result<HeaderName, BuildE
         Some(_) => parsed.ok_or_else(wrong),
         None => Err(BuildError::new("there is no time to tell of", "set `timeouts: { total: … }`, or remove it")),
     }
-}
-
-/// The target of one attempt.
-#[derive(Debug)]
-pub struct Picked<'a> {
-    /// The target.
-    pub target: &'a Target,
-    /// Its place among the targets, for [`Asking::tried`].
-    pub index: usize,
-    /// Counts the request as in flight until the attempt is over, its answer included.
-    pub in_flight: InFlight,
-    /// A `Set-Cookie` for the client.
-    pub cookie: Option<HeaderValue>,
 }

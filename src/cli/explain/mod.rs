@@ -188,7 +188,7 @@ fn explained(built: &Built, asked: &Request) -> Result<Explanation, String> {
             service = Some(&*to.name);
             let backend = match &to.backend {
                 Backend::Mock(_) => "a mock".to_owned(),
-                Backend::Targets(targets) => match targets.len() {
+                Backend::Targets(targets) => match targets.pool().targets().len() {
                     1 => "1 target".to_owned(),
                     count => format!("{count} targets"),
                 },
