@@ -20,7 +20,7 @@ use crate::policy::{Chain, Entry, PolicyCx, Runtime, Scope, merge};
 use crate::problem::{Kind, Problem};
 use crate::routing::{self, Destination, Outcome, PathOptions, Query, Route, RouteConfig, Router, Versions, Way};
 use crate::state::Shared;
-use crate::upstream::{Backend, Service};
+use crate::upstream::{self, Backend, Service};
 
 /// Everything that a request needs, ready to run.
 pub struct Snapshot {
@@ -64,6 +64,9 @@ impl Snapshot {
                 }
                 Err(found) => errors.0.extend(found.0),
             }
+        }
+        if let Err(found) = upstream::link(&services, config.services.keys().map(String::as_str)) {
+            errors.0.extend(found.0);
         }
         let router = match Router::build(config.routes.iter().map(|route| (route.name.as_str(), &route.matches)), &config.paths) {
             Ok(router) => Some(router),

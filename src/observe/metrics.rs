@@ -29,6 +29,8 @@ pub struct Shard {
     pub sent: IntCounterVec,
     /// Requests that were sent again, by service and by what had failed.
     pub retries: IntCounterVec,
+    /// Requests that were answered in a service's stead.
+    pub fallbacks: IntCounterVec,
     /// Whether a service's breaker is open, by service: one state of all workers, so every shard has the same.
     pub breakers: IntGaugeVec,
     /// Whether a target is ejected now, by service and target.
@@ -104,7 +106,9 @@ impl Metrics {
                 keep(family, routes, |labels| family.remove_label_values(labels));
             }
             keep(&shard.duration, routes, |labels| shard.duration.remove_label_values(labels));
-            keep(&shard.retries, services, |labels| shard.retries.remove_label_values(labels));
+            for family in [&shard.retries, &shard.fallbacks] {
+                keep(family, services, |labels| family.remove_label_values(labels));
+            }
             keep(&shard.upstream_duration, services, |labels| shard.upstream_duration.remove_label_values(labels));
         }
     }
@@ -197,6 +201,7 @@ impl Shard {
             received: counter("tidegate_received_bytes_total", "Bytes of request bodies.", &["route"])?,
             sent: counter("tidegate_sent_bytes_total", "Bytes of answer bodies.", &["route"])?,
             retries: counter("tidegate_retries_total", "Requests that were sent again.", &["service", "reason"])?,
+            fallbacks: counter("tidegate_fallbacks_total", "Requests that were answered in the service's stead.", &["service", "reason"])?,
             breakers: process.breakers.clone(),
             ejected: register(
                 &registry,

@@ -7,7 +7,10 @@ mod pool;
 mod target;
 mod tending;
 
-pub use attempt::{Attempted, BackoffConfig, Breaker, BreakerConfig, Failure, FailureConfig, Probe, Retry, RetryConfig, RetryMethods};
+pub use attempt::{
+    Attempted, BackoffConfig, Breaker, BreakerConfig, Failure, FailureConfig, Fallback, FallbackConfig, Instead, Probe, Retry, RetryConfig,
+    RetryMethods, link,
+};
 pub use balance::{Asking, BalanceConfig, EjectionConfig, HashConfig, SameSite, StickyConfig};
 pub use mock::{Mock, MockConfig};
 pub use pool::{Picked, Pool};
@@ -55,6 +58,8 @@ pub struct ServiceConfig<P> {
     pub retry: Option<RetryConfig>,
     /// When the service is left alone for its failures. Default: never.
     pub breaker: Option<BreakerConfig>,
+    /// What answers while the breaker is open, and where all attempts have failed. Default: a problem, 502 to 504.
+    pub fallback: Option<FallbackConfig>,
     /// Policies for every route to this service.
     #[serde(default = "P::default", bound(deserialize = "P: Default + Deserialize<'de>"))]
     pub policies: P,
@@ -147,6 +152,8 @@ pub struct Targets {
     pub retry: Retry,
     /// Whether it is asked at all.
     pub breaker: Option<Arc<Breaker>>,
+    /// What answers otherwise.
+    pub fallback: Option<Fallback>,
     /// The `Host` that they see.
     pub host: HostMode,
     /// How long they may take.
@@ -168,6 +175,7 @@ impl Service {
             ("ejection", config.ejection.is_some()),
             ("retry", config.retry.is_some()),
             ("breaker", config.breaker.is_some()),
+            ("fallback", config.fallback.is_some()),
             ("deadline_header", config.deadline_header.is_some()),
         ];
         for (key, is_there) in keys {
@@ -249,12 +257,15 @@ impl Targets {
         let retry = Retry::build(config.retry.as_ref(), name, takers, shared).map_err(|error| error.at("retry"));
         let breaker = config.breaker.as_ref().map(|config| Breaker::build(config, name, shared).map_err(|error| error.at("breaker")));
         let breaker = breaker.and_then(|breaker| errors.keep(root, breaker)).map(Arc::new);
+        let fallback = config.fallback.as_ref().map(|config| Fallback::build(config).map_err(|error| error.at("fallback")));
+        let fallback = fallback.and_then(|fallback| errors.keep(root, fallback));
         let (balance, retry) = (errors.keep(root, balance), errors.keep(root, retry));
         let (balance, retry) = (balance?, retry?);
         Some(Self {
             pool: ArcSwap::from_pointee(Pool::new(balance, targets)),
             retry,
             breaker,
+            fallback,
             host: config.host.clone().unwrap_or_default(),
             timeouts,
             deadline_header,

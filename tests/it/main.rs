@@ -11,6 +11,7 @@ mod demo;
 mod ejection;
 mod examples;
 mod explain;
+mod fallback;
 mod farewell;
 mod forwarding;
 mod gateway_api;

@@ -2,10 +2,12 @@
 
 mod breaker;
 mod failure;
+mod fallback;
 mod methods;
 
 pub use breaker::{Breaker, BreakerConfig, Probe};
 pub use failure::{Failure, FailureConfig};
+pub use fallback::{Fallback, FallbackConfig, Instead, link};
 pub use methods::RetryMethods;
 
 use std::sync::Arc;
