@@ -22,6 +22,7 @@ mod includes;
 mod keepalive;
 mod lifecycle;
 mod limits;
+mod misbehaviour;
 mod nginx;
 mod patience;
 mod readme;
