@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use h2::Reason;
 use http::{HeaderName, header};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -93,7 +94,7 @@ fn over(
     retry_after: Option<Duration>,
 ) -> bool {
     let asked = exchange.asked;
-    if failure == Failure::Stale {
+    if failure.is_of_age() {
         // The connection was closed for its age, which says nothing of the target.
         let again = again(gateway, session, exchange, failure, None, retry_after);
         exchange.asked = asked.filter(|_| !again);
@@ -124,10 +125,11 @@ fn again(
         replayable: !session.as_downstream().retry_buffer_truncated(),
         count: exchange.attempts - exchange.spent,
         tried: exchange.tried.len() + usize::from(asked.is_some()),
+        targets: exchange.pool.as_ref().map_or(0, |pool| pool.takers()),
         left: exchange.total.map_or(targets.timeouts.response, |total| total.saturating_sub(gone)),
         retry_after,
     };
-    let is_open = failure != Failure::Stale && targets.breaker.as_ref().is_some_and(|breaker| !breaker.is_closed());
+    let is_open = !failure.is_of_age() && targets.breaker.as_ref().is_some_and(|breaker| !breaker.is_closed());
     let wait = if is_open { None } else { targets.retry.next(failure, &attempted) };
     let Some(wait) = wait else {
         let may_repeat = targets.retry.may_repeat(failure, &attempted);
@@ -152,12 +154,29 @@ fn failure(error: &Error, reused: bool) -> Option<Failure> {
     if *error.esource() != ErrorSource::Upstream {
         return None;
     }
+    if let Some(error) = error.root_cause().downcast_ref::<h2::Error>()
+        && let Some(failure) = over_http2(error)
+    {
+        return Some(failure);
+    }
     Some(match error.etype() {
         ReadTimedout | WriteTimedout => Failure::Timeout,
         InvalidHTTPHeader => Failure::Malformed,
         ConnectionClosed | ReadError | WriteError if reused => Failure::Stale,
         _ => Failure::Reset,
     })
+}
+
+/// What HTTP/2 says of a request that failed, besides the end of its connection (RFC 9113 §6.4, §6.8 and §8.7).
+fn over_http2(error: &h2::Error) -> Option<Failure> {
+    match error.reason() {
+        Some(Reason::NO_ERROR) if error.is_go_away() && error.is_remote() => Some(Failure::Leaving),
+        Some(Reason::REFUSED_STREAM | Reason::HTTP_1_1_REQUIRED) if error.is_remote() => Some(Failure::Refused),
+        // Found on this side: what came is no HTTP/2.
+        Some(_) if error.is_library() => Some(Failure::Malformed),
+        Some(_) => Some(Failure::Reset),
+        None => None,
+    }
 }
 
 /// How long the target wants to be left alone (RFC 9110 §10.2.3).

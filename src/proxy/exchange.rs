@@ -12,7 +12,7 @@ use crate::problem::Problem;
 use crate::routing::{Destination, Route, Version, Way};
 use crate::state::InFlight;
 use crate::types::Reply;
-use crate::upstream::{Backend, Pool, Probe, Service, Targets};
+use crate::upstream::{Backend, Pool, Probe, Service, Target, Targets};
 
 /// One request and its answer. Pins the snapshot that the request started with, and splits what is shared from what is its own, so that hooks borrow
 /// both at once.
@@ -203,6 +203,11 @@ impl Exchange {
     /// What answered in the stead of the service that it was meant for.
     pub(super) fn fallback(&self) -> Option<&str> {
         if self.replied { Some("reply") } else { self.stand_in.as_ref().map(|service| &*service.name) }
+    }
+
+    /// The target that the present attempt is sent to.
+    pub(super) fn picked(&self) -> Option<&Target> {
+        self.pool.as_ref()?.targets().get(self.asked?)
     }
 
     /// The version that was chosen, with the facts to tell its caller.

@@ -100,10 +100,12 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
         let asking = pool.asking(session.req_header(), &exchange.cx, &exchange.tried);
         pool.pick(&asking)
     });
-    let Some(picked) = picked else { return Err(raise(exchange, Problem::new(Kind::Unavailable, "the service has no target"))) };
+    let Some(picked) = picked else {
+        return Err(nowhere(gateway, exchange));
+    };
     let index = picked.index;
-    let (mut peer, authority, in_flight, cookie) = (picked.target.peer(), picked.target.authority.clone(), picked.in_flight, picked.cookie);
-    (exchange.target, exchange.in_flight, exchange.cookie) = (Some(authority), Some(in_flight), cookie);
+    let (mut peer, shown, in_flight, cookie) = (picked.target.peer(), picked.target.shown.clone(), picked.in_flight, picked.cookie);
+    (exchange.target, exchange.in_flight, exchange.cookie) = (Some(shown), Some(in_flight), cookie);
     (exchange.asked, exchange.answered) = (Some(index), None);
     if let Some(total) = exchange.total {
         if let Some(connection) = Connection::of_session(session).filter(|_| !session.is_http2()) {
@@ -125,6 +127,18 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
     Ok(peer)
 }
 
+/// The service has no target now. Nobody has seen the request, so another may answer in its stead.
+fn nowhere(gateway: &Gateway, exchange: &mut Exchange) -> Box<Error> {
+    let cause = exchange.targets().and_then(Targets::cause);
+    if fallback::fall(gateway, exchange, Failure::Connect, true) {
+        let mut error = Error::new(PENDING);
+        error.set_retry(true);
+        return error;
+    }
+    let problem = Problem::new(Kind::Unavailable, "the service has no target");
+    raise(exchange, if let Some(cause) = cause { problem.cause(cause) } else { problem })
+}
+
 /// Tells the service how the attempt at its target ended: by an answer, or by an error of the target's. What ended otherwise says nothing of it.
 pub(super) fn ended(gateway: &Gateway, exchange: &mut Exchange, error: Option<&Error>, failure: Option<Failure>) {
     let (asked, answered, probe) = (exchange.asked.take(), exchange.answered.take(), exchange.probe.take());
@@ -132,7 +146,7 @@ pub(super) fn ended(gateway: &Gateway, exchange: &mut Exchange, error: Option<&E
     let (Some(asked), Some(pool)) = (asked, &exchange.pool) else { return };
     let source = error.map(|error| error.esource());
     let ended = match (failure, source, answered) {
-        (Some(Failure::Stale), ..) => None,
+        (Some(failure), ..) if failure.is_of_age() => None,
         (Some(failure), ..) => Some(failure),
         (None, Some(ErrorSource::Upstream), _) => Some(Failure::Reset),
         (None, None | Some(ErrorSource::Downstream), Some(status)) => Some(Failure::Status(status)),
@@ -236,7 +250,7 @@ fn deadline(exchange: &Exchange, req: &mut RequestHeader) {
 fn host(exchange: &Exchange, req: &mut RequestHeader) {
     let mode = exchange.targets().map(|targets| &targets.host);
     let value = match mode {
-        Some(HostMode::Target) => exchange.target.clone(),
+        Some(HostMode::Target) => exchange.picked().map(|target| target.authority.clone()),
         Some(HostMode::Name(name)) => Some(name.clone()),
         Some(HostMode::Keep) | None => Some(exchange.authority.clone()),
     };
