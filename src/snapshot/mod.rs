@@ -76,7 +76,7 @@ impl Snapshot {
                 None
             }
         };
-        let mut builder = Builder { config, shared, folder, consumers: Arc::new(consumers), services, policies: HashMap::new(), errors };
+        let mut builder = Builder { config, shared, folder, consumers: Arc::new(consumers), services, known: HashMap::new(), errors };
         builder.names();
         let routes: Vec<Option<Route>> = config.routes.iter().enumerate().map(|(index, route)| builder.route(index, route)).collect();
         builder.keys(&routes);
@@ -84,7 +84,7 @@ impl Snapshot {
         let unmatched = Route {
             name: "-".into(),
             versions: None,
-            ways: Box::new([Way { chain, destination: Destination::Nowhere }]),
+            ways: Box::new([Way { version: 0, chain, destination: Destination::Nowhere }]),
             chain: Chain::default(),
         };
         let Builder { errors, services, .. } = builder;
