@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, StatusCode};
+use pingora_http::RequestHeader;
 use smallvec::SmallVec;
 
 use super::Pinned;
@@ -68,6 +69,10 @@ pub struct Exchange {
     pub(super) step: Step,
     /// Why its answer was cut off, for the log.
     pub(super) cut: Option<Cow<'static, str>>,
+    /// Whether the way was chosen by a split.
+    pub(super) split: bool,
+    /// The cookie that tells the client which service the split chose.
+    pub(super) lane: Option<HeaderValue>,
     /// The cookie that tells the client its target.
     pub(super) cookie: Option<HeaderValue>,
     /// Bytes of the request's body so far.
@@ -158,6 +163,8 @@ impl Exchange {
             wait: None,
             step: Step::Arriving,
             cut: None,
+            split: false,
+            lane: None,
             cookie: None,
             received: 0,
             own_answer: false,
@@ -165,8 +172,16 @@ impl Exchange {
         }
     }
 
+    /// Where the way comes to several services: goes on to one of them. False where it does not.
+    pub(super) fn fork(&mut self, req: &RequestHeader) -> bool {
+        let Destination::Split(split) = self.destination() else { return false };
+        let choice = split.choose(req, &self.cx);
+        (self.way, self.lane, self.split) = (Some(choice.way), choice.cookie, true);
+        true
+    }
+
     /// What is shared and what is this request's own.
-    pub(super) fn split(&mut self) -> (&Chain, &mut Ctx, &mut usize) {
+    pub(super) fn parts(&mut self) -> (&Chain, &mut Ctx, &mut usize) {
         let route = route(&self.pinned, self.route);
         let way = self.way.and_then(|way| route.ways.get(way));
         (way.map_or(&route.chain, |way| &way.chain), &mut self.cx, &mut self.depth)
@@ -212,7 +227,7 @@ impl Exchange {
 
     /// The version that was chosen, with the facts to tell its caller.
     pub(super) fn version(&self) -> Option<&Version> {
-        self.route().versions.as_ref()?.get(self.way?)
+        self.route().versions.as_ref()?.get(self.way()?.version)
     }
 }
 

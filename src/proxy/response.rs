@@ -33,7 +33,9 @@ pub(super) fn up(session: &mut Session, exchange: &mut Exchange, res: &mut Respo
         // RFC 9112 §2.3: the version of an answer is its sender's own.
         res.set_version(Version::HTTP_11);
     }
-    if let Some(cookie) = exchange.cookie.take() {
+    // A service that another stands in for is none to stay with.
+    let lane = exchange.lane.take().filter(|_| exchange.stand_in.is_none());
+    for cookie in lane.into_iter().chain(exchange.cookie.take()) {
         let _ = res.append_header(header::SET_COOKIE, cookie);
     }
     answer::up(session, exchange, res);

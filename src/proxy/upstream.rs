@@ -39,7 +39,7 @@ pub(super) async fn admit(gateway: &Gateway, session: &mut Session, exchange: &m
             Backend::Mock(mock) => return mocked(gateway, session, exchange, mock).await.map(|()| false),
         },
         Some(Destination::Handler(handler)) => handler.answer(session.req_header(), &exchange.cx),
-        Some(Destination::Nowhere) | None => Err(Problem::new(Kind::NotFound, "no route takes this request")),
+        Some(Destination::Split(_) | Destination::Nowhere) | None => Err(Problem::new(Kind::NotFound, "no route takes this request")),
     };
     match made {
         Ok(reply) => answer::reply(session, exchange, &reply).await?,
@@ -74,7 +74,8 @@ async fn mocked(gateway: &Gateway, session: &mut Session, exchange: &mut Exchang
         }
         exchange.received = body.len() as u64;
     }
-    let reply = mock.answer(&req, &body).await;
+    let mut reply = mock.answer(&req, &body).await;
+    reply.headers.extend(exchange.lane.take().map(|cookie| (header::SET_COOKIE, cookie)));
     answer::reply(session, exchange, &reply).await
 }
 
@@ -217,7 +218,7 @@ pub(super) fn outgoing(session: &Session, exchange: &mut Exchange, req: &mut Req
     };
     forwarded::write(req, &facts);
     deadline(exchange, req);
-    let (chain, cx, _) = exchange.split();
+    let (chain, cx, _) = exchange.parts();
     chain.upstream_request(req, cx)
 }
 

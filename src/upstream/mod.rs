@@ -15,7 +15,7 @@ pub use attempt::{
     Attempted, BackoffConfig, Breaker, BreakerConfig, Failure, FailureConfig, Fallback, FallbackConfig, Instead, Probe, Retry, RetryConfig,
     RetryMethods, link,
 };
-pub use balance::{Asking, BalanceConfig, EjectionConfig, HashConfig, SameSite, StickyConfig};
+pub use balance::{Asking, BalanceConfig, EjectionConfig, Group, HashConfig, Key, SameSite, Sticky, StickyConfig, cookie, hash};
 pub use dns::{DnsConfig, Names};
 pub use mock::{Mock, MockConfig};
 pub use pool::{Picked, Pool};

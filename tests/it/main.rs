@@ -29,6 +29,7 @@ mod patience;
 mod readme;
 mod routing_order;
 mod schema;
+mod split;
 mod streaming;
 mod support;
 mod transport;
