@@ -126,9 +126,9 @@ impl Plan {
         asked
     }
 
-    /// Whether certificates are not looked at.
-    pub fn is_blind(&self) -> bool {
-        self.transport.is_blind()
+    /// How its targets are spoken to.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
     }
 
     /// Who is asked for them.
