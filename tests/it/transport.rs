@@ -57,7 +57,8 @@ fn a_target_in_a_unix_socket_is_asked_for_localhost_over_a_kept_connection() {
 fn a_socket_that_is_not_there_is_told_of_as_a_target_that_is_not() {
     let gateway = Gateway::start_in(Folder::new(), &config(""));
     let mut client = gateway.client();
-    client.get("/").problem(502, "bad-gateway");
+    let problem = client.get("/").problem(502, "bad-gateway");
+    assert_eq!(problem["detail"], "the service could not be reached");
     let received = served(&gateway.folder);
     assert_eq!(client.get("/").status, 200);
     assert_eq!(received.lock().unwrap().len(), 1);
