@@ -7,6 +7,7 @@ use pingora_http::RequestHeader;
 use smallvec::SmallVec;
 
 use super::Pinned;
+use super::busy::Turn;
 use crate::ctx::Ctx;
 use crate::policy::Chain;
 use crate::problem::Problem;
@@ -41,6 +42,8 @@ pub struct Exchange {
     pub(super) target: Option<HeaderValue>,
     /// Counts the request at its target until it ends or another attempt takes its place.
     pub(super) in_flight: Option<InFlight>,
+    /// The same, where only so many connections to it are kept.
+    pub(super) turn: Option<Turn>,
     /// The targets that it chooses from: what it started with, though the service may have others by now.
     pub(super) pool: Option<Arc<Pool>>,
     /// The place of the target that the present attempt is sent to, until it is noted how that ended.
@@ -149,6 +152,7 @@ impl Exchange {
             upstream_started: None,
             target: None,
             in_flight: None,
+            turn: None,
             pool: None,
             asked: None,
             answered: None,

@@ -93,7 +93,7 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
     // Another attempt sends the body again.
     exchange.received = 0;
     // An attempt that is over is not in flight, and must not weigh on the next choice.
-    exchange.in_flight = None;
+    (exchange.in_flight, exchange.turn) = (None, None);
     if exchange.pool.is_none() {
         exchange.pool = exchange.targets().map(Targets::pool);
     }
@@ -105,9 +105,17 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
         return Err(nowhere(gateway, exchange));
     };
     let index = picked.index;
+    let slot = picked.target.slot;
     let (mut peer, shown, in_flight, cookie) = (picked.target.peer(), picked.target.shown.clone(), picked.in_flight, picked.cookie);
     (exchange.target, exchange.in_flight, exchange.cookie) = (Some(shown), Some(in_flight), cookie);
     (exchange.asked, exchange.answered) = (Some(index), None);
+    if let Some(most) = exchange.targets().and_then(Targets::kept) {
+        let (turn, before) = gateway.0.busy.begin(slot);
+        if before >= most {
+            peer.options.idle_timeout = Some(Duration::ZERO);
+        }
+        exchange.turn = Some(turn);
+    }
     if let Some(total) = exchange.total {
         if let Some(connection) = Connection::of_session(session).filter(|_| !session.is_http2()) {
             // A little later than what Pingora is told, which knows better what was waited for.

@@ -126,9 +126,14 @@ impl Plan {
         asked
     }
 
-    /// Whether certificates are not looked at.
-    pub fn is_blind(&self) -> bool {
-        self.transport.is_blind()
+    /// How many entries of `targets:` there are: what is known of their number while no name has been looked up.
+    pub fn entries(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// How its targets are spoken to.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
     }
 
     /// Who is asked for them.
