@@ -297,6 +297,11 @@ impl Targets {
         self.pool.load_full()
     }
 
+    /// How many entries of `targets:` there are; each name may stand for several targets, or for none.
+    pub fn entries(&self) -> usize {
+        self.plan.entries()
+    }
+
     /// How many requests of one worker may be under way at a target while the connection of one more is kept behind it; none for any number.
     pub fn kept(&self) -> Option<usize> {
         self.plan.transport().kept()

@@ -221,7 +221,7 @@ fn explained(built: &Built, asked: &Request) -> Result<Explanation, String> {
             let backend = match &to.backend {
                 Backend::Mock(_) => "a mock".to_owned(),
                 Backend::Targets(targets) => {
-                    let count = match targets.pool().targets().len() {
+                    let count = match targets.entries() {
                         1 => "1 target".to_owned(),
                         count => format!("{count} targets"),
                     };
