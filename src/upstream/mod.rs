@@ -2,6 +2,7 @@
 
 mod attempt;
 mod balance;
+mod call;
 mod dns;
 mod follow;
 mod mock;
@@ -16,6 +17,7 @@ pub use attempt::{
     RetryMethods, link,
 };
 pub use balance::{Asking, BalanceConfig, EjectionConfig, Group, HashConfig, Key, SameSite, Sticky, StickyConfig, cookie, hash};
+pub use call::{Answer, Call, CallError, Client};
 pub use dns::{DnsConfig, Names};
 pub use mock::{Mock, MockConfig};
 pub use pool::{Picked, Pool};
