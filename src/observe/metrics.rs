@@ -31,7 +31,7 @@ pub struct Shard {
     pub retries: IntCounterVec,
     /// Whether a service's breaker is open, by service: one state of all workers, so every shard has the same.
     pub breakers: IntGaugeVec,
-    /// Whether a target is ejected now, by service and target.
+    /// Whether a target is ejected, or tried after that, by service and target: one state of all workers too.
     pub ejected: IntGaugeVec,
     /// Connections held now.
     pub connections: IntGauge,
@@ -50,6 +50,7 @@ pub struct ProcessMetrics {
     /// The number of the present config since start.
     pub config_generation: IntGauge,
     breakers: IntGaugeVec,
+    ejected: IntGaugeVec,
 }
 
 /// All shards.
@@ -198,13 +199,7 @@ impl Shard {
             sent: counter("tidegate_sent_bytes_total", "Bytes of answer bodies.", &["route"])?,
             retries: counter("tidegate_retries_total", "Requests that were sent again.", &["service", "reason"])?,
             breakers: process.breakers.clone(),
-            ejected: register(
-                &registry,
-                IntGaugeVec::new(
-                    Opts::new("tidegate_target_ejected", "1 while a target is ejected for its failures."),
-                    &["service", "target"],
-                ),
-            )?,
+            ejected: process.ejected.clone(),
             connections: register(&registry, IntGauge::with_opts(held))?,
             registry,
         })
@@ -238,6 +233,13 @@ impl ProcessMetrics {
                 IntGaugeVec::new(
                     Opts::new("tidegate_breaker_open", "1 while a service is left alone for its failures, or tried."),
                     &["service"],
+                ),
+            )?,
+            ejected: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new("tidegate_target_ejected", "1 while a target is ejected for its failures, or tried."),
+                    &["service", "target"],
                 ),
             )?,
             registry,

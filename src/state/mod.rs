@@ -8,7 +8,7 @@ mod window;
 
 pub use breaker::{Admission, BreakerState};
 pub use buckets::{Buckets, Decision, Limit};
-pub use load::{Ejections, InFlight, Load, millis};
+pub use load::{Changes, InFlight, Load, millis};
 pub use registry::Registry;
 pub use window::Window;
 
@@ -27,6 +27,6 @@ pub struct Shared {
     pub breakers: Registry<BreakerState>,
     /// How each target of each service stands.
     pub loads: Registry<Load>,
-    /// Whether targets of each service are ejected.
-    pub ejections: Registry<Ejections>,
+    /// How often a target of each service left or came back.
+    pub changes: Registry<Changes>,
 }

@@ -25,10 +25,10 @@ use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use self::balance::{Balance, Ejection, Weighed};
+use self::balance::{Balance, Ejection, Standing, Weighed};
 use crate::building::{BuildError, Errors, Step};
 use crate::state::Shared;
-use crate::types::Duration;
+use crate::types::{Duration, Percent};
 
 /// One entry of `services:`: either `targets` or `mock`. `P` is the list of policies, a matter of a later room.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -42,6 +42,11 @@ pub struct ServiceConfig<P> {
     pub balance: Option<BalanceConfig>,
     /// When a target that fails gets no requests for a while. Default: never.
     pub ejection: Option<EjectionConfig>,
+    /// While less of the targets with one priority is available, those of the next are used. Where none are left, all targets are, available or not: few
+    /// would break down under the load of all. Needs `ejection`. Default: 50%.
+    pub min_available: Option<Percent>,
+    /// The time in which a target that is new, or was away, gets to its full share of requests, from a tenth of it. Default: at once.
+    pub slow_start: Option<Duration>,
     /// A service that answers by itself, for demos, tests and stubs.
     pub mock: Option<MockConfig>,
     /// The `Host` that targets see: `target` (the host of the target's URL), `keep` (the client's), or a name. Default: target.
@@ -166,6 +171,8 @@ impl Service {
         let keys = [
             ("balance", config.balance.is_some()),
             ("ejection", config.ejection.is_some()),
+            ("min_available", config.min_available.is_some()),
+            ("slow_start", config.slow_start.is_some()),
             ("retry", config.retry.is_some()),
             ("breaker", config.breaker.is_some()),
             ("deadline_header", config.deadline_header.is_some()),
@@ -245,7 +252,8 @@ impl Targets {
             .ejection
             .as_ref()
             .map(|config| errors.keep(root, Ejection::build(config, name, takers, shared).map_err(|error| error.at("ejection"))));
-        let balance = Balance::build(&config.balance.clone().unwrap_or_default(), ejection.flatten(), name, &weighed, shared);
+        let standing = errors.keep(root, standing(config, name, shared)).flatten();
+        let balance = Balance::build(&config.balance.clone().unwrap_or_default(), ejection.flatten(), standing, name, &weighed, shared);
         let retry = Retry::build(config.retry.as_ref(), name, takers, shared).map_err(|error| error.at("retry"));
         let breaker = config.breaker.as_ref().map(|config| Breaker::build(config, name, shared).map_err(|error| error.at("breaker")));
         let breaker = breaker.and_then(|breaker| errors.keep(root, breaker)).map(Arc::new);
@@ -265,6 +273,22 @@ impl Targets {
     pub fn pool(&self) -> Arc<Pool> {
         self.pool.load_full()
     }
+}
+
+/// What can keep a target from its full share; none where nothing can.
+fn standing<P>(config: &ServiceConfig<P>, service: &str, shared: &Shared) -> Result<Option<Standing>, BuildError> {
+    let ejection = config.ejection.is_some();
+    if config.min_available.is_some() && !ejection {
+        let error = BuildError::new("nothing makes a target unavailable", "set `ejection: {}`, or remove it");
+        return Err(error.at("min_available"));
+    }
+    if let Some(slow_start) = config.slow_start {
+        slow_start.not_zero().map_err(|error| error.at("slow_start"))?;
+    }
+    let slow_start = config.slow_start.map_or(0, |time| u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX).max(1));
+    let least = config.min_available.unwrap_or(Percent::new(50)).share();
+    let standing = || Standing::new(ejection, slow_start, least, shared.changes.get(service));
+    Ok((ejection || slow_start > 0).then(standing))
 }
 
 fn deadline_header(name: &str, timeouts: &Timeouts) -> Result<HeaderName, BuildError> {

@@ -26,6 +26,7 @@ mod patience;
 mod readme;
 mod routing_order;
 mod schema;
+mod slow_start;
 mod streaming;
 mod support;
 mod versions;

@@ -2,10 +2,12 @@
 
 mod breaker;
 mod failure;
+mod measure;
 mod methods;
 
 pub use breaker::{Breaker, BreakerConfig, Probe};
 pub use failure::{Failure, FailureConfig};
+pub use measure::{Measure, jitter};
 pub use methods::RetryMethods;
 
 use std::sync::Arc;
