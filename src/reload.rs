@@ -54,7 +54,7 @@ impl Reloader {
     pub async fn start(path: PathBuf, shared: Arc<Shared>, metrics: Arc<Metrics>, built: Built) -> (Self, Arc<Live>) {
         let control = Handle::current();
         let Built { config: present, snapshot } = built;
-        let tending = tend(&snapshot, &control).await;
+        let tending = tend(&snapshot, &metrics, &control).await;
         let live = Arc::new(Live::new(snapshot));
         let sources = present.sources.clone();
         let reloader = Self {
@@ -109,7 +109,7 @@ impl Reloader {
             }
         }
         let change = change(&self.present.json(), &built.config.json());
-        let tending = self.control.block_on(tend(&built.snapshot, &self.control));
+        let tending = self.control.block_on(tend(&built.snapshot, &self.metrics, &self.control));
         self.retired.push(self.live.swap(built.snapshot));
         self._tending = tending;
         self.present = built.config;
@@ -130,7 +130,12 @@ impl Reloader {
             let config = &self.present.value;
             let unmatched = std::iter::once("-");
             let routes = config.routes.iter().map(|route| route.name.as_str()).chain(unmatched).collect();
-            self.metrics.keep(&routes, &config.services.keys().map(String::as_str).collect());
+            let snapshot = self.live.load();
+            let pools: Vec<_> = snapshot.services.iter().map(|service| (&*service.name, service.pool())).collect();
+            let targets = pools.iter().flat_map(|(name, pool)| {
+                pool.iter().flat_map(|pool| pool.targets()).filter_map(|target| Some((*name, target.authority.to_str().ok()?)))
+            });
+            self.metrics.keep(&routes, &config.services.keys().map(String::as_str).collect(), &targets.collect());
         }
         !self.retired.is_empty()
     }
@@ -143,8 +148,8 @@ impl Reloader {
 }
 
 /// Starts what is done for the services of a snapshot, and waits a moment for what requests should find: better an old config than one without targets.
-async fn tend(snapshot: &Snapshot, control: &Handle) -> Tending {
-    let mut tending = Tending::start(&snapshot.services, control);
+async fn tend(snapshot: &Snapshot, metrics: &Arc<Metrics>, control: &Handle) -> Tending {
+    let mut tending = Tending::start(&snapshot.services, metrics, control);
     if !tending.settle(SETTLE).await {
         log::warn!("not all is known of the services' targets yet; going on without");
     }

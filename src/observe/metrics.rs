@@ -49,6 +49,10 @@ pub struct ProcessMetrics {
     pub config_since: IntGauge,
     /// The number of the present config since start.
     pub config_generation: IntGauge,
+    /// Whether active checks find a target well, by service and target.
+    pub healthy: IntGaugeVec,
+    /// Active checks, by service, target and result: `passed`, `failed`.
+    pub checks: IntCounterVec,
     breakers: IntGaugeVec,
     ejected: IntGaugeVec,
 }
@@ -97,9 +101,14 @@ impl Metrics {
         TextEncoder::new().encode_to_string(&families)
     }
 
-    /// Forgets every route and service but these.
-    pub fn keep(&self, routes: &HashSet<&str>, services: &HashSet<&str>) {
-        keep(&self.process.breakers, services, |labels| self.process.breakers.remove_label_values(labels));
+    /// Forgets every route, service, and target of a service but these.
+    pub fn keep(&self, routes: &HashSet<&str>, services: &HashSet<&str>, targets: &HashSet<(&str, &str)>) {
+        let process = &self.process;
+        keep(&process.breakers, services, |labels| process.breakers.remove_label_values(labels));
+        let gone = |labels: &[&str]| matches!(labels, [service, target, ..] if !targets.contains(&(*service, *target)));
+        remove(&process.ejected, gone, |labels| process.ejected.remove_label_values(labels));
+        remove(&process.healthy, gone, |labels| process.healthy.remove_label_values(labels));
+        remove(&process.checks, gone, |labels| process.checks.remove_label_values(labels));
         for shard in &self.shards {
             for family in [&shard.requests, &shard.received, &shard.sent] {
                 keep(family, routes, |labels| family.remove_label_values(labels));
@@ -112,12 +121,20 @@ impl Metrics {
 }
 
 /// Removes the series whose first label is not among `known`.
-fn keep(family: &impl Collector, known: &HashSet<&str>, remove: impl Fn(&[&str]) -> Result<(), Error>) {
+fn keep(family: &impl Collector, known: &HashSet<&str>, forget: impl Fn(&[&str]) -> Result<(), Error>) {
+    remove(family, |labels| labels.first().is_some_and(|name| !known.contains(name)), forget);
+}
+
+/// Removes the series whose labels are `gone`.
+fn remove(family: &impl Collector, gone: impl Fn(&[&str]) -> bool, forget: impl Fn(&[&str]) -> Result<(), Error>) {
+    let names: Vec<String> = family.desc().first().map(|desc| desc.variable_labels.clone()).unwrap_or_default();
     for family in family.collect() {
         for metric in family.get_metric() {
-            let labels: Vec<&str> = metric.get_label().iter().map(|label| label.value()).collect();
-            if labels.first().is_some_and(|name| !known.contains(name)) {
-                let _ = remove(&labels);
+            // A metric has them in the order of the alphabet.
+            let value = |name: &String| metric.get_label().iter().find(|label| label.name() == name).map_or("", |label| label.value());
+            let labels: Vec<&str> = names.iter().map(value).collect();
+            if gone(&labels) {
+                let _ = forget(&labels);
             }
         }
     }
@@ -235,6 +252,17 @@ impl ProcessMetrics {
                     &["service"],
                 ),
             )?,
+            healthy: register(
+                &registry,
+                IntGaugeVec::new(Opts::new("tidegate_target_healthy", "1 while active checks find a target well."), &["service", "target"]),
+            )?,
+            checks: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new("tidegate_target_checks_total", "Active checks of targets."),
+                    &["service", "target", "result"],
+                ),
+            )?,
             ejected: register(
                 &registry,
                 IntGaugeVec::new(
@@ -280,11 +308,19 @@ mod tests {
                 shard.requests.with_label_values(&[route, "0"]).inc();
                 shard.duration.with_label_values(&[route]).observe(0.1);
                 shard.upstream_duration.with_label_values(&[route]).observe(0.1);
+                shard.retries.with_label_values(&[route, "connect"]).inc();
             }
         }
-        metrics.keep(&HashSet::from(["kept"]), &HashSet::from(["kept"]));
+        for (service, target) in [("kept", "a"), ("kept", "gone"), ("gone", "a")] {
+            metrics.process.ejected.with_label_values(&[service, target]).set(1);
+            metrics.process.healthy.with_label_values(&[service, target]).set(1);
+            metrics.process.checks.with_label_values(&[service, target, "passed"]).inc();
+        }
+        metrics.keep(&HashSet::from(["kept"]), &HashSet::from(["kept"]), &HashSet::from([("kept", "a")]));
         let text = metrics.render().unwrap();
         assert!(text.contains("tidegate_requests_total{route=\"kept\",status=\"0\"} 2"), "{text}");
+        assert!(text.contains("tidegate_retries_total{reason=\"connect\",service=\"kept\"} 2"), "{text}");
+        assert_eq!(text.matches("service=\"kept\",target=\"a\"").count(), 3, "{text}");
         assert!(!text.contains("gone"), "{text}");
     }
 }

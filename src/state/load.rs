@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::Window;
+use super::{Checks, Window};
 
 /// Milliseconds since the process began to ask; never 0.
 pub fn millis() -> u64 {
@@ -30,6 +30,10 @@ pub struct Load {
     back: AtomicU64,
     /// Whether a pool has it already.
     known: AtomicBool,
+    /// When it began to stand as it does, in [`millis`].
+    since: AtomicU64,
+    /// What active checks say.
+    pub checks: Checks,
 }
 
 impl Load {
@@ -75,23 +79,37 @@ impl Load {
         self.lasted.store(lasts, Ordering::Relaxed);
         let lasts = jitter(lasts);
         self.forget();
+        self.since.store(now, Ordering::Relaxed);
         self.until.store(now.saturating_add(lasts).max(1), Ordering::Release);
         lasts
     }
 
-    /// It gets requests as any again.
+    /// Its ejection is over.
     pub fn come_back(&self, now: u64) {
-        self.forget();
-        self.back.store(now, Ordering::Relaxed);
+        self.turned(now, true);
         self.until.store(0, Ordering::Release);
+    }
+
+    /// Active checks have found it well again, or ill.
+    pub fn turned(&self, now: u64, well: bool) {
+        self.forget();
+        self.since.store(now, Ordering::Relaxed);
+        if well {
+            self.back.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// When it began to stand as it does, in [`millis`].
+    pub fn since(&self) -> u64 {
+        self.since.load(Ordering::Relaxed)
     }
 
     /// Welcomes the targets of a pool: those that are new beside others begin as those that come back.
     pub fn welcome(all: &[Arc<Load>], now: u64) {
         let are_others = all.iter().any(|load| load.known.load(Ordering::Relaxed));
         for load in all {
-            if !load.known.swap(true, Ordering::Relaxed) && are_others {
-                load.back.store(now, Ordering::Relaxed);
+            if !load.known.swap(true, Ordering::Relaxed) {
+                load.turned(now, are_others);
             }
         }
     }

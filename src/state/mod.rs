@@ -2,12 +2,14 @@
 
 mod breaker;
 mod buckets;
+mod checks;
 mod load;
 mod registry;
 mod window;
 
 pub use breaker::{Admission, BreakerState};
 pub use buckets::{Buckets, Decision, Limit};
+pub use checks::{Checked, Checks};
 pub use load::{Changes, InFlight, Load, millis};
 pub use registry::Registry;
 pub use window::Window;

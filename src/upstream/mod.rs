@@ -2,15 +2,20 @@
 
 mod attempt;
 mod balance;
+mod health;
 mod mock;
 mod pool;
+mod status;
 mod target;
 mod tending;
 
+use attempt::jitter;
 pub use attempt::{Attempted, BackoffConfig, Breaker, BreakerConfig, Failure, FailureConfig, Probe, Retry, RetryConfig, RetryMethods};
 pub use balance::{Asking, BalanceConfig, EjectionConfig, HashConfig, SameSite, StickyConfig};
+pub use health::{Health, HealthConfig};
 pub use mock::{Mock, MockConfig};
 pub use pool::{Picked, Pool};
+pub use status::ServiceStatus;
 pub use target::{Target, TargetConfig};
 pub use tending::{Settling, Tending};
 
@@ -25,8 +30,9 @@ use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use self::balance::{Balance, Ejection, Standing, Weighed};
+use self::balance::{Balance, Ejection, Rules, Standing, Weighed};
 use crate::building::{BuildError, Errors, Step};
+use crate::observe::Metrics;
 use crate::state::Shared;
 use crate::types::{Duration, Percent};
 
@@ -40,10 +46,12 @@ pub struct ServiceConfig<P> {
     pub targets: Vec<TargetConfig>,
     /// Which target the next request goes to: `round_robin`, `least_requests`, `random`, `hash: …` or `sticky: …`. Default: round_robin.
     pub balance: Option<BalanceConfig>,
+    /// How each target is asked whether it is well; while it is not, it gets no requests. Default: it is not asked.
+    pub health: Option<HealthConfig>,
     /// When a target that fails gets no requests for a while. Default: never.
     pub ejection: Option<EjectionConfig>,
     /// While less of the targets with one priority is available, those of the next are used. Where none are left, all targets are, available or not: few
-    /// would break down under the load of all. Needs `ejection`. Default: 50%.
+    /// would break down under the load of all. Needs `health` or `ejection`. Default: 50%.
     pub min_available: Option<Percent>,
     /// The time in which a target that is new, or was away, gets to its full share of requests, from a tenth of it. Default: at once.
     pub slow_start: Option<Duration>,
@@ -150,6 +158,8 @@ pub struct Targets {
     pool: ArcSwap<Pool>,
     /// Whether a request is sent again.
     pub retry: Retry,
+    /// How they are asked whether they are well.
+    health: Option<Health>,
     /// Whether it is asked at all.
     pub breaker: Option<Arc<Breaker>>,
     /// The `Host` that they see.
@@ -170,6 +180,7 @@ impl Service {
         let root = || [Step::from("services"), Step::from(name)];
         let keys = [
             ("balance", config.balance.is_some()),
+            ("health", config.health.is_some()),
             ("ejection", config.ejection.is_some()),
             ("min_available", config.min_available.is_some()),
             ("slow_start", config.slow_start.is_some()),
@@ -201,9 +212,30 @@ impl Service {
         }
     }
 
+    /// Its targets as they are now; none where it answers by itself.
+    pub fn pool(&self) -> Option<Arc<Pool>> {
+        match &self.backend {
+            Backend::Targets(targets) => Some(targets.pool()),
+            Backend::Mock(_) => None,
+        }
+    }
+
+    /// How it stands.
+    pub fn status(&self) -> ServiceStatus {
+        match &self.backend {
+            Backend::Targets(targets) => ServiceStatus::of(targets),
+            Backend::Mock(_) => ServiceStatus::Mock,
+        }
+    }
+
     /// Starts what is done for it beside its requests.
-    #[allow(clippy::unused_self, reason = "its targets are fixed so far")]
-    fn tend(self: &Arc<Self>, _tasks: &mut JoinSet<()>, _control: &Handle, _settling: &Settling) {}
+    fn tend(self: &Arc<Self>, tasks: &mut JoinSet<()>, control: &Handle, settling: &Settling, metrics: &Arc<Metrics>) {
+        if let Backend::Targets(targets) = &self.backend
+            && targets.health.is_some()
+        {
+            tasks.spawn_on(health::watch(self.clone(), metrics.clone(), settling.clone()), control);
+        }
+    }
 }
 
 impl Targets {
@@ -257,11 +289,14 @@ impl Targets {
         let retry = Retry::build(config.retry.as_ref(), name, takers, shared).map_err(|error| error.at("retry"));
         let breaker = config.breaker.as_ref().map(|config| Breaker::build(config, name, shared).map_err(|error| error.at("breaker")));
         let breaker = breaker.and_then(|breaker| errors.keep(root, breaker)).map(Arc::new);
+        let health = config.health.as_ref().map(|config| Health::build(config, name, shared).map_err(|error| error.at("health")));
+        let health = health.and_then(|health| errors.keep(root, health));
         let (balance, retry) = (errors.keep(root, balance), errors.keep(root, retry));
         let (balance, retry) = (balance?, retry?);
         Some(Self {
             pool: ArcSwap::from_pointee(Pool::new(balance, targets)),
             retry,
+            health,
             breaker,
             host: config.host.clone().unwrap_or_default(),
             timeouts,
@@ -277,18 +312,19 @@ impl Targets {
 
 /// What can keep a target from its full share; none where nothing can.
 fn standing<P>(config: &ServiceConfig<P>, service: &str, shared: &Shared) -> Result<Option<Standing>, BuildError> {
-    let ejection = config.ejection.is_some();
-    if config.min_available.is_some() && !ejection {
-        let error = BuildError::new("nothing makes a target unavailable", "set `ejection: {}`, or remove it");
+    let (ejection, health) = (config.ejection.is_some(), config.health.is_some());
+    if config.min_available.is_some() && !ejection && !health {
+        let error =
+            BuildError::new("nothing makes a target unavailable", "set `health: { path: /healthz }` or `ejection: {}`, or remove it");
         return Err(error.at("min_available"));
     }
     if let Some(slow_start) = config.slow_start {
         slow_start.not_zero().map_err(|error| error.at("slow_start"))?;
     }
     let slow_start = config.slow_start.map_or(0, |time| u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX).max(1));
-    let least = config.min_available.unwrap_or(Percent::new(50)).share();
-    let standing = || Standing::new(ejection, slow_start, least, shared.changes.get(service));
-    Ok((ejection || slow_start > 0).then(standing))
+    let min_available = config.min_available.unwrap_or(Percent::new(50)).share();
+    let rules = Rules { ejection, health, slow_start, min_available };
+    Ok((ejection || health || slow_start > 0).then(|| Standing::new(rules, shared.changes.get(service))))
 }
 
 fn deadline_header(name: &str, timeouts: &Timeouts) -> Result<HeaderName, BuildError> {

@@ -3,11 +3,11 @@ use std::sync::Arc;
 use http::HeaderValue;
 use pingora_http::RequestHeader;
 
-use super::balance::{Asking, Balance, Turn};
+use super::balance::{Asking, Balance, Listed, Stand, Turn};
 use super::{Failure, Target};
 use crate::ctx::Ctx;
 use crate::observe::Shard;
-use crate::state::InFlight;
+use crate::state::{InFlight, Load};
 
 /// The targets of a service at one time, and the choice between them.
 #[derive(Debug)]
@@ -61,6 +61,16 @@ impl Pool {
             Turn::Back => log::info!("service {service}: target {target}: it is well again, and no longer ejected"),
         }
         shard.ejected.with_label_values(&[&**service, target]).set(i64::from(!matches!(turn, Turn::Back)));
+    }
+
+    /// How the target at this place stands.
+    pub fn load(&self, index: usize) -> Option<&Arc<Load>> {
+        self.balance.load(index)
+    }
+
+    /// How all stand at this time, in [`millis`](crate::state::millis).
+    pub fn stands(&self, now: u64) -> impl Iterator<Item = (&Target, &Listed, &Load, Stand)> {
+        self.targets.iter().zip(self.balance.stands(now)).map(|(target, (listed, load, stand))| (target, listed, load, stand))
     }
 
     /// The path parameter that the choice goes by.

@@ -112,6 +112,11 @@ impl Breaker {
         self.state.is_closed()
     }
 
+    /// How long it stays open: none while it is closed, zero while probes may start.
+    pub fn left(&self) -> Option<time::Duration> {
+        self.state.left()
+    }
+
     /// Whether an attempt that ended so counts as a failure.
     pub fn minds(&self, failure: Failure) -> bool {
         self.config.on.iter().any(|meant| meant.means(failure))

@@ -133,7 +133,7 @@ mod tests {
     use http::StatusCode;
     use serde_json::{Value, json};
 
-    use super::super::{Asking, Balance, BalanceConfig, Standing, Weighed};
+    use super::super::{Asking, Balance, BalanceConfig, Rules, Standing, Weighed};
     use super::*;
 
     const ILL: Failure = Failure::Status(StatusCode::SERVICE_UNAVAILABLE);
@@ -148,7 +148,7 @@ mod tests {
         let urls: Vec<_> = (0..priorities.len()).map(|index| format!("http://10.0.0.{index}")).collect();
         let targets: Vec<_> = urls.iter().zip(priorities).map(|(url, priority)| Weighed { url, weight: 1, priority: *priority }).collect();
         let ejection = Ejection::build(&serde_json::from_value(config.clone()).unwrap(), "users", targets.len(), shared).unwrap();
-        let standing = Standing::new(true, 0, 0.5, shared.changes.get("users"));
+        let standing = Standing::new(Rules { ejection: true, min_available: 0.5, ..Rules::default() }, shared.changes.get("users"));
         Balance::build(&BalanceConfig::LeastRequests, Some(ejection), Some(standing), "users", &targets, shared).unwrap()
     }
 

@@ -10,7 +10,7 @@ mod standing;
 
 pub use config::{BalanceConfig, HashConfig, SameSite, StickyConfig};
 pub use ejection::{Ejection, EjectionConfig, Turn};
-pub use standing::Standing;
+pub use standing::{Rules, Stand, Standing};
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -22,7 +22,6 @@ use pingora_http::RequestHeader;
 use self::cookie::Sticky;
 use self::group::{Group, Member};
 use self::rotation::Rotation;
-use self::standing::Stand;
 use super::attempt::Failure;
 use crate::building::BuildError;
 use crate::ctx::Ctx;
@@ -52,12 +51,24 @@ pub struct Weighed<'a> {
     pub priority: u8,
 }
 
+/// The same, kept.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// What names it over restarts and at every gateway.
+    pub url: Box<str>,
+    /// How many picks it gets beside the others.
+    pub weight: u32,
+    /// 0 for the first choice.
+    pub priority: u8,
+}
+
 /// The balancer of a service, ready to choose.
 #[derive(Debug)]
 pub struct Balance {
     how: How,
     /// By priority.
     groups: Box<[Ranked]>,
+    listed: Box<[Listed]>,
     loads: Box<[Arc<Load>]>,
     ejection: Option<Ejection>,
     /// None where nothing can keep a target away.
@@ -141,7 +152,8 @@ impl Balance {
         let groups = ranked.collect::<Result<_, BuildError>>().map_err(|error| error.at("targets"))?;
         let loads: Box<[_]> = targets.iter().map(|target| shared.loads.get(&format!("{service} {}", target.url))).collect();
         Load::welcome(&loads, millis());
-        Ok(Self { how, groups, loads, ejection, standing })
+        let listed = targets.iter().map(|target| Listed { url: target.url.into(), weight: target.weight, priority: target.priority });
+        Ok(Self { how, groups, listed: listed.collect(), loads, ejection, standing })
     }
 
     /// What of a request the choice depends on. `tried` are the places of targets that were asked in vain.
@@ -204,7 +216,7 @@ impl Balance {
             Stand::Part(share) => untried(index) && group::lot(lot, index) < share,
             _ => free(index) || trial(index),
         };
-        let least = self.standing.as_ref().filter(|_| now.is_some()).map_or(0.0, |standing| standing.min_available);
+        let least = self.standing.as_ref().filter(|_| now.is_some()).map_or(0.0, |standing| standing.rules.min_available);
         let has = |ranked: &Ranked, any: &dyn Fn(usize) -> bool| ranked.group.members().iter().any(|member| any(member.index));
         for ranked in &self.groups {
             let members = ranked.group.members();
@@ -241,6 +253,12 @@ impl Balance {
     /// How the target at this place stands.
     pub fn load(&self, index: usize) -> Option<&Arc<Load>> {
         self.loads.get(index)
+    }
+
+    /// All, and how they stand at that time.
+    pub fn stands(&self, now: u64) -> impl Iterator<Item = (&Listed, &Load, Stand)> {
+        let stand = move |load: &Load| self.standing.as_ref().map_or(Stand::Full, |standing| standing.of(load, now));
+        self.listed.iter().zip(&self.loads).map(move |(listed, load)| (listed, &**load, stand(load)))
     }
 
     /// Takes note of how a request to the target at this place ended, and says what becomes of the target.

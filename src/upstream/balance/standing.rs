@@ -3,15 +3,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::state::{Changes, Load, millis};
 
-/// Who of the targets of a service may get requests now. While all may, that is known from one number.
-#[derive(Debug)]
-pub struct Standing {
+/// What can keep a target from its full share.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rules {
     /// Whether what a target failed at is held against it.
     pub ejection: bool,
+    /// Whether active checks are made.
+    pub health: bool,
     /// In how many milliseconds a target that comes back gets to its full share; 0 for at once.
     pub slow_start: u64,
     /// The share of a group that must be available for the group to be used.
     pub min_available: f64,
+}
+
+/// Who of the targets of a service may get requests now. While all may, that is known from one number.
+#[derive(Debug)]
+pub struct Standing {
+    /// By what that is decided.
+    pub rules: Rules,
     changes: Arc<Changes>,
     /// The last change after which all may.
     well: AtomicU64,
@@ -41,9 +50,9 @@ impl Stand {
 const FIRST: f64 = 0.1;
 
 impl Standing {
-    /// Where all are free at first.
-    pub fn new(ejection: bool, slow_start: u64, min_available: f64, changes: Arc<Changes>) -> Self {
-        Self { ejection, slow_start, min_available, changes, well: AtomicU64::new(u64::MAX) }
+    /// Where nothing is known yet.
+    pub fn new(rules: Rules, changes: Arc<Changes>) -> Self {
+        Self { rules, changes, well: AtomicU64::new(u64::MAX) }
     }
 
     /// The time by which some target has not its full share; none where all have, which costs no look at the clock.
@@ -62,13 +71,16 @@ impl Standing {
 
     /// How one target stands at that time.
     pub fn of(&self, load: &Load, now: u64) -> Stand {
-        match load.until().filter(|_| self.ejection) {
+        if self.rules.health && load.checks.is_ill() {
+            return Stand::Away;
+        }
+        match load.until().filter(|_| self.rules.ejection) {
             Some(until) if now < until || load.is_probed() => return Stand::Away,
             Some(_) => return Stand::Trial,
             None => {}
         }
-        match load.back().map(|back| now.saturating_sub(back)).filter(|since| *since < self.slow_start) {
-            Some(since) => Stand::Part(FIRST.max(since as f64 / self.slow_start as f64)),
+        match load.back().map(|back| now.saturating_sub(back)).filter(|since| *since < self.rules.slow_start) {
+            Some(since) => Stand::Part(FIRST.max(since as f64 / self.rules.slow_start as f64)),
             None => Stand::Full,
         }
     }

@@ -109,7 +109,7 @@ fn a_target_that_came_back_gets_a_part_of_its_share_that_grows_to_the_whole() {
     for config in ALL {
         let shared = Shared::default();
         let targets: Vec<_> = urls.iter().map(|url| Weighed { url, weight: 5, priority: 0 }).collect();
-        let standing = Standing::new(true, 3_600_000, 0.5, shared.changes.get("users"));
+        let standing = Standing::new(Rules { slow_start: 3_600_000, ..Rules::default() }, shared.changes.get("users"));
         let balance = Balance::build(&yaml(config).unwrap(), None, Some(standing), "users", &targets, &shared).unwrap();
         assert_shares(&counts(&balance, 4, |_| {}), &[1; 4], config);
         balance.load(0).unwrap().come_back(crate::state::millis());
@@ -123,7 +123,7 @@ fn a_target_that_came_back_gets_a_part_of_its_share_that_grows_to_the_whole() {
     }
     let load = Load::default();
     load.come_back(1_000);
-    let stand = |now| Standing::new(true, 10_000, 0.5, Arc::default()).of(&load, now);
+    let stand = |now| Standing::new(Rules { slow_start: 10_000, ..Rules::default() }, Arc::default()).of(&load, now);
     assert_eq!(
         [1_000, 2_500, 6_000, 10_999, 11_000].map(stand),
         [Stand::Part(0.1), Stand::Part(0.15), Stand::Part(0.5), Stand::Part(0.9999), Stand::Full]
@@ -136,7 +136,7 @@ fn where_all_begin_together_nobody_gets_less() {
     let (urls, changes) = (urls(3), shared.changes.get("users"));
     let targets: Vec<_> = urls.iter().map(|url| Weighed { url, weight: 1, priority: 0 }).collect();
     for config in ALL {
-        let standing = Standing::new(true, 3_600_000, 0.5, changes.clone());
+        let standing = Standing::new(Rules { slow_start: 3_600_000, ..Rules::default() }, changes.clone());
         let balance = Balance::build(&yaml(config).unwrap(), None, Some(standing), "users", &targets, &shared).unwrap();
         (0..3).for_each(|index| balance.load(index).unwrap().come_back(crate::state::millis()));
         changes.note();

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod gateway;
+pub mod grpc;
 pub mod nginx;
 pub mod origin;
 pub mod transcript;
