@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 
 use crate::config::{Config, ConfigErrors, Loaded, Sources, load, process_env};
-use crate::observe::Metrics;
+use crate::observe::{Kept, Metrics};
 use crate::snapshot::{Live, Snapshot};
 use crate::state::Shared;
 use crate::upstream::Tending;
@@ -54,7 +54,7 @@ impl Reloader {
     pub async fn start(path: PathBuf, shared: Arc<Shared>, metrics: Arc<Metrics>, built: Built) -> (Self, Arc<Live>) {
         let control = Handle::current();
         let Built { config: present, snapshot } = built;
-        let tending = tend(&snapshot, &metrics, &control).await;
+        let tending = tend(&snapshot, &control, &metrics).await;
         let live = Arc::new(Live::new(snapshot));
         let sources = present.sources.clone();
         let reloader = Self {
@@ -109,7 +109,7 @@ impl Reloader {
             }
         }
         let change = change(&self.present.json(), &built.config.json());
-        let tending = self.control.block_on(tend(&built.snapshot, &self.metrics, &self.control));
+        let tending = self.control.block_on(tend(&built.snapshot, &self.control, &self.metrics));
         self.retired.push(self.live.swap(built.snapshot));
         self._tending = tending;
         self.present = built.config;
@@ -131,11 +131,12 @@ impl Reloader {
             let unmatched = std::iter::once("-");
             let routes = config.routes.iter().map(|route| route.name.as_str()).chain(unmatched).collect();
             let snapshot = self.live.load();
-            let pools: Vec<_> = snapshot.services.iter().map(|service| (&*service.name, service.pool())).collect();
-            let targets = pools.iter().flat_map(|(name, pool)| {
-                pool.iter().flat_map(|pool| pool.targets()).filter_map(|target| Some((*name, target.authority.to_str().ok()?)))
-            });
-            self.metrics.keep(&routes, &config.services.keys().map(String::as_str).collect(), &targets.collect());
+            let names: Vec<String> = snapshot.services.iter().flat_map(|service| service.names()).collect();
+            let pools: Vec<_> = snapshot.services.iter().filter_map(|service| Some((&*service.name, service.pool()?))).collect();
+            let targets = pools.iter().flat_map(|(name, pool)| pool.targets().iter().map(|target| (*name, target.name())));
+            let services = config.services.keys().map(String::as_str).collect();
+            let names = names.iter().map(String::as_str).collect();
+            self.metrics.keep(&Kept { routes, services, names, targets: targets.collect() });
         }
         !self.retired.is_empty()
     }
@@ -148,8 +149,8 @@ impl Reloader {
 }
 
 /// Starts what is done for the services of a snapshot, and waits a moment for what requests should find: better an old config than one without targets.
-async fn tend(snapshot: &Snapshot, metrics: &Arc<Metrics>, control: &Handle) -> Tending {
-    let mut tending = Tending::start(&snapshot.services, metrics, control);
+async fn tend(snapshot: &Snapshot, control: &Handle, metrics: &Arc<Metrics>) -> Tending {
+    let mut tending = Tending::start(&snapshot.services, control, metrics);
     if !tending.settle(SETTLE).await {
         log::warn!("not all is known of the services' targets yet; going on without");
     }
@@ -162,7 +163,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// What is new, gone and different, by name: `routes: +a -b ~c`.
 fn change(before: &Value, after: &Value) -> String {
     let mut text = String::new();
-    for section in ["paths", "consumers", "services", "policies", "routes"] {
+    for section in ["dns", "paths", "consumers", "services", "policies", "routes"] {
         let (before, after) = (before.get(section), after.get(section));
         if before == after {
             continue;

@@ -20,7 +20,7 @@ use crate::policy::{Chain, Entry, PolicyCx, Runtime, Scope, merge};
 use crate::problem::{Kind, Problem};
 use crate::routing::{self, Destination, Outcome, PathOptions, Query, Route, RouteConfig, Router, Versions, Way};
 use crate::state::Shared;
-use crate::upstream::{Backend, Service};
+use crate::upstream::{self, Backend, Base, Names, Service};
 
 /// Everything that a request needs, ready to run.
 pub struct Snapshot {
@@ -56,14 +56,19 @@ impl Snapshot {
                 Consumers::default()
             }
         };
+        errors.0.extend(config.dns.mistakes().0);
+        let base = Base { shared, folder, names: &Arc::new(Names::new(&config.dns)) };
         let mut services = HashMap::new();
         for (name, service) in &config.services {
-            match Service::build(name, service, shared) {
+            match Service::build(name, service, &base) {
                 Ok(built) => {
                     services.insert(name.as_str(), Arc::new(built));
                 }
                 Err(found) => errors.0.extend(found.0),
             }
+        }
+        if let Err(found) = upstream::link(&services, config.services.keys().map(String::as_str)) {
+            errors.0.extend(found.0);
         }
         let router = match Router::build(config.routes.iter().map(|route| (route.name.as_str(), &route.matches)), &config.paths) {
             Ok(router) => Some(router),

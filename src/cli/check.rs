@@ -8,6 +8,7 @@ use crate::policy::{Scope, doubts, merge};
 use crate::reload::build;
 use crate::snapshot::lists;
 use crate::state::Shared;
+use crate::upstream::Verify;
 
 /// `tidegate check`.
 pub fn check(path: &Path) -> ExitCode {
@@ -27,7 +28,7 @@ pub fn check(path: &Path) -> ExitCode {
     }
 }
 
-/// What works and is hardly meant: orders of policies, each told once though many routes go through it.
+/// What works and is hardly meant: certificates that nobody looks at, and orders of policies, each told once though many routes go through it.
 fn warnings(loaded: &Loaded<Config>) -> Vec<String> {
     let config = &loaded.value;
     let mut chains: Vec<(Option<usize>, Option<&str>)> = vec![(None, None)];
@@ -56,6 +57,13 @@ fn warnings(loaded: &Loaded<Config>) -> Vec<String> {
             if !found.contains(&error) {
                 found.push(error);
             }
+        }
+    }
+    for (name, service) in &config.services {
+        if service.tls.as_ref().is_some_and(|tls| tls.verify == Verify::Off) {
+            let reason = "certificates are not looked at: anyone on the way can read and change what is sent";
+            let doubt = BuildError::new(reason, "name the `ca` of the targets, and a `server_name` where theirs is not that of the URL");
+            found.push(["verify", "tls", name, "services"].into_iter().fold(doubt, BuildError::at));
         }
     }
     found.iter().map(|error| loaded.located(error).to_string()).collect()

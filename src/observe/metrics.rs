@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
@@ -29,6 +30,8 @@ pub struct Shard {
     pub sent: IntCounterVec,
     /// Requests that were sent again, by service and by what had failed.
     pub retries: IntCounterVec,
+    /// Requests that were answered in a service's stead.
+    pub fallbacks: IntCounterVec,
     /// Whether a service's breaker is open, by service: one state of all workers, so every shard has the same.
     pub breakers: IntGaugeVec,
     /// Whether a target is ejected, or tried after that, by service and target: one state of all workers too.
@@ -53,8 +56,26 @@ pub struct ProcessMetrics {
     pub healthy: IntGaugeVec,
     /// Active checks, by service, target and result: `passed`, `failed`.
     pub checks: IntCounterVec,
+    /// Questions to name servers, by name and result: `answered`, `nxdomain`, `no_records`, `servfail`, `timeout`, `error`.
+    pub dns_lookups: IntCounterVec,
+    /// How many places a name stands for, by name.
+    pub dns_addresses: IntGaugeVec,
+    dns_answered: IntGaugeVec,
     breakers: IntGaugeVec,
     ejected: IntGaugeVec,
+}
+
+/// What the present config has.
+#[derive(Debug)]
+pub struct Kept<'a> {
+    /// Its routes.
+    pub routes: HashSet<&'a str>,
+    /// Its services.
+    pub services: HashSet<&'a str>,
+    /// The names that targets go by.
+    pub names: HashSet<&'a str>,
+    /// Services with targets.
+    pub targets: HashSet<(&'a str, &'a str)>,
 }
 
 /// All shards.
@@ -101,22 +122,48 @@ impl Metrics {
         TextEncoder::new().encode_to_string(&families)
     }
 
-    /// Forgets every route, service, and target of a service but these.
-    pub fn keep(&self, routes: &HashSet<&str>, services: &HashSet<&str>, targets: &HashSet<(&str, &str)>) {
-        let process = &self.process;
-        keep(&process.breakers, services, |labels| process.breakers.remove_label_values(labels));
-        let gone = |labels: &[&str]| matches!(labels, [service, target, ..] if !targets.contains(&(*service, *target)));
-        remove(&process.ejected, gone, |labels| process.ejected.remove_label_values(labels));
-        remove(&process.healthy, gone, |labels| process.healthy.remove_label_values(labels));
-        remove(&process.checks, gone, |labels| process.checks.remove_label_values(labels));
+    /// Forgets a target that a service has no more.
+    pub fn forget_target(&self, service: &str, target: &str) {
+        self.keep_targets(|labels| matches!(labels, [a, b, ..] if *a == service && *b == target));
+    }
+
+    fn keep_targets(&self, gone: impl Fn(&[&str]) -> bool) {
+        let ProcessMetrics { ejected, healthy, checks, .. } = &self.process;
+        for family in [ejected, healthy] {
+            remove(family, &gone, |labels| family.remove_label_values(labels));
+        }
+        remove(checks, gone, |labels| checks.remove_label_values(labels));
+    }
+
+    /// Forgets everything but these.
+    pub fn keep(&self, kept: &Kept<'_>) {
+        let Kept { routes, services, names, targets } = kept;
+        let ProcessMetrics { dns_lookups, dns_addresses, dns_answered, .. } = &self.process;
+        keep(dns_lookups, names, |labels| dns_lookups.remove_label_values(labels));
+        for family in [dns_addresses, dns_answered] {
+            keep(family, names, |labels| family.remove_label_values(labels));
+        }
+        self.keep_targets(|labels| matches!(labels, [service, target, ..] if !targets.contains(&(*service, *target))));
+        keep(&self.process.breakers, services, |labels| self.process.breakers.remove_label_values(labels));
         for shard in &self.shards {
             for family in [&shard.requests, &shard.received, &shard.sent] {
                 keep(family, routes, |labels| family.remove_label_values(labels));
             }
+            keep(&shard.ejected, services, |labels| shard.ejected.remove_label_values(labels));
             keep(&shard.duration, routes, |labels| shard.duration.remove_label_values(labels));
-            keep(&shard.retries, services, |labels| shard.retries.remove_label_values(labels));
+            for family in [&shard.retries, &shard.fallbacks] {
+                keep(family, services, |labels| family.remove_label_values(labels));
+            }
             keep(&shard.upstream_duration, services, |labels| shard.upstream_duration.remove_label_values(labels));
         }
+    }
+}
+
+impl ProcessMetrics {
+    /// A name server has answered just now.
+    pub fn note_dns_answer(&self, name: &str) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.dns_answered.with_label_values(&[name]).set(i64::try_from(now.as_secs()).unwrap_or_default());
     }
 }
 
@@ -215,6 +262,7 @@ impl Shard {
             received: counter("tidegate_received_bytes_total", "Bytes of request bodies.", &["route"])?,
             sent: counter("tidegate_sent_bytes_total", "Bytes of answer bodies.", &["route"])?,
             retries: counter("tidegate_retries_total", "Requests that were sent again.", &["service", "reason"])?,
+            fallbacks: counter("tidegate_fallbacks_total", "Requests that were answered in the service's stead.", &["service", "reason"])?,
             breakers: process.breakers.clone(),
             ejected: process.ejected.clone(),
             connections: register(&registry, IntGauge::with_opts(held))?,
@@ -244,6 +292,24 @@ impl ProcessMetrics {
             config_generation: register(
                 &registry,
                 IntGauge::new("tidegate_config_generation", "The number of the present config since start."),
+            )?,
+            dns_lookups: register(
+                &registry,
+                IntCounterVec::new(Opts::new("tidegate_dns_lookups_total", "Questions to name servers."), &["name", "result"]),
+            )?,
+            dns_addresses: register(
+                &registry,
+                IntGaugeVec::new(Opts::new("tidegate_dns_addresses", "Places that the name of a target stands for."), &["name"]),
+            )?,
+            dns_answered: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "tidegate_dns_answered_seconds",
+                        "When a name server last said what a name stands for, in seconds since 1970.",
+                    ),
+                    &["name"],
+                ),
             )?,
             breakers: register(
                 &registry,
@@ -316,7 +382,8 @@ mod tests {
             metrics.process.healthy.with_label_values(&[service, target]).set(1);
             metrics.process.checks.with_label_values(&[service, target, "passed"]).inc();
         }
-        metrics.keep(&HashSet::from(["kept"]), &HashSet::from(["kept"]), &HashSet::from([("kept", "a")]));
+        let one = || HashSet::from(["kept"]);
+        metrics.keep(&Kept { routes: one(), services: one(), names: one(), targets: HashSet::from([("kept", "a")]) });
         let text = metrics.render().unwrap();
         assert!(text.contains("tidegate_requests_total{route=\"kept\",status=\"0\"} 2"), "{text}");
         assert!(text.contains("tidegate_retries_total{reason=\"connect\",service=\"kept\"} 2"), "{text}");

@@ -11,7 +11,8 @@ use crate::policy::Chain;
 use crate::problem::Problem;
 use crate::routing::{Destination, Route, Version, Way};
 use crate::state::InFlight;
-use crate::upstream::{Pool, Probe};
+use crate::types::Reply;
+use crate::upstream::{Backend, Pool, Probe, Service, Target, Targets};
 
 /// One request and its answer. Pins the snapshot that the request started with, and splits what is shared from what is its own, so that hooks borrow
 /// both at once.
@@ -51,6 +52,16 @@ pub struct Exchange {
     pub(super) probe: Option<Probe>,
     /// How often it was sent to a target.
     pub(super) attempts: u32,
+    /// How many of these were at services that another stands in for by now.
+    pub(super) spent: u32,
+    /// The service that stands in for the one that the request was meant for.
+    pub(super) stand_in: Option<Arc<Service>>,
+    /// That the answer was made here in the service's stead.
+    pub(super) replied: bool,
+    /// The answer that stands in for the service's, until it is given.
+    pub(super) reply: Option<Reply>,
+    /// How long it may take in all, from its start.
+    pub(super) total: Option<Duration>,
     /// How long to wait before it is sent again.
     pub(super) wait: Option<Duration>,
     /// What it waits for now.
@@ -139,6 +150,11 @@ impl Exchange {
             tried: SmallVec::new(),
             probe: None,
             attempts: 0,
+            spent: 0,
+            stand_in: None,
+            replied: false,
+            reply: None,
+            total: None,
             wait: None,
             step: Step::Arriving,
             cut: None,
@@ -166,6 +182,32 @@ impl Exchange {
 
     pub(super) fn destination(&self) -> &Destination {
         self.way().map_or(&Destination::Nowhere, |way| &way.destination)
+    }
+
+    /// The service that it is sent to now.
+    pub(super) fn service(&self) -> Option<&Arc<Service>> {
+        match (&self.stand_in, self.destination()) {
+            (Some(service), _) | (None, Destination::Service { service, .. }) => Some(service),
+            _ => None,
+        }
+    }
+
+    /// The targets of that service.
+    pub(super) fn targets(&self) -> Option<&Targets> {
+        match &self.service()?.backend {
+            Backend::Targets(targets) => Some(targets),
+            Backend::Mock(_) => None,
+        }
+    }
+
+    /// What answered in the stead of the service that it was meant for.
+    pub(super) fn fallback(&self) -> Option<&str> {
+        if self.replied { Some("reply") } else { self.stand_in.as_ref().map(|service| &*service.name) }
+    }
+
+    /// The target that the present attempt is sent to.
+    pub(super) fn picked(&self) -> Option<&Target> {
+        self.pool.as_ref()?.targets().get(self.asked?)
     }
 
     /// The version that was chosen, with the facts to tell its caller.

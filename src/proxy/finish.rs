@@ -34,6 +34,7 @@ pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Opti
         route: &exchange.route().name,
         version: exchange.cx.version.as_deref(),
         service,
+        fallback: exchange.fallback(),
         target: exchange.target.as_ref().and_then(|target| target.to_str().ok()),
         status,
         problem: told.map(|told| told.kind),

@@ -4,6 +4,7 @@ mod answer;
 mod attempts;
 mod connection;
 mod exchange;
+mod fallback;
 mod finish;
 mod forwarded;
 mod gone;
@@ -106,6 +107,7 @@ impl Gateway {
             version: None,
             service: None,
             target: None,
+            fallback: None,
             status,
             problem: Some(told.kind),
             policy: None,
@@ -184,7 +186,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(&self, session: &mut Session, exchange: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         attempts::pause(session, exchange).await?;
-        upstream::peer(session, exchange)
+        upstream::peer(self, session, exchange)
     }
 
     fn fail_to_connect(&self, session: &mut Session, _: &HttpPeer, exchange: &mut Self::CTX, error: Box<Error>) -> Box<Error> {
@@ -259,6 +261,9 @@ impl ProxyHttp for Gateway {
         let begun = session.response_written().is_some_and(|res| !res.status.is_informational());
         if begun {
             exchange.cut = problem.map(|problem| problem.detail);
+        } else if let Some(reply) = exchange.reply.take() {
+            exchange.replied = true;
+            let _ = answer::reply(session, exchange, &reply).await;
         } else if let Some(problem) = problem {
             if *error.esource() == ErrorSource::Downstream && !(late && session.is_body_done()) {
                 // What is left of this request cannot be told apart from a next one.

@@ -72,8 +72,8 @@ fn hop_by_hop(res: &mut ResponseHeader) {
 /// The problem that an error of Pingora's is to the client; none where there is nobody left to tell.
 pub(super) fn problem(error: &Error) -> Option<Problem> {
     use ErrorType::{
-        ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, InvalidHTTPHeader, ReadError, ReadTimedout,
-        TLSHandshakeTimedout, WriteError, WriteTimedout,
+        ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, InvalidCert, InvalidH2, InvalidHTTPHeader, ReadError,
+        ReadTimedout, TLSHandshakeFailure, TLSHandshakeTimedout, WriteError, WriteTimedout,
     };
     let (kind, detail) = match (error.esource(), error.etype()) {
         (ErrorSource::Downstream, ReadTimedout) => (Kind::RequestTimeout, "the request body did not arrive in time"),
@@ -85,7 +85,10 @@ pub(super) fn problem(error: &Error) -> Option<Problem> {
         }
         (ErrorSource::Upstream, ReadTimedout | WriteTimedout) => (Kind::GatewayTimeout, "the service did not answer in time"),
         (ErrorSource::Upstream, ConnectRefused | ConnectNoRoute) => (Kind::BadGateway, "the service could not be reached"),
-        (ErrorSource::Upstream, InvalidHTTPHeader) => (Kind::BadGateway, "the service's answer is malformed"),
+        (ErrorSource::Upstream, TLSHandshakeFailure | InvalidCert) => {
+            (Kind::BadGateway, "no trusted connection to the service could be made")
+        }
+        (ErrorSource::Upstream, InvalidHTTPHeader | InvalidH2) => (Kind::BadGateway, "the service's answer is malformed"),
         (ErrorSource::Upstream, _) => (Kind::BadGateway, "the service broke off the connection"),
         (ErrorSource::Internal | ErrorSource::Unset, _) => (Kind::Internal, "the request could not be processed"),
     };

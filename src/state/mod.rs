@@ -1,5 +1,6 @@
 //! What outlives a snapshot, by key: a policy or a service that keeps its name keeps its state across a reload.
 
+mod answer;
 mod breaker;
 mod buckets;
 mod checks;
@@ -7,6 +8,7 @@ mod load;
 mod registry;
 mod window;
 
+pub use answer::{Answer, Known, Located};
 pub use breaker::{Admission, BreakerState};
 pub use buckets::{Buckets, Decision, Limit};
 pub use checks::{Checked, Checks};
@@ -16,8 +18,8 @@ pub use window::Window;
 
 use std::sync::atomic::AtomicUsize;
 
-/// Everything that outlives a snapshot.
-#[derive(Debug, Default)]
+/// Everything that outlives a snapshot. A clone is the same state.
+#[derive(Clone, Debug, Default)]
 pub struct Shared {
     /// The token buckets of each `rate_limit`.
     pub buckets: Registry<Buckets>,
@@ -31,4 +33,6 @@ pub struct Shared {
     pub loads: Registry<Load>,
     /// How often a target of each service left or came back.
     pub changes: Registry<Changes>,
+    /// What name servers said last, by what they were asked.
+    pub answers: Registry<Answer>,
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use pingora_http::RequestHeader;
 
-use super::balance::{Asking, Balance, Listed, Stand, Turn};
+use super::balance::{Asking, Balance, Stand, Turn};
 use super::{Failure, Target};
 use crate::ctx::Ctx;
 use crate::observe::Shard;
@@ -35,6 +35,17 @@ impl Pool {
         Self { balance, targets: targets.into() }
     }
 
+    /// Whether another has the same targets, in the same order.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let like = |one: &Target, other: &Target| (&one.key, one.weight, one.priority) == (&other.key, other.weight, other.priority);
+        self.targets.len() == other.targets.len() && self.targets.iter().zip(&other.targets).all(|(one, other)| like(one, other))
+    }
+
+    /// How many of them get requests.
+    pub fn takers(&self) -> usize {
+        self.targets.iter().filter(|target| target.weight > 0).count()
+    }
+
     /// All of them.
     pub fn targets(&self) -> &[Target] {
         &self.targets
@@ -54,7 +65,7 @@ impl Pool {
     /// Takes note of how one attempt ended at the target at this place, a `probe` or any: a target that fails too often is ejected for a while.
     pub fn note(&self, service: &Arc<str>, index: usize, ended: Failure, probe: bool, shard: &Shard) {
         let Some(turn) = self.balance.note(index, ended, probe) else { return };
-        let Some(target) = self.targets.get(index).and_then(|target| target.authority.to_str().ok()) else { return };
+        let Some(target) = self.targets.get(index).map(Target::name) else { return };
         match &turn {
             Turn::Ejected(lasts, why) => log::warn!("service {service}: target {target}: {why}, and it is ejected for {lasts:?}"),
             Turn::Still(lasts) => log::warn!("service {service}: target {target}: it fails still, and is ejected for {lasts:?} more"),
@@ -69,8 +80,8 @@ impl Pool {
     }
 
     /// How all stand at this time, in [`millis`](crate::state::millis).
-    pub fn stands(&self, now: u64) -> impl Iterator<Item = (&Target, &Listed, &Load, Stand)> {
-        self.targets.iter().zip(self.balance.stands(now)).map(|(target, (listed, load, stand))| (target, listed, load, stand))
+    pub fn stands(&self, now: u64) -> impl Iterator<Item = (&Target, &Load, Stand)> {
+        self.targets.iter().zip(self.balance.stands(now)).map(|(target, (load, stand))| (target, load, stand))
     }
 
     /// The path parameter that the choice goes by.

@@ -3,8 +3,8 @@ use std::time::{Duration, SystemTime};
 use pingora_core::upstreams::peer::Peer;
 use serde::Serialize;
 
-use super::Targets;
-use super::balance::{Listed, Stand};
+use super::balance::Stand;
+use super::{Target, Targets};
 use crate::state::{Load, millis};
 
 /// How a service stands, for operators to read.
@@ -42,7 +42,7 @@ pub struct BreakerStatus {
 /// How a target stands.
 #[derive(Debug, Serialize)]
 pub struct TargetStatus {
-    url: Box<str>,
+    target: String,
     address: String,
     /// `healthy`, `slow_start`, `unhealthy` for its checks, `ejected` for its failures, or `tried` after that.
     state: &'static str,
@@ -77,16 +77,16 @@ impl ServiceStatus {
         });
         let pool = targets.pool();
         let (mut available, mut all) = (0, Vec::new());
-        for (target, listed, load, stand) in pool.stands(now) {
-            available += usize::from(stand.is_available() && listed.weight > 0);
-            all.push(TargetStatus::of(target.peer().address().to_string(), listed, load, stand, (now, clock)));
+        for (target, load, stand) in pool.stands(now) {
+            available += usize::from(stand.is_available() && target.weight > 0);
+            all.push(TargetStatus::of(target, load, stand, (now, clock)));
         }
         Self::Targets { available: format!("{available} of {}", all.len()), breaker, targets: all }
     }
 }
 
 impl TargetStatus {
-    fn of(address: String, listed: &Listed, load: &Load, stand: Stand, (now, clock): (u64, SystemTime)) -> Self {
+    fn of(target: &Target, load: &Load, stand: Stand, (now, clock): (u64, SystemTime)) -> Self {
         let until = load.until().filter(|until| *until > now);
         let state = match stand {
             Stand::Full => "healthy",
@@ -96,8 +96,8 @@ impl TargetStatus {
             Stand::Away | Stand::Trial => "tried",
         };
         Self {
-            url: listed.url.clone(),
-            address,
+            target: target.name().to_owned(),
+            address: target.peer().address().to_string(),
             state,
             since: told(clock - Duration::from_millis(now.saturating_sub(load.since()))),
             share: match stand {
@@ -105,8 +105,8 @@ impl TargetStatus {
                 _ => None,
             },
             ejected_until: until.filter(|_| state == "ejected").map(|until| told(clock + Duration::from_millis(until - now))),
-            weight: listed.weight,
-            priority: listed.priority,
+            weight: target.weight,
+            priority: target.priority,
             in_flight: load.in_flight(),
             last_check: load
                 .checks

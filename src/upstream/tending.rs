@@ -27,7 +27,7 @@ pub struct Settling {
 
 impl Tending {
     /// Starts what these services ask for.
-    pub fn start(services: &[Arc<Service>], metrics: &Arc<Metrics>, control: &Handle) -> Self {
+    pub fn start(services: &[Arc<Service>], control: &Handle, metrics: &Arc<Metrics>) -> Self {
         let (sender, settled) = mpsc::channel(1);
         let settling = Settling { _sender: sender };
         let mut tasks = JoinSet::new();

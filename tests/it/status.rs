@@ -51,8 +51,8 @@ routes:
     assert_eq!((down["state"].as_str(), down["last_check"]["result"].as_str()), (Some("unhealthy"), Some("it answered 503")));
     assert_eq!((down["weight"].as_u64(), down["priority"].as_u64(), down["in_flight"].as_u64()), (Some(3), Some(1), Some(0)));
     assert_eq!(
-        (down["url"].as_str(), down["address"].as_str()),
-        (Some(&*format!("http://{}", failing.address)), Some(&*failing.address.to_string()))
+        (down["target"].as_str(), down["address"].as_str()),
+        (Some(&*failing.address.to_string()), Some(&*failing.address.to_string()))
     );
     assert!(down["since"].as_str().unwrap().ends_with('Z') && up["ejected_until"].is_null(), "{checked:#}");
     assert_eq!(first["services"]["asked"]["breaker"]["state"], "closed");

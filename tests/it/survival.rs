@@ -104,7 +104,7 @@ routes:
         let (failed, asked) = (counts.failed.load(Ordering::Relaxed), counts.all());
         servers[0].kill();
         let left = await_standing(&servers[0], gone);
-        servers[0] = Nginx::start_at(servers[0].address, &start(0));
+        servers[0] = Nginx::start_at(servers[0].address, "", &start(0));
         let back = await_standing(&servers[0], 1.0 - gone);
         counts.await_answers(0);
         let failed = counts.failed.load(Ordering::Relaxed) - failed;

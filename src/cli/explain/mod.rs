@@ -188,10 +188,16 @@ fn explained(built: &Built, asked: &Request) -> Result<Explanation, String> {
             service = Some(&*to.name);
             let backend = match &to.backend {
                 Backend::Mock(_) => "a mock".to_owned(),
-                Backend::Targets(targets) => match targets.pool().targets().len() {
-                    1 => "1 target".to_owned(),
-                    count => format!("{count} targets"),
-                },
+                Backend::Targets(targets) => {
+                    let count = match targets.pool().targets().len() {
+                        1 => "1 target".to_owned(),
+                        count => format!("{count} targets"),
+                    };
+                    match &targets.fallback {
+                        Some(fallback) => format!("{count}, fallback {}", fallback.name()),
+                        None => count,
+                    }
+                }
             };
             match destination.path(&req, &cx) {
                 Ok(path) => Some(To::Service { name: to.name.to_string(), path: path.into_owned(), backend }),

@@ -51,24 +51,12 @@ pub struct Weighed<'a> {
     pub priority: u8,
 }
 
-/// The same, kept.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    /// What names it over restarts and at every gateway.
-    pub url: Box<str>,
-    /// How many picks it gets beside the others.
-    pub weight: u32,
-    /// 0 for the first choice.
-    pub priority: u8,
-}
-
 /// The balancer of a service, ready to choose.
 #[derive(Debug)]
 pub struct Balance {
     how: How,
     /// By priority.
     groups: Box<[Ranked]>,
-    listed: Box<[Listed]>,
     loads: Box<[Arc<Load>]>,
     ejection: Option<Ejection>,
     /// None where nothing can keep a target away.
@@ -152,8 +140,7 @@ impl Balance {
         let groups = ranked.collect::<Result<_, BuildError>>().map_err(|error| error.at("targets"))?;
         let loads: Box<[_]> = targets.iter().map(|target| shared.loads.get(&format!("{service} {}", target.url))).collect();
         Load::welcome(&loads, millis());
-        let listed = targets.iter().map(|target| Listed { url: target.url.into(), weight: target.weight, priority: target.priority });
-        Ok(Self { how, groups, listed: listed.collect(), loads, ejection, standing })
+        Ok(Self { how, groups, loads, ejection, standing })
     }
 
     /// What of a request the choice depends on. `tried` are the places of targets that were asked in vain.
@@ -255,10 +242,10 @@ impl Balance {
         self.loads.get(index)
     }
 
-    /// All, and how they stand at that time.
-    pub fn stands(&self, now: u64) -> impl Iterator<Item = (&Listed, &Load, Stand)> {
+    /// How all stand at that time, in their order.
+    pub fn stands(&self, now: u64) -> impl Iterator<Item = (&Load, Stand)> {
         let stand = move |load: &Load| self.standing.as_ref().map_or(Stand::Full, |standing| standing.of(load, now));
-        self.listed.iter().zip(&self.loads).map(move |(listed, load)| (listed, &**load, stand(load)))
+        self.loads.iter().map(move |load| (&**load, stand(load)))
     }
 
     /// Takes note of how a request to the target at this place ended, and says what becomes of the target.

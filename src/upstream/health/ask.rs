@@ -1,11 +1,14 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use http::{HeaderValue, header};
+use http::{HeaderValue, Uri, Version, header};
 use memchr::memmem;
 use pingora_core::connectors::TransportConnector;
-use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::v1::client::HttpSession;
+use pingora_core::connectors::http::v2::{H2HandshakeSettings, handshake};
+use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::protocols::http::v1::client as http1;
+use pingora_core::protocols::http::v2::client::Http2Session;
+use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::Error;
 use pingora_http::RequestHeader;
@@ -30,7 +33,7 @@ static CONNECTOR: LazyLock<TransportConnector> = LazyLock::new(|| TransportConne
 /// Bytes of an answer's body that are searched.
 const BODY: usize = 64 * 1024;
 
-const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"), " health"));
+pub(super) const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"), " health"));
 
 impl Ask {
     /// # Errors
@@ -73,11 +76,11 @@ impl Ask {
     /// Why it is ill.
     pub async fn of(&self, peer: &mut HttpPeer, host: &HeaderValue, patience: Duration) -> Result<(), String> {
         match self {
-            Ask::Http { path, status, body } => http(connect(peer).await?, path, host, status, body.as_deref()).await,
+            Ask::Http { path, status, body } => http(open(peer).await?, uri(peer, host, path)?, host, status, body.as_deref()).await,
             Ask::Tcp => connect(peer).await.map(drop),
             Ask::Grpc(service) => {
                 peer.options.set_http_version(2, 2);
-                grpc::ask(connect(peer).await?, service, host, peer.is_tls(), patience).await
+                grpc::ask(multiplexed(connect(peer).await?).await?, uri(peer, host, grpc::METHOD)?, service, patience).await
             }
         }
     }
@@ -92,19 +95,53 @@ pub(super) fn broken(error: &Error) -> String {
     format!("it broke off: {}", error.root_cause())
 }
 
-async fn http(stream: Stream, path: &str, host: &HeaderValue, status: &[StatusConfig], body: Option<&str>) -> Result<(), String> {
-    let wrong = |error: Box<Error>| broken(&error);
-    let mut req = RequestHeader::build("GET", path.as_bytes(), Some(3)).map_err(wrong)?;
-    for (name, value) in
-        [(header::HOST, host.clone()), (header::USER_AGENT, USER_AGENT), (header::CONNECTION, HeaderValue::from_static("close"))]
-    {
-        req.insert_header(name, value).map_err(wrong)?;
+/// A conversation in the protocol that requests are sent in.
+async fn open(peer: &HttpPeer) -> Result<HttpSession, String> {
+    let stream = connect(peer).await?;
+    // Over TLS it is agreed on, otherwise known.
+    let version = if peer.is_tls() { stream.selected_alpn_proto() } else { Some(peer.options.alpn.clone()) };
+    match version {
+        Some(ALPN::H2) => multiplexed(stream).await.map(HttpSession::H2),
+        _ => Ok(HttpSession::H1(http1::HttpSession::new(stream))),
     }
-    let mut session = HttpSession::new(stream);
+}
+
+async fn multiplexed(stream: Stream) -> Result<Http2Session, String> {
+    let mut settings = H2HandshakeSettings::new();
+    settings.max_streams = 1;
+    let connection = handshake(stream, settings).await.map_err(|error| broken(&error))?;
+    connection.spawn_stream().await.map_err(|error| broken(&error))?.ok_or_else(|| "it takes no request".to_owned())
+}
+
+/// The whole of a target's address, which HTTP/2 sends.
+fn uri(peer: &HttpPeer, host: &HeaderValue, path: &str) -> Result<Uri, String> {
+    let scheme = if peer.is_tls() { "https" } else { "http" };
+    Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(path).build().map_err(|error| error.to_string())
+}
+
+async fn http(
+    mut session: HttpSession,
+    uri: Uri,
+    host: &HeaderValue,
+    status: &[StatusConfig],
+    body: Option<&str>,
+) -> Result<(), String> {
+    let wrong = |error: Box<Error>| broken(&error);
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut req = RequestHeader::build("GET", path.as_bytes(), Some(3)).map_err(wrong)?;
+    req.insert_header(header::USER_AGENT, USER_AGENT).map_err(wrong)?;
+    if session.as_http2().is_some() {
+        req.set_version(Version::HTTP_2);
+        req.set_uri(uri);
+    } else {
+        req.insert_header(header::HOST, host.clone()).map_err(wrong)?;
+        req.insert_header(header::CONNECTION, HeaderValue::from_static("close")).map_err(wrong)?;
+    }
     session.write_request_header(Box::new(req)).await.map_err(wrong)?;
+    session.finish_request_body().await.map_err(wrong)?;
     let answered = loop {
-        session.read_response().await.map_err(wrong)?;
-        match session.get_status() {
+        session.read_response_header().await.map_err(wrong)?;
+        match session.response_header().map(|header| header.status) {
             Some(status) if status.is_informational() => {}
             Some(status) => break status,
             None => return Err("it did not answer".to_owned()),
@@ -114,10 +151,9 @@ async fn http(stream: Stream, path: &str, host: &HeaderValue, status: &[StatusCo
         return Err(format!("it answered {}", answered.as_u16()));
     }
     let Some(text) = body else { return Ok(()) };
-    session.respect_keepalive();
     let mut seen = Vec::new();
     while seen.len() < BODY
-        && let Some(piece) = session.read_body_bytes().await.map_err(wrong)?
+        && let Some(piece) = session.read_response_body().await.map_err(wrong)?
     {
         seen.extend_from_slice(piece.get(..BODY - seen.len()).unwrap_or(&piece));
         if memmem::find(&seen, text.as_bytes()).is_some() {

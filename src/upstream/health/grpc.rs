@@ -4,36 +4,31 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Uri, Version, header};
-use pingora_core::connectors::http::v2::{H2HandshakeSettings, handshake};
-use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::v2::client::Http2Session;
 use pingora_error::Error;
 use pingora_http::RequestHeader;
 
-use super::ask::broken;
+use super::ask::{USER_AGENT, broken};
 
-const METHOD: &str = "/grpc.health.v1.Health/Check";
+/// What is called.
+pub const METHOD: &str = "/grpc.health.v1.Health/Check";
 
 /// Bytes of an answer: it is a handful.
 const MOST: usize = 1024;
 
-/// Asks for the health of a service of the server behind this connection.
+/// Asks the server of this conversation for the health of a service.
 ///
 /// # Errors
 /// Why it is ill.
-pub async fn ask(stream: Stream, service: &str, host: &HeaderValue, tls: bool, patience: Duration) -> Result<(), String> {
+pub async fn ask(mut session: Http2Session, uri: Uri, service: &str, patience: Duration) -> Result<(), String> {
     let wrong = |error: Box<Error>| broken(&error);
-    let mut settings = H2HandshakeSettings::new();
-    settings.max_streams = 1;
-    let connection = handshake(stream, settings).await.map_err(wrong)?;
-    let mut session = connection.spawn_stream().await.map_err(wrong)?.ok_or("it takes no request")?;
     let mut req = RequestHeader::build("POST", METHOD.as_bytes(), Some(4)).map_err(wrong)?;
     req.set_version(Version::HTTP_2);
-    let uri = Uri::builder().scheme(if tls { "https" } else { "http" }).authority(host.as_bytes()).path_and_query(METHOD);
-    req.set_uri(uri.build().map_err(|error| error.to_string())?);
+    req.set_uri(uri);
     for (name, value) in [
         (header::CONTENT_TYPE.as_str(), HeaderValue::from_static("application/grpc")),
         (header::TE.as_str(), HeaderValue::from_static("trailers")),
-        (header::USER_AGENT.as_str(), HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"), " health"))),
+        (header::USER_AGENT.as_str(), USER_AGENT),
         ("grpc-timeout", HeaderValue::from_str(&timeout(patience)).unwrap_or_else(|_| HeaderValue::from_static("1S"))),
     ] {
         req.insert_header(name, value).map_err(wrong)?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -58,7 +59,7 @@ impl Health {
     }
 
     /// Asks a target, which sees this `Host`, and says why it is ill.
-    async fn check(&self, target: &Target, host: &HeaderValue) -> Result<(), String> {
+    async fn ask(&self, target: &Target, host: &HeaderValue) -> Result<(), String> {
         let mut peer = target.peer();
         peer.options.connection_timeout = Some(self.timeout);
         peer.options.total_connection_timeout = Some(self.timeout);
@@ -70,8 +71,8 @@ impl Health {
     async fn visit(&self, service: &Service, pool: &Pool, index: usize, host: &HostMode, metrics: &Metrics) {
         let (Some(target), Some(load)) = (pool.targets().get(index), pool.load(index)) else { return };
         let host = if let HostMode::Name(name) = host { name } else { &target.authority };
-        let failure = self.check(target, host).await.err();
-        let (name, target) = (&*service.name, target.authority.to_str().unwrap_or_default());
+        let failure = self.ask(target, host).await.err();
+        let (name, target) = (&*service.name, target.name());
         metrics.process.checks.with_label_values(&[name, target, if failure.is_none() { "passed" } else { "failed" }]).inc();
         let turned = load.checks.note(Checked { at: SystemTime::now(), failure: failure.clone() }, self.healthy, self.unhealthy);
         metrics.process.healthy.with_label_values(&[name, target]).set(i64::from(!load.checks.is_ill()));
@@ -86,31 +87,57 @@ impl Health {
     }
 }
 
-/// Checks the targets of a service, whichever it has, for ever.
-pub(super) async fn watch(service: Arc<Service>, metrics: Arc<Metrics>, settling: Settling) {
-    let mut settling = Some(settling);
+/// Checks the targets of a service that wants it, whichever they are, for as long as the task lives.
+pub(super) fn check(service: &Arc<Service>, tasks: &mut JoinSet<()>, control: &Handle, settling: &Settling, metrics: &Arc<Metrics>) {
+    if let Backend::Targets(targets) = &service.backend
+        && targets.health.is_some()
+    {
+        tasks.spawn_on(watch(service.clone(), metrics.clone(), settling.clone()), control);
+    }
+}
+
+async fn watch(service: Arc<Service>, metrics: Arc<Metrics>, settling: Settling) {
     let Backend::Targets(targets) = &service.backend else { return };
     let Targets { health: Some(health), .. } = &**targets else { return };
+    let mut settling = Some(settling);
+    let mut next = Instant::now();
     loop {
-        let interval = jitter(u64::try_from(health.interval.as_millis()).unwrap_or(u64::MAX));
-        let next = Instant::now() + Duration::from_millis(interval);
-        let (pool, mut round) = (targets.pool(), JoinSet::new());
-        for index in 0..pool.targets().len() {
-            if round.len() >= TOGETHER {
-                round.join_next().await;
-            }
-            let (service, pool, metrics) = (service.clone(), pool.clone(), metrics.clone());
-            round.spawn(async move {
-                if let Backend::Targets(targets) = &service.backend
-                    && let Some(health) = &targets.health
-                {
-                    health.visit(&service, &pool, index, &targets.host, &metrics).await;
-                }
-            });
+        let is_due = Instant::now() >= next;
+        if is_due {
+            next = Instant::now() + Duration::from_millis(jitter(u64::try_from(health.interval.as_millis()).unwrap_or(u64::MAX)));
         }
-        while round.join_next().await.is_some() {}
-        drop(settling.take());
+        let pool = targets.pool();
+        round(&service, &pool, &metrics, is_due).await;
+        // Names may still be looked up, and what they stand for is to be checked before it is used.
+        if !pool.targets().is_empty() {
+            drop(settling.take());
+        }
         drop(pool);
-        sleep_until(next).await;
+        tokio::select! {
+            () = sleep_until(next) => {}
+            () = targets.renewed.notified() => {}
+        }
     }
+}
+
+/// Checks all targets of a pool, or those that never were.
+async fn round(service: &Arc<Service>, pool: &Arc<Pool>, metrics: &Arc<Metrics>, all: bool) {
+    let mut checks = JoinSet::new();
+    for index in 0..pool.targets().len() {
+        if !all && pool.load(index).is_none_or(|load| load.checks.last().is_some()) {
+            continue;
+        }
+        if checks.len() >= TOGETHER {
+            checks.join_next().await;
+        }
+        let (service, pool, metrics) = (service.clone(), pool.clone(), metrics.clone());
+        checks.spawn(async move {
+            if let Backend::Targets(targets) = &service.backend
+                && let Some(health) = &targets.health
+            {
+                health.visit(&service, &pool, index, &targets.host, &metrics).await;
+            }
+        });
+    }
+    while checks.join_next().await.is_some() {}
 }
