@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a benchmark fails by panicking")]
 
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use tidegate::ctx::Ctx;
 use tidegate::observe::Metrics;
 use tidegate::state::Shared;
-use tidegate::upstream::{Backend, Breaker, Failure, Service, ServiceConfig};
+use tidegate::upstream::{Backend, Base, Breaker, DnsConfig, Failure, Names, Service, ServiceConfig};
 
 const TARGETS: [&str; 3] = ["http://10.0.0.1:8080", "http://10.0.0.2:8080", "http://10.0.0.3:8080"];
 
@@ -31,7 +32,8 @@ fn attempt(b: &mut criterion::Bencher<'_>, config: &Value) {
     let metrics = Metrics::new(1).unwrap();
     let shard = metrics.shards().first().unwrap().clone();
     let config: ServiceConfig<()> = serde_json::from_value(config.clone()).unwrap();
-    let service = Service::build("bench", &config, &Shared::default()).unwrap();
+    let base = Base { shared: &Shared::default(), folder: Path::new(""), names: &Arc::new(Names::new(&DnsConfig::default())) };
+    let service = Service::build("bench", &config, &base).unwrap();
     let Backend::Targets(targets) = &service.backend else { panic!("this is no mock") };
     let req = RequestHeader::build("GET", b"/", None).unwrap();
     let cx = Ctx::new(HeaderValue::from_static("0123456789abcdef0123456789abcdef"));
@@ -45,7 +47,7 @@ fn attempt(b: &mut criterion::Bencher<'_>, config: &Value) {
         if let Some(breaker) = &targets.breaker {
             breaker.note(probe, breaker.minds(failure), &shard);
         }
-        pool.note(&service.name, picked.index, pool.fails(StatusCode::OK), &shard);
+        pool.note(&service.name, picked.index, failure, picked.in_flight.is_probe(), &shard);
     });
 }
 

@@ -6,6 +6,7 @@ use crate::building::{BuildError, Step};
 use crate::config::{Config, Loaded};
 use crate::policy::{Scope, doubts, merge};
 use crate::reload::build;
+use crate::routing::ToConfig;
 use crate::snapshot::lists;
 use crate::state::Shared;
 use crate::upstream::Verify;
@@ -33,9 +34,9 @@ fn warnings(loaded: &Loaded<Config>) -> Vec<String> {
     let config = &loaded.value;
     let mut chains: Vec<(Option<usize>, Option<&str>)> = vec![(None, None)];
     for (index, route) in config.routes.iter().enumerate() {
-        let services = route.versions.iter().flat_map(|versions| versions.versions.values().map(|version| version.to.as_str()));
+        let services = route.versions.iter().flat_map(|versions| versions.versions.values().flat_map(|version| version.to.services()));
         let before = chains.len();
-        chains.extend(services.chain(route.to.as_deref()).map(|service| (Some(index), Some(service))));
+        chains.extend(services.chain(route.to.iter().flat_map(ToConfig::services)).map(|service| (Some(index), Some(service))));
         if chains.len() == before {
             chains.push((Some(index), None));
         }

@@ -32,6 +32,8 @@ pub struct Shard {
     pub retries: IntCounterVec,
     /// Requests that were answered in a service's stead.
     pub fallbacks: IntCounterVec,
+    /// Requests for which a split chose a service, by route, service and status.
+    pub splits: IntCounterVec,
     /// Whether a service's breaker is open, by service: one state of all workers, so every shard has the same.
     pub breakers: IntGaugeVec,
     /// Whether a target is ejected, or tried after that, by service and target: one state of all workers too.
@@ -146,7 +148,7 @@ impl Metrics {
         self.keep_targets(|labels| matches!(labels, [service, target, ..] if !targets.contains(&(*service, *target))));
         keep(&self.process.breakers, services, |labels| self.process.breakers.remove_label_values(labels));
         for shard in &self.shards {
-            for family in [&shard.requests, &shard.received, &shard.sent] {
+            for family in [&shard.requests, &shard.received, &shard.sent, &shard.splits] {
                 keep(family, routes, |labels| family.remove_label_values(labels));
             }
             keep(&shard.ejected, services, |labels| shard.ejected.remove_label_values(labels));
@@ -263,6 +265,11 @@ impl Shard {
             sent: counter("tidegate_sent_bytes_total", "Bytes of answer bodies.", &["route"])?,
             retries: counter("tidegate_retries_total", "Requests that were sent again.", &["service", "reason"])?,
             fallbacks: counter("tidegate_fallbacks_total", "Requests that were answered in the service's stead.", &["service", "reason"])?,
+            splits: counter(
+                "tidegate_split_requests_total",
+                "Requests for which a split chose a service.",
+                &["route", "service", "status"],
+            )?,
             breakers: process.breakers.clone(),
             ejected: process.ejected.clone(),
             connections: register(&registry, IntGauge::with_opts(held))?,

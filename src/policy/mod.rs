@@ -18,7 +18,7 @@ mod conformance;
 pub(crate) mod kit;
 
 pub use chain::{Chain, Entry, Scope, merge};
-pub use order::{Doubt, doubts};
+pub use order::{Doubt, doubts, identifies};
 
 use std::path::Path;
 use std::sync::Arc;

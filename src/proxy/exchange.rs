@@ -3,9 +3,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, StatusCode};
+use pingora_http::RequestHeader;
 use smallvec::SmallVec;
 
 use super::Pinned;
+use super::busy::Turn;
 use crate::ctx::Ctx;
 use crate::policy::Chain;
 use crate::problem::Problem;
@@ -40,6 +42,8 @@ pub struct Exchange {
     pub(super) target: Option<HeaderValue>,
     /// Counts the request at its target until it ends or another attempt takes its place.
     pub(super) in_flight: Option<InFlight>,
+    /// The same, where only so many connections to it are kept.
+    pub(super) turn: Option<Turn>,
     /// The targets that it chooses from: what it started with, though the service may have others by now.
     pub(super) pool: Option<Arc<Pool>>,
     /// The place of the target that the present attempt is sent to, until it is noted how that ended.
@@ -68,6 +72,10 @@ pub struct Exchange {
     pub(super) step: Step,
     /// Why its answer was cut off, for the log.
     pub(super) cut: Option<Cow<'static, str>>,
+    /// Whether the way was chosen by a split.
+    pub(super) split: bool,
+    /// The cookie that tells the client which service the split chose.
+    pub(super) lane: Option<HeaderValue>,
     /// The cookie that tells the client its target.
     pub(super) cookie: Option<HeaderValue>,
     /// Bytes of the request's body so far.
@@ -144,6 +152,7 @@ impl Exchange {
             upstream_started: None,
             target: None,
             in_flight: None,
+            turn: None,
             pool: None,
             asked: None,
             answered: None,
@@ -158,6 +167,8 @@ impl Exchange {
             wait: None,
             step: Step::Arriving,
             cut: None,
+            split: false,
+            lane: None,
             cookie: None,
             received: 0,
             own_answer: false,
@@ -165,8 +176,16 @@ impl Exchange {
         }
     }
 
+    /// Where the way comes to several services: goes on to one of them. False where it does not.
+    pub(super) fn fork(&mut self, req: &RequestHeader) -> bool {
+        let Destination::Split(split) = self.destination() else { return false };
+        let choice = split.choose(req, &self.cx);
+        (self.way, self.lane, self.split) = (Some(choice.way), choice.cookie, true);
+        true
+    }
+
     /// What is shared and what is this request's own.
-    pub(super) fn split(&mut self) -> (&Chain, &mut Ctx, &mut usize) {
+    pub(super) fn parts(&mut self) -> (&Chain, &mut Ctx, &mut usize) {
         let route = route(&self.pinned, self.route);
         let way = self.way.and_then(|way| route.ways.get(way));
         (way.map_or(&route.chain, |way| &way.chain), &mut self.cx, &mut self.depth)
@@ -212,7 +231,7 @@ impl Exchange {
 
     /// The version that was chosen, with the facts to tell its caller.
     pub(super) fn version(&self) -> Option<&Version> {
-        self.route().versions.as_ref()?.get(self.way?)
+        self.route().versions.as_ref()?.get(self.way()?.version)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod answer;
 mod attempts;
+mod busy;
 mod connection;
 mod exchange;
 mod fallback;
@@ -12,6 +13,7 @@ mod request;
 mod response;
 mod upstream;
 
+use busy::Busy;
 pub use connection::Connection;
 pub use exchange::Exchange;
 use exchange::Step;
@@ -71,6 +73,7 @@ struct Inner {
     trusted: Arc<[IpNet]>,
     limits: Limits,
     timeouts: ClientTimeouts,
+    busy: Busy,
 }
 
 impl Gateway {
@@ -85,7 +88,17 @@ impl Gateway {
     ) -> Self {
         let pinned = Pinned { generation: live.generation(), snapshot: live.load(), live: live.clone() };
         let (limits, timeouts) = (config.limits.clone(), config.timeouts.clone());
-        Self(Arc::new(Inner { worker, live, pinned: Mutex::new(Arc::new(pinned)), shard, log, trusted, limits, timeouts }))
+        Self(Arc::new(Inner {
+            worker,
+            live,
+            pinned: Mutex::new(Arc::new(pinned)),
+            shard,
+            log,
+            trusted,
+            limits,
+            timeouts,
+            busy: Busy::default(),
+        }))
     }
 
     /// What the keep-alive loop sends for a request that never became one: counted and logged as any other.

@@ -30,8 +30,14 @@ pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mu
             return Ok(true);
         }
     };
-    let (chain, cx, depth) = exchange.split();
-    match (chain.request(session.downstream_session.req_header_mut(), cx, depth).await, refused) {
+    let flow = loop {
+        let (chain, cx, depth) = exchange.parts();
+        let flow = chain.request(session.downstream_session.req_header_mut(), cx, depth).await;
+        if !matches!(flow, Ok(Flow::Next)) || !exchange.fork(session.req_header()) {
+            break flow;
+        }
+    };
+    match (flow, refused) {
         (Ok(Flow::Next), None) => Ok(false),
         (Ok(Flow::Reply(reply)), _) => answer::reply(session, exchange, &reply).await.map(|()| true),
         (Err(problem), _) | (Ok(Flow::Next), Some(problem)) => answer::problem(session, exchange, problem).await.map(|()| true),

@@ -40,7 +40,7 @@ pub(super) async fn admit(gateway: &Gateway, session: &mut Session, exchange: &m
             Backend::Mock(mock) => return mocked(gateway, session, exchange, mock).await.map(|()| false),
         },
         Some(Destination::Handler(handler)) => handler.answer(session.req_header(), &exchange.cx),
-        Some(Destination::Nowhere) | None => Err(Problem::new(Kind::NotFound, "no route takes this request")),
+        Some(Destination::Split(_) | Destination::Nowhere) | None => Err(Problem::new(Kind::NotFound, "no route takes this request")),
     };
     match made {
         Ok(reply) => answer::reply(session, exchange, &reply).await?,
@@ -75,7 +75,8 @@ async fn mocked(gateway: &Gateway, session: &mut Session, exchange: &mut Exchang
         }
         exchange.received = body.len() as u64;
     }
-    let reply = mock.answer(&req, &body).await;
+    let mut reply = mock.answer(&req, &body).await;
+    reply.headers.extend(exchange.lane.take().map(|cookie| (header::SET_COOKIE, cookie)));
     answer::reply(session, exchange, &reply).await
 }
 
@@ -93,7 +94,7 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
     // Another attempt sends the body again.
     exchange.received = 0;
     // An attempt that is over is not in flight, and must not weigh on the next choice.
-    exchange.in_flight = None;
+    (exchange.in_flight, exchange.turn) = (None, None);
     if exchange.pool.is_none() {
         exchange.pool = exchange.targets().map(Targets::pool);
     }
@@ -105,9 +106,17 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
         return Err(nowhere(gateway, exchange));
     };
     let index = picked.index;
+    let slot = picked.target.slot;
     let (mut peer, shown, in_flight, cookie) = (picked.target.peer(), picked.target.shown.clone(), picked.in_flight, picked.cookie);
     (exchange.target, exchange.in_flight, exchange.cookie) = (Some(shown), Some(in_flight), cookie);
     (exchange.asked, exchange.answered) = (Some(index), None);
+    if let Some(most) = exchange.targets().and_then(Targets::kept) {
+        let (turn, before) = gateway.0.busy.begin(slot);
+        if before >= most {
+            peer.options.idle_timeout = Some(Duration::ZERO);
+        }
+        exchange.turn = Some(turn);
+    }
     if let Some(total) = exchange.total {
         if let Some(connection) = Connection::of_session(session).filter(|_| !session.is_http2()) {
             // A little later than what Pingora is told, which knows better what was waited for.
@@ -213,7 +222,7 @@ pub(super) fn outgoing(session: &Session, exchange: &mut Exchange, req: &mut Req
     };
     forwarded::write(req, &facts);
     deadline(exchange, req);
-    let (chain, cx, _) = exchange.split();
+    let (chain, cx, _) = exchange.parts();
     chain.upstream_request(req, cx)
 }
 

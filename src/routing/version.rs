@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, de};
 use time::format_description::well_known::Rfc3339;
 use time::{Date, OffsetDateTime, PrimitiveDateTime, Time};
 
+use super::split::{ForceConfig, StickyConfig, ToConfig};
 use crate::building::{BuildError, Errors, Step};
 use crate::ctx::Ctx;
 use crate::expr::query;
@@ -33,8 +34,12 @@ pub struct VersionsConfig {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VersionConfig {
-    /// The service that answers it.
-    pub to: String,
+    /// The service that answers it, or several with their shares.
+    pub to: ToConfig,
+    /// What keeps a caller at one of several services. Default: each request is drawn by lot.
+    pub sticky: Option<StickyConfig>,
+    /// Where testers can name the one of several services that they want. Default: nowhere.
+    pub force: Option<ForceConfig>,
     /// The path at the service, with the route's path parameters. Default: the path that was matched.
     pub path: Option<String>,
     /// Since when, or from when on, it should not be used any more: a date, or a time with its zone.

@@ -11,7 +11,7 @@ use crate::state::Answer;
 /// Follows the names of a service's targets to wherever they lead.
 pub fn follow(service: &Arc<Service>, tasks: &mut JoinSet<()>, control: &Handle, settling: &Settling, metrics: &Arc<Metrics>) {
     let Backend::Targets(targets) = &service.backend else { return };
-    if targets.plan.is_blind() {
+    if targets.plan.transport().is_blind() {
         log::warn!("service {}: its targets are believed without a look at their certificates (`verify: off`)", service.name);
     }
     for (question, answer) in targets.plan.asked() {

@@ -18,7 +18,7 @@ pub use attempt::{
     Attempted, BackoffConfig, Breaker, BreakerConfig, Failure, FailureConfig, Fallback, FallbackConfig, Instead, Probe, Retry, RetryConfig,
     RetryMethods, link,
 };
-pub use balance::{Asking, BalanceConfig, EjectionConfig, HashConfig, SameSite, StickyConfig};
+pub use balance::{Asking, BalanceConfig, EjectionConfig, Group, HashConfig, Key, SameSite, Sticky, StickyConfig, cookie, hash};
 pub use dns::{DnsConfig, Names};
 pub use health::{Health, HealthConfig};
 pub use mock::{Mock, MockConfig};
@@ -336,6 +336,11 @@ impl Targets {
     /// The targets as they are now. A request keeps to what it got here: places in one pool mean nothing in another.
     pub fn pool(&self) -> Arc<Pool> {
         self.pool.load_full()
+    }
+
+    /// How many requests of one worker may be under way at a target while the connection of one more is kept behind it; none for any number.
+    pub fn kept(&self) -> Option<usize> {
+        self.plan.transport().kept()
     }
 
     /// Why there may be no target now.

@@ -131,9 +131,9 @@ impl Plan {
         asked
     }
 
-    /// Whether certificates are not looked at.
-    pub fn is_blind(&self) -> bool {
-        self.transport.is_blind()
+    /// How its targets are spoken to.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
     }
 
     /// Who is asked for them.
@@ -155,7 +155,8 @@ impl Plan {
 fn rules<P>(config: &ServiceConfig<P>) -> Result<Option<Rules>, BuildError> {
     let (ejection, health) = (config.ejection.is_some(), config.health.is_some());
     if config.min_available.is_some() && !ejection && !health {
-        let error = BuildError::new("nothing makes a target unavailable", "set `health: { path: /healthz }` or `ejection: {}`, or remove it");
+        let error =
+            BuildError::new("nothing makes a target unavailable", "set `health: { path: /healthz }` or `ejection: {}`, or remove it");
         return Err(error.at("min_available"));
     }
     if let Some(slow_start) = config.slow_start {

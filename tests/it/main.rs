@@ -31,6 +31,7 @@ mod readme;
 mod routing_order;
 mod schema;
 mod slow_start;
+mod split;
 mod status;
 mod streaming;
 mod survival;

@@ -39,6 +39,19 @@ fn what_is_safe_is_sent_again_and_what_is_not_only_if_it_was_never_on_its_way() 
 }
 
 #[test]
+fn what_nobody_looked_at_may_always_be_sent_again() {
+    let retry = retry("{}");
+    for failure in [Failure::Leaving, Failure::Refused] {
+        assert!(retry.next(failure, &POST).is_some(), "{failure:?}");
+        assert_eq!(retry.next(failure, &Attempted { replayable: false, ..POST }), None, "{failure:?}");
+    }
+    let unasked = Retry::build(None, "b", &Shared::default()).unwrap();
+    let nowhere_else = Attempted { tried: 2, ..POST };
+    assert!(unasked.next(Failure::Leaving, &nowhere_else).is_some(), "the target is there; its connection is not");
+    assert_eq!(unasked.next(Failure::Refused, &nowhere_else), None);
+}
+
+#[test]
 fn methods_are_widened_by_a_word_or_a_list() {
     let put = Attempted { method: &Method::PUT, ..GET };
     for (methods, get, put_too, post) in [

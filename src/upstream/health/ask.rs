@@ -119,13 +119,7 @@ fn uri(peer: &HttpPeer, host: &HeaderValue, path: &str) -> Result<Uri, String> {
     Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(path).build().map_err(|error| error.to_string())
 }
 
-async fn http(
-    mut session: HttpSession,
-    uri: Uri,
-    host: &HeaderValue,
-    status: &[StatusConfig],
-    body: Option<&str>,
-) -> Result<(), String> {
+async fn http(mut session: HttpSession, uri: Uri, host: &HeaderValue, status: &[StatusConfig], body: Option<&str>) -> Result<(), String> {
     let wrong = |error: Box<Error>| broken(&error);
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let mut req = RequestHeader::build("GET", path.as_bytes(), Some(3)).map_err(wrong)?;

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use http::{HeaderValue, Uri};
-use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
 
 use super::dns::Question;
 use super::transport::Transport;
@@ -28,6 +28,8 @@ pub struct Target {
     pub weight: u32,
     /// 0 for the first choice.
     pub priority: u8,
+    /// Stands for the connections that can be used for it.
+    pub slot: u64,
     peer: HttpPeer,
 }
 
@@ -162,7 +164,7 @@ impl Entry {
     }
 
     fn target(&self, authority: &HeaderValue, shown: HeaderValue, key: Box<str>, peer: HttpPeer) -> Target {
-        Target { authority: authority.clone(), shown, key, weight: self.weight, priority: self.priority, peer }
+        Target { authority: authority.clone(), shown, key, weight: self.weight, priority: self.priority, slot: peer.reuse_hash(), peer }
     }
 }
 

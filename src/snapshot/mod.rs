@@ -1,0 +1,221 @@
+//! Everything compiled from one config, immutable and swapped whole.
+
+mod builder;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use http::{HeaderValue, Method, header};
+use pingora_http::RequestHeader;
+
+use crate::building::Errors;
+use crate::config::Config;
+use crate::consumer::Consumers;
+use crate::ctx::{Ctx, Params};
+use crate::policy::{Chain, Entry, Scope};
+use crate::problem::{Kind, Problem};
+use crate::routing::{Destination, Outcome, PathOptions, Query, Route, Router, Way};
+use crate::state::Shared;
+use crate::upstream::{self, Base, Names, Service};
+use builder::Builder;
+
+/// Everything that a request needs, ready to run.
+pub struct Snapshot {
+    /// Finds the route of a request.
+    pub router: Router,
+    /// The routes, in the order of the file.
+    pub routes: Box<[Route]>,
+    /// What a request goes through that no route takes: the document's policies, then 404.
+    pub unmatched: Route,
+    /// How paths are made comparable.
+    pub paths: PathOptions,
+    /// Where requests go, by name.
+    pub services: Box<[Arc<Service>]>,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    /// Builds everything, or says all that is wrong. Nothing that runs is touched.
+    ///
+    /// # Errors
+    /// Every error that was found.
+    pub fn build(config: &Config, shared: &Shared, folder: &Path) -> Result<Self, Errors> {
+        let mut errors = config.server.mistakes();
+        let consumers = match Consumers::build(&config.consumers) {
+            Ok(consumers) => consumers,
+            Err(found) => {
+                errors.0.extend(found.0);
+                Consumers::default()
+            }
+        };
+        errors.0.extend(config.dns.mistakes().0);
+        let base = Base { shared, folder, names: &Arc::new(Names::new(&config.dns)) };
+        let mut services = HashMap::new();
+        for (name, service) in &config.services {
+            match Service::build(name, service, &base) {
+                Ok(built) => {
+                    services.insert(name.as_str(), Arc::new(built));
+                }
+                Err(found) => errors.0.extend(found.0),
+            }
+        }
+        if let Err(found) = upstream::link(&services, config.services.keys().map(String::as_str)) {
+            errors.0.extend(found.0);
+        }
+        let router = match Router::build(config.routes.iter().map(|route| (route.name.as_str(), &route.matches)), &config.paths) {
+            Ok(router) => Some(router),
+            Err(found) => {
+                errors.0.extend(found.0.into_iter().map(|error| error.at("routes")));
+                None
+            }
+        };
+        let mut builder = Builder { config, shared, folder, consumers: Arc::new(consumers), services, known: HashMap::new(), errors };
+        builder.names();
+        let routes: Vec<Option<Route>> = config.routes.iter().enumerate().map(|(index, route)| builder.route(index, route)).collect();
+        builder.keys(&routes);
+        let chain = builder.chain(None, None);
+        let unmatched = Route {
+            name: "-".into(),
+            versions: None,
+            ways: Box::new([Way { version: 0, chain, destination: Destination::Nowhere }]),
+            chain: Chain::default(),
+        };
+        let Builder { errors, services, .. } = builder;
+        let mut services: Box<[_]> = services.into_values().collect();
+        services.sort_unstable_by(|one: &Arc<Service>, other| one.name.cmp(&other.name));
+        match (router, routes.into_iter().collect::<Option<Box<[_]>>>()) {
+            (Some(router), Some(routes)) => errors.finish(Self { router, routes, unmatched, paths: config.paths.clone(), services }),
+            _ => Err(errors),
+        }
+    }
+}
+
+/// What a request meets: also what it is refused with, after the policies had their say.
+#[derive(Debug)]
+pub struct Met {
+    /// The route by its number; none where no route takes it.
+    pub route: Option<usize>,
+    /// Which of the route's ways; none where no version can be chosen.
+    pub way: Option<usize>,
+    /// Why it goes no further.
+    pub refused: Option<Problem>,
+}
+
+impl Snapshot {
+    /// Finds the route and the version of a request for `host`, in the form that is matched. Reads the normalised path from `cx`, and leaves the
+    /// parameters and the version there.
+    pub fn meet(&self, req: &RequestHeader, host: &str, cx: &mut Ctx) -> Met {
+        let mut query = Query { host, method: &req.method, path: &cx.path, headers: &req.headers, query: req.uri.query() };
+        let mut outcome = self.router.find(&query);
+        // A preflight asks about the request that will follow: its route's `cors` answers it (Fetch §3.2.2).
+        let following = preflight(req);
+        let mut refused = None;
+        if let (Outcome::MethodNotAllowed(methods), Some(method)) = (&outcome, &following) {
+            query.method = method;
+            if let found @ Outcome::Found { .. } = self.router.find(&query) {
+                refused = Some(not_allowed(methods));
+                outcome = found;
+            }
+        }
+        let (number, params) = match outcome {
+            Outcome::Found { route, params, names } => (route, Params { names: names.clone(), ranges: params }),
+            Outcome::MethodNotAllowed(methods) => return Met { route: None, way: Some(0), refused: Some(not_allowed(&methods)) },
+            Outcome::NotFound => {
+                let problem = Problem::new(Kind::NotFound, "no route takes this request");
+                return Met { route: None, way: Some(0), refused: Some(problem) };
+            }
+        };
+        cx.params = params;
+        let route = Some(number);
+        let Some(versions) = self.routes.get(number).and_then(|route| route.versions.as_ref()) else {
+            return Met { route, way: Some(0), refused };
+        };
+        match versions.choose(req, cx) {
+            Ok((way, version)) => {
+                cx.version = Some(version.name.clone());
+                Met { route, way: Some(way), refused }
+            }
+            Err(problem) => Met { route, way: None, refused: Some(problem) },
+        }
+    }
+
+    /// The route of that number, or what a request goes through that has none.
+    pub fn route(&self, number: Option<usize>) -> &Route {
+        number.and_then(|number| self.routes.get(number)).unwrap_or(&self.unmatched)
+    }
+}
+
+fn preflight(req: &RequestHeader) -> Option<Method> {
+    let asks = req.method == Method::OPTIONS && req.headers.contains_key(header::ORIGIN);
+    let method = req.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD).filter(|_| asks)?;
+    Method::from_bytes(method.as_bytes()).ok()
+}
+
+fn not_allowed(methods: &[Method]) -> Problem {
+    let list = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    let allow = HeaderValue::try_from(&list).unwrap_or_else(|_| HeaderValue::from_static(""));
+    Problem::new(Kind::MethodNotAllowed, format!("this path takes {list}")).header(header::ALLOW, allow)
+}
+
+/// The lists of policies that a request goes through: the document's, a service's, a route's.
+pub fn lists<'a>(config: &'a Config, route: Option<usize>, service: Option<&str>) -> [(Scope, &'a [Entry]); 3] {
+    let of_route = route.and_then(|index| config.routes.get(index));
+    let of_service = service.and_then(|name| config.services.get(name));
+    [
+        (Scope::Document, &config.policies),
+        (Scope::Service, of_service.map_or(&[], |service| &service.policies)),
+        (Scope::Route, of_route.map_or(&[], |route| &route.policies)),
+    ]
+}
+
+/// The one snapshot that new requests use. Only `reload` writes it.
+#[derive(Debug)]
+pub struct Live {
+    snapshot: ArcSwap<Snapshot>,
+    generation: AtomicU64,
+    ending: AtomicBool,
+}
+
+impl Live {
+    /// Starts with this one.
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self { snapshot: ArcSwap::from_pointee(snapshot), generation: AtomicU64::new(1), ending: AtomicBool::new(false) }
+    }
+
+    /// Puts another in its place and gives back the one before. Requests under way keep the one they started with.
+    #[must_use = "the last holder frees it, and that should be no worker"]
+    pub fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        let before = self.snapshot.swap(Arc::new(snapshot));
+        self.generation.fetch_add(1, Ordering::Release);
+        before
+    }
+
+    /// Changes with each store: what a worker compares on each request.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The process was told to end: each answer from now on is the last on its connection.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    /// Whether it was.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    /// The present one.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+}
