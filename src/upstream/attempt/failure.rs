@@ -106,6 +106,12 @@ const WORDS: [(&str, FailureConfig); 5] = [
 ];
 
 impl FailureConfig {
+    /// What says that a target is ill, unless the config says otherwise: all but the answers that a client may be to blame for.
+    pub fn ill() -> Vec<Self> {
+        let words = [FailureConfig::Connect, FailureConfig::Reset, FailureConfig::Malformed, FailureConfig::Timeout];
+        words.into_iter().chain([502, 503, 504].map(FailureConfig::Status)).collect()
+    }
+
     /// Whether it means this failure. A stale connection is none of the target's.
     pub fn means(self, failure: Failure) -> bool {
         match (self, failure) {
