@@ -34,6 +34,8 @@ pub struct Shard {
     pub fallbacks: IntCounterVec,
     /// Requests for which a split chose a service, by route, service and status.
     pub splits: IntCounterVec,
+    /// Copies of requests, by the service that they are for and what became of them: `answered`, `failed`, `left_alone`, `dropped`, `too_large`.
+    pub mirrors: IntCounterVec,
     /// Whether a service's breaker is open, by service: one state of all workers, so every shard has the same.
     pub breakers: IntGaugeVec,
     /// Whether a target is ejected, or tried after that, by service and target: one state of all workers too.
@@ -153,7 +155,7 @@ impl Metrics {
             }
             keep(&shard.ejected, services, |labels| shard.ejected.remove_label_values(labels));
             keep(&shard.duration, routes, |labels| shard.duration.remove_label_values(labels));
-            for family in [&shard.retries, &shard.fallbacks] {
+            for family in [&shard.retries, &shard.fallbacks, &shard.mirrors] {
                 keep(family, services, |labels| family.remove_label_values(labels));
             }
             keep(&shard.upstream_duration, services, |labels| shard.upstream_duration.remove_label_values(labels));
@@ -270,6 +272,7 @@ impl Shard {
                 "Requests for which a split chose a service.",
                 &["route", "service", "status"],
             )?,
+            mirrors: counter("tidegate_mirror_total", "Copies of requests for another service.", &["service", "result"])?,
             breakers: process.breakers.clone(),
             ejected: process.ejected.clone(),
             connections: register(&registry, IntGauge::with_opts(held))?,

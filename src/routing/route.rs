@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::MatchConfig;
+use super::mirror::{Mirror, MirrorConfig};
 use super::split::{ForceConfig, Split, StickyConfig, ToConfig};
 use super::version::{VersionConfig, Versions, VersionsConfig};
 use crate::ctx::Ctx;
@@ -39,6 +40,8 @@ pub struct RouteConfig {
     pub sticky: Option<StickyConfig>,
     /// Where testers can name the one of several services that they want. Default: nowhere.
     pub force: Option<ForceConfig>,
+    /// The service that gets copies of what goes to the route's own. Default: none.
+    pub mirror: Option<MirrorConfig>,
     /// The path at the service, with the route's path parameters: `/users/{id}`. Default: the path that was matched.
     pub path: Option<String>,
     /// Several versions, each with its own service and path.
@@ -85,6 +88,8 @@ pub struct Route {
     pub versions: Option<Versions>,
     /// One way per version, in the order of `versions`; else one. Then those behind splits.
     pub ways: Box<[Way]>,
+    /// Who gets copies of what goes to a service.
+    pub mirror: Option<Mirror>,
     /// What a request goes through for which no version can be chosen.
     pub chain: Chain,
 }

@@ -86,6 +86,7 @@ impl Snapshot {
         let unmatched = Route {
             name: "-".into(),
             versions: None,
+            mirror: None,
             ways: Box::new([Way { version: 0, chain, destination: Destination::Nowhere }]),
             chain: Chain::default(),
         };

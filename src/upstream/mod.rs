@@ -2,6 +2,7 @@
 
 mod attempt;
 mod balance;
+mod call;
 mod dns;
 mod follow;
 mod health;
@@ -19,6 +20,7 @@ pub use attempt::{
     RetryMethods, link,
 };
 pub use balance::{Asking, BalanceConfig, EjectionConfig, Group, HashConfig, Key, SameSite, Sticky, StickyConfig, cookie, hash};
+pub use call::{Answer, Call, CallError, Client};
 pub use dns::{DnsConfig, Names};
 pub use health::{Health, HealthConfig};
 pub use mock::{Mock, MockConfig};
@@ -336,6 +338,11 @@ impl Targets {
     /// The targets as they are now. A request keeps to what it got here: places in one pool mean nothing in another.
     pub fn pool(&self) -> Arc<Pool> {
         self.pool.load_full()
+    }
+
+    /// How many entries of `targets:` there are; each name may stand for several targets, or for none.
+    pub fn entries(&self) -> usize {
+        self.plan.entries()
     }
 
     /// How many requests of one worker may be under way at a target while the connection of one more is kept behind it; none for any number.

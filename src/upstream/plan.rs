@@ -131,6 +131,11 @@ impl Plan {
         asked
     }
 
+    /// How many entries of `targets:` there are: what is known of their number while no name has been looked up.
+    pub fn entries(&self) -> usize {
+        self.sources.len()
+    }
+
     /// How its targets are spoken to.
     pub fn transport(&self) -> &Transport {
         &self.transport

@@ -24,6 +24,7 @@ mod includes;
 mod keepalive;
 mod lifecycle;
 mod limits;
+mod mirror;
 mod misbehaviour;
 mod nginx;
 mod patience;
