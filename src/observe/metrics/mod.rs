@@ -1,13 +1,18 @@
 //! Every metric, by name. What happens on a request is counted in the worker's own shard, so that no core waits for another; the shards are added up
 //! when someone asks.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod forget;
+mod sum;
+
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
-use prometheus::proto::{Metric, MetricFamily, MetricType};
+use prometheus::proto::MetricFamily;
 use prometheus::{Error, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+use self::sum::{Places, add, labels};
 
 /// Upper bounds of the latency buckets, in seconds.
 const LATENCY: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -125,42 +130,6 @@ impl Metrics {
         families.extend(sums.into_values().map(|(family, _)| family));
         TextEncoder::new().encode_to_string(&families)
     }
-
-    /// Forgets a target that a service has no more.
-    pub fn forget_target(&self, service: &str, target: &str) {
-        self.keep_targets(|labels| matches!(labels, [a, b, ..] if *a == service && *b == target));
-    }
-
-    fn keep_targets(&self, gone: impl Fn(&[&str]) -> bool) {
-        let ProcessMetrics { ejected, healthy, checks, .. } = &self.process;
-        for family in [ejected, healthy] {
-            remove(family, &gone, |labels| family.remove_label_values(labels));
-        }
-        remove(checks, gone, |labels| checks.remove_label_values(labels));
-    }
-
-    /// Forgets everything but these.
-    pub fn keep(&self, kept: &Kept<'_>) {
-        let Kept { routes, services, names, targets } = kept;
-        let ProcessMetrics { dns_lookups, dns_addresses, dns_answered, .. } = &self.process;
-        keep(dns_lookups, names, |labels| dns_lookups.remove_label_values(labels));
-        for family in [dns_addresses, dns_answered] {
-            keep(family, names, |labels| family.remove_label_values(labels));
-        }
-        self.keep_targets(|labels| matches!(labels, [service, target, ..] if !targets.contains(&(*service, *target))));
-        keep(&self.process.breakers, services, |labels| self.process.breakers.remove_label_values(labels));
-        for shard in &self.shards {
-            for family in [&shard.requests, &shard.received, &shard.sent, &shard.splits] {
-                keep(family, routes, |labels| family.remove_label_values(labels));
-            }
-            keep(&shard.ejected, services, |labels| shard.ejected.remove_label_values(labels));
-            keep(&shard.duration, routes, |labels| shard.duration.remove_label_values(labels));
-            for family in [&shard.retries, &shard.fallbacks, &shard.mirrors] {
-                keep(family, services, |labels| family.remove_label_values(labels));
-            }
-            keep(&shard.upstream_duration, services, |labels| shard.upstream_duration.remove_label_values(labels));
-        }
-    }
 }
 
 impl ProcessMetrics {
@@ -168,74 +137,6 @@ impl ProcessMetrics {
     pub fn note_dns_answer(&self, name: &str) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.dns_answered.with_label_values(&[name]).set(i64::try_from(now.as_secs()).unwrap_or_default());
-    }
-}
-
-/// Removes the series whose first label is not among `known`.
-fn keep(family: &impl Collector, known: &HashSet<&str>, forget: impl Fn(&[&str]) -> Result<(), Error>) {
-    remove(family, |labels| labels.first().is_some_and(|name| !known.contains(name)), forget);
-}
-
-/// Removes the series whose labels are `gone`.
-fn remove(family: &impl Collector, gone: impl Fn(&[&str]) -> bool, forget: impl Fn(&[&str]) -> Result<(), Error>) {
-    let names: Vec<String> = family.desc().first().map(|desc| desc.variable_labels.clone()).unwrap_or_default();
-    for family in family.collect() {
-        for metric in family.get_metric() {
-            // A metric has them in the order of the alphabet.
-            let value = |name: &String| metric.get_label().iter().find(|label| label.name() == name).map_or("", |label| label.value());
-            let labels: Vec<&str> = names.iter().map(value).collect();
-            if gone(&labels) {
-                let _ = forget(&labels);
-            }
-        }
-    }
-}
-
-/// Where the series of a family are, by their labels.
-type Places = HashMap<Vec<String>, usize>;
-
-fn labels(metric: &Metric) -> Vec<String> {
-    metric.get_label().iter().map(|label| label.value().to_owned()).collect()
-}
-
-fn add(sum: &mut MetricFamily, places: &mut Places, family: MetricFamily) {
-    let kind = family.get_field_type();
-    for metric in family.get_metric() {
-        let known = places.get(&labels(metric)).copied();
-        match known.and_then(|place| sum.mut_metric().get_mut(place)) {
-            Some(known) => add_metric(known, metric, kind),
-            None => {
-                places.insert(labels(metric), sum.get_metric().len());
-                sum.mut_metric().push(metric.clone());
-            }
-        }
-    }
-}
-
-fn add_metric(sum: &mut Metric, metric: &Metric, kind: MetricType) {
-    match kind {
-        MetricType::COUNTER => {
-            let mut counter = sum.get_counter().clone();
-            counter.set_value(counter.get_value() + metric.get_counter().get_value());
-            sum.set_counter(counter);
-        }
-        MetricType::GAUGE => {
-            let mut gauge = sum.get_gauge().clone();
-            gauge.set_value(gauge.get_value() + metric.get_gauge().get_value());
-            sum.set_gauge(gauge);
-        }
-        MetricType::HISTOGRAM => {
-            let (mut histogram, other) = (sum.get_histogram().clone(), metric.get_histogram());
-            let mut buckets = histogram.get_bucket().to_vec();
-            for (bucket, other) in buckets.iter_mut().zip(other.get_bucket()) {
-                bucket.set_cumulative_count(bucket.cumulative_count() + other.cumulative_count());
-            }
-            histogram.set_bucket(buckets);
-            histogram.set_sample_sum(histogram.get_sample_sum() + other.get_sample_sum());
-            histogram.set_sample_count(histogram.get_sample_count() + other.get_sample_count());
-            sum.set_histogram(histogram);
-        }
-        _ => {}
     }
 }
 

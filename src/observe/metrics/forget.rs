@@ -1,0 +1,64 @@
+use std::collections::HashSet;
+
+use prometheus::Error;
+use prometheus::core::Collector;
+
+use super::{Kept, Metrics, ProcessMetrics};
+
+impl Metrics {
+    /// Forgets a target that a service has no more.
+    pub fn forget_target(&self, service: &str, target: &str) {
+        self.keep_targets(|labels| matches!(labels, [a, b, ..] if *a == service && *b == target));
+    }
+
+    fn keep_targets(&self, gone: impl Fn(&[&str]) -> bool) {
+        let ProcessMetrics { ejected, healthy, checks, .. } = &self.process;
+        for family in [ejected, healthy] {
+            remove(family, &gone, |labels| family.remove_label_values(labels));
+        }
+        remove(checks, gone, |labels| checks.remove_label_values(labels));
+    }
+
+    /// Forgets everything but these.
+    pub fn keep(&self, kept: &Kept<'_>) {
+        let Kept { routes, services, names, targets } = kept;
+        let ProcessMetrics { dns_lookups, dns_addresses, dns_answered, .. } = &self.process;
+        keep(dns_lookups, names, |labels| dns_lookups.remove_label_values(labels));
+        for family in [dns_addresses, dns_answered] {
+            keep(family, names, |labels| family.remove_label_values(labels));
+        }
+        self.keep_targets(|labels| matches!(labels, [service, target, ..] if !targets.contains(&(*service, *target))));
+        keep(&self.process.breakers, services, |labels| self.process.breakers.remove_label_values(labels));
+        for shard in &self.shards {
+            for family in [&shard.requests, &shard.received, &shard.sent, &shard.splits] {
+                keep(family, routes, |labels| family.remove_label_values(labels));
+            }
+            keep(&shard.ejected, services, |labels| shard.ejected.remove_label_values(labels));
+            keep(&shard.duration, routes, |labels| shard.duration.remove_label_values(labels));
+            for family in [&shard.retries, &shard.fallbacks, &shard.mirrors] {
+                keep(family, services, |labels| family.remove_label_values(labels));
+            }
+            keep(&shard.upstream_duration, services, |labels| shard.upstream_duration.remove_label_values(labels));
+        }
+    }
+}
+
+/// Removes the series whose first label is not among `known`.
+fn keep(family: &impl Collector, known: &HashSet<&str>, forget: impl Fn(&[&str]) -> Result<(), Error>) {
+    remove(family, |labels| labels.first().is_some_and(|name| !known.contains(name)), forget);
+}
+
+/// Removes the series whose labels are `gone`.
+fn remove(family: &impl Collector, gone: impl Fn(&[&str]) -> bool, forget: impl Fn(&[&str]) -> Result<(), Error>) {
+    let names: Vec<String> = family.desc().first().map(|desc| desc.variable_labels.clone()).unwrap_or_default();
+    for family in family.collect() {
+        for metric in family.get_metric() {
+            // A metric has them in the order of the alphabet.
+            let value = |name: &String| metric.get_label().iter().find(|label| label.name() == name).map_or("", |label| label.value());
+            let labels: Vec<&str> = names.iter().map(value).collect();
+            if gone(&labels) {
+                let _ = forget(&labels);
+            }
+        }
+    }
+}
