@@ -147,13 +147,11 @@ impl Client {
         let mut failure = Failure::Stale;
         for _ in 0..STALE {
             let (mut session, reused) = connector.get_http_session(&*to.peer).await.map_err(|_| Failure::Connect)?;
-            match talk(&mut session, &to.peer, head, body, most).await {
-                Ok(told) => {
-                    if told.body.is_some() {
-                        connector.release_http_session(session, &*to.peer, Some(targets.timeouts.idle)).await;
-                    }
-                    return Ok(told);
-                }
+            let told = talk(&mut session, &to.peer, head, body, most).await;
+            // One that is not at the end of an answer is closed; one of HTTP/2 has other requests, and none may forget that this one is over.
+            connector.release_http_session(session, &*to.peer, to.peer.options.idle_timeout).await;
+            match told {
+                Ok(told) => return Ok(told),
                 Err(Broken { error, begun }) => failure = Failure::of(&error, reused && !begun),
             }
             if !failure.is_of_age() || !targets.retry.may_repeat(failure, &may_repeat) {
@@ -222,7 +220,8 @@ async fn talk(session: &mut HttpSession, peer: &HttpPeer, head: &RequestHeader, 
     let head = loop {
         session.read_response_header().await.map_err(early)?;
         match session.response_header() {
-            Some(head) if head.status.is_informational() => {}
+            // Over HTTP/2 there is one header, and Pingora panics at the wish for another.
+            Some(head) if head.status.is_informational() && session.as_http1().is_some() => {}
             Some(head) => break Box::new(head.clone()),
             None => return Err(early(Error::new(ErrorType::InvalidHTTPHeader))),
         }
