@@ -244,6 +244,23 @@ fn srv_records_say_hosts_ports_priorities_and_weights() {
 }
 
 #[test]
+fn an_answer_too_large_for_a_packet_is_fetched_over_tcp() {
+    let (dns, port) = (Dns::start(), port_at(1));
+    let _origin = numbered(1, port);
+    // Only the first priority is used, so the others need not listen.
+    let first = Record::Service(0, 1, port, "n1.test");
+    let others = (1..60).map(|rank| Record::Service(rank, 1, port, "a-host-with-quite-a-long-name.test"));
+    dns.set("_api._tcp.users.test", Zone::Many(60, [first].into_iter().chain(others).collect()));
+    for name in ["n1.test", "a-host-with-quite-a-long-name.test"] {
+        dns.addresses(name, 60, &["127.0.0.1"]);
+    }
+    let gateway = Gateway::start(&config(&dns, "{ srv: \"http://_api._tcp.users.test\" }", ""));
+    assert_eq!(answers(&gateway, 4), ["1"]);
+    assert_eq!(gateway.metric("tidegate_dns_addresses{name=\"_api._tcp.users.test\"}"), 60.0);
+    assert_eq!(dns.asked("a-host-with-quite-a-long-name.test").len(), 1);
+}
+
+#[test]
 fn ipv6_is_used_where_there_is_no_ipv4_or_where_the_config_says_so() {
     let (dns, port) = (Dns::start(), port_at(1));
     let _four = numbered(1, port);

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -50,9 +51,16 @@ impl Names {
         let mut places = Vec::new();
         let mut failed = None;
         servers.sort_unstable();
+        // Many ports may be of one host.
+        let mut known: HashMap<String, (Vec<IpAddr>, Duration)> = HashMap::new();
         for (priority, weight, port, host) in servers {
-            match self.addresses(&host).await {
+            let found = match known.get(&host) {
+                Some(found) => Ok(found.clone()),
+                None => self.addresses(&host).await,
+            };
+            match found {
                 Ok((addresses, ttl)) => {
+                    known.entry(host.clone()).or_insert_with(|| (addresses.clone(), ttl));
                     shortest = shortest.min(ttl);
                     let rank = ranks.iter().position(|known| *known == priority).unwrap_or_default();
                     let priority = u8::try_from(rank).unwrap_or(u8::MAX);

@@ -1,11 +1,14 @@
 //! A name server of the tests' own, written from RFC 1035 and not by the hand of the resolver that asks it: its answers change while it runs.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
+
+use super::PATIENCE;
 
 const A: u16 = 1;
 const AAAA: u16 = 28;
@@ -16,6 +19,8 @@ const SRV: u16 = 33;
 pub enum Zone {
     /// Records with one time to live, in seconds.
     Records(u32, Vec<Record>),
+    /// The same, too many for a packet: they are told over TCP alone.
+    Many(u32, Vec<Record>),
     /// A response code: 2 for SERVFAIL.
     Code(u8),
     /// No answer at all.
@@ -35,15 +40,42 @@ pub struct Dns {
     names: Arc<Mutex<HashMap<String, Zone>>>,
     asked: Arc<Mutex<Vec<(Instant, String, u16)>>>,
     ending: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Dns {
     pub fn start() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (socket, listener) = loop {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            if let Ok(listener) = TcpListener::bind(socket.local_addr().unwrap()) {
+                break (socket, listener);
+            }
+        };
         let address = socket.local_addr().unwrap();
         let (names, asked, ending) =
             (Arc::<Mutex<HashMap<_, _>>>::default(), Arc::<Mutex<Vec<_>>>::default(), Arc::<AtomicBool>::default());
+        let (zones, end) = (names.clone(), ending.clone());
+        let large = std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                if end.load(Ordering::Relaxed) {
+                    return;
+                }
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                // Each message has its length before it (RFC 1035 §4.2.2).
+                let mut length = [0; 2];
+                while stream.read_exact(&mut length).is_ok() {
+                    let mut packet = vec![0; u16::from_be_bytes(length).into()];
+                    stream.read_exact(&mut packet).unwrap();
+                    let (name, kind, question) = question(&packet);
+                    let zone = match zones.lock().unwrap().get(&name).cloned() {
+                        Some(Zone::Many(ttl, records)) => Some(Zone::Records(ttl, records)),
+                        zone => zone,
+                    };
+                    let answer = answer(&packet[..2], question, kind, zone).unwrap();
+                    stream.write_all(&[&u16::try_from(answer.len()).unwrap().to_be_bytes()[..], &answer].concat()).unwrap();
+                }
+            }
+        });
         let (zones, log, end) = (names.clone(), asked.clone(), ending.clone());
         let thread = std::thread::spawn(move || {
             let mut packet = [0; 1500];
@@ -59,7 +91,7 @@ impl Dns {
                 }
             }
         });
-        Self { address, names, asked, ending, thread: Some(thread) }
+        Self { address, names, asked, ending, threads: vec![thread, large] }
     }
 
     /// From now on the name stands for this.
@@ -88,7 +120,8 @@ impl Drop for Dns {
     fn drop(&mut self) {
         self.ending.store(true, Ordering::Relaxed);
         let _ = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(b"", self.address));
-        if let Some(thread) = self.thread.take() {
+        let _ = TcpStream::connect(self.address);
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
@@ -106,14 +139,16 @@ fn question(packet: &[u8]) -> (String, u16, &[u8]) {
 }
 
 fn answer(id: &[u8], question: &[u8], kind: u16, zone: Option<Zone>) -> Option<Vec<u8>> {
+    let cut = if matches!(zone, Some(Zone::Many(..))) { 2 } else { 0 };
     let (code, records) = match zone {
+        Some(Zone::Many(..)) => (0, Vec::new()),
         Some(Zone::Records(ttl, records)) => (0, records.iter().filter_map(|record| encode(record, ttl, kind)).collect()),
         Some(Zone::Code(code)) => (code, Vec::new()),
         Some(Zone::Silence) => return None,
         None => (3, Vec::new()),
     };
-    // A response, recursion desired and available (§4.1.1); one question.
-    let mut packet = [id, &[0x81, 0x80 | code, 0, 1, 0, u8::try_from(records.len()).unwrap(), 0, 0, 0, 0], question].concat();
+    // A response, cut or not, recursion desired and available (§4.1.1); one question.
+    let mut packet = [id, &[0x81 | cut, 0x80 | code, 0, 1, 0, u8::try_from(records.len()).unwrap(), 0, 0, 0, 0], question].concat();
     packet.extend(records.concat());
     Some(packet)
 }
