@@ -14,11 +14,10 @@ use crate::building::{BuildError, Errors, Step};
 use crate::config::Config;
 use crate::consumer::Consumers;
 use crate::ctx::{Ctx, Params};
-use crate::expr::{Template, Variables};
 use crate::handler::{Handler, Redirect};
 use crate::policy::{Chain, Entry, PolicyCx, Runtime, Scope, merge};
 use crate::problem::{Kind, Problem};
-use crate::routing::{self, Destination, Outcome, PathOptions, Query, Route, RouteConfig, Router, Versions, Way};
+use crate::routing::{self, Destination, Outcome, PathOptions, PathTemplate, Query, Route, RouteConfig, Router, Versions, Way};
 use crate::state::Shared;
 use crate::upstream::{Backend, Service};
 
@@ -287,7 +286,7 @@ impl<'a> Builder<'a> {
         }
         let path = match path {
             Some(text) => {
-                let parsed = upstream_path(text, params).map_err(|error| under(error.at("path")));
+                let parsed = PathTemplate::build(text, params, &self.config.paths).map_err(|error| under(error.at("path")));
                 Some(self.keep(index, parsed)?)
             }
             None => None,
@@ -336,16 +335,6 @@ fn nth(lists: [(Scope, &[Entry]); 3], scope: Scope, entry: usize) -> usize {
     let list = lists.iter().find(|(known, _)| *known == scope).map_or(&[][..], |(_, list)| list);
     let name = list.get(entry).map(|entry| entry.name);
     list.iter().take(entry).filter(|other| Some(other.name) == name).count()
-}
-
-fn upstream_path(text: &str, params: &[Box<str>]) -> Result<Template, BuildError> {
-    if !text.starts_with('/') {
-        return Err(BuildError::new("a path starts with `/`", format!("write `/{text}`")));
-    }
-    if text.contains(['?', '#', ' ']) {
-        return Err(BuildError::new("this is more than a path", "remove the query; the request's own query goes along"));
-    }
-    Template::parse(text, Variables { params, only_params: true })
 }
 
 /// The one snapshot that new requests use. Only `reload` writes it.

@@ -2,4 +2,4 @@
 
 mod template;
 
-pub use template::{Template, Variables, query};
+pub use template::{Template, Variables, query, variables};

@@ -43,7 +43,7 @@ use smallvec::SmallVec;
 pub use explain::{Considered, Why};
 pub use matcher::{Condition, MatchConfig, OneOrMany, PathMatch};
 pub use method::Method;
-pub use path::PathOptions;
+pub use path::{PathOptions, PathTemplate};
 pub use route::{Destination, Route, RouteConfig, Way};
 pub use version::{Version, Versions, VersionsConfig};
 

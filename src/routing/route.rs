@@ -7,12 +7,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::MatchConfig;
+use super::path::PathTemplate;
 use super::version::{Versions, VersionsConfig};
 use crate::ctx::Ctx;
-use crate::expr::Template;
 use crate::handler::{Handler, RedirectConfig};
 use crate::policy::{Chain, Entry};
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 use crate::types::ReplyConfig;
 use crate::upstream::Service;
 
@@ -34,7 +34,8 @@ pub struct RouteConfig {
     pub policies: Vec<Entry>,
     /// The service that answers.
     pub to: Option<String>,
-    /// The path at the service, with the route's path parameters: `/users/{id}`. Default: the path that was matched.
+    /// The path at the service, with the route's path parameters: `/users/{id}`. A request whose parameters would make another path of it, such as `..`
+    /// beside text, is answered with 400. Default: the path that was matched.
     pub path: Option<String>,
     /// Several versions, each with its own service and path.
     pub versions: Option<VersionsConfig>,
@@ -72,7 +73,7 @@ pub enum Destination {
         /// The service.
         service: Arc<Service>,
         /// The path; none for the one that was matched.
-        path: Option<Template>,
+        path: Option<PathTemplate>,
     },
     /// Here.
     Handler(Handler),
@@ -84,12 +85,10 @@ impl Destination {
     /// The path that a service gets: what was matched, unless the route says otherwise.
     ///
     /// # Errors
-    /// A parameter that it is made of is missing.
+    /// A parameter that it is made of is missing, or makes another path of it.
     pub fn path<'p>(&'p self, req: &'p RequestHeader, cx: &'p Ctx) -> Result<Cow<'p, str>, Problem> {
         match self {
-            Destination::Service { path: Some(template), .. } => {
-                template.render(req, cx).ok_or_else(|| Problem::new(Kind::Internal, "the service's path cannot be made"))
-            }
+            Destination::Service { path: Some(template), .. } => template.render(req, cx),
             _ => Ok((&*cx.path).into()),
         }
     }

@@ -22,6 +22,7 @@ mod keepalive;
 mod lifecycle;
 mod limits;
 mod nginx;
+mod paths;
 mod patience;
 mod readme;
 mod routing_order;
