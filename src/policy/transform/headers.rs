@@ -13,7 +13,8 @@ use crate::ctx::Ctx;
 use crate::expr::{Template, Variables};
 
 /// Changes to headers, made in this order: `remove`, `rename`, `set`, `add`. Values are templates, like `{consumer.name}` or `v-{header.X-Tenant}`;
-/// they see the headers as they stood before the first change. A value with characters that no header may hold counts as missing.
+/// they see the headers as they stood before the first change. A value with characters that no header may hold counts as missing, and so does one with white
+/// space around it, which whoever reads the header would not see. The items of a claim that is a list are joined by spaces.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HeaderEdits {
@@ -141,7 +142,14 @@ impl Value {
     fn render(&self, req: &RequestHeader, cx: &Ctx) -> Option<HeaderValue> {
         match self {
             Value::Fixed(value) => Some(value.clone()),
-            Value::Template(template) => HeaderValue::try_from(template.render(req, cx)?.into_owned()).ok(),
+            Value::Template(template) => {
+                let text = template.render(req, cx)?;
+                // RFC 9110 §5.5: white space around a value is no part of it, so this one would be read as another.
+                if text.starts_with([' ', '\t']) || text.ends_with([' ', '\t']) {
+                    return None;
+                }
+                HeaderValue::try_from(text.into_owned()).ok()
+            }
         }
     }
 }
@@ -242,6 +250,7 @@ mod tests {
     fn a_header_whose_value_is_missing_or_unfit_is_removed_and_never_the_clients() {
         let sent = [("x-consumer", "forged"), ("x-query", "forged")];
         assert!(edited(r#"{ set: { X-Consumer: "{consumer.name}", X-Query: "{query.q}" } }"#, &sent).is_empty());
+        assert!(edited(r#"{ set: { X-Sub: "{header.X-Alice}" } }"#, &[("x-sub", "forged"), ("x-alice", " alice ")]).len() == 1);
         assert_eq!(edited(r#"{ add: { X-Tag: "{consumer.name}" } }"#, &[("x-tag", "a")]), ["x-tag: a"]);
     }
 
