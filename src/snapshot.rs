@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::consumer::Consumers;
 use crate::ctx::{Ctx, Params};
 use crate::handler::{Handler, Redirect};
-use crate::policy::{Chain, Entry, PolicyCx, Runtime, Scope, merge};
+use crate::policy::{Chain, Chains, Entry, Plan, Scope, doubled};
 use crate::problem::{Kind, Problem};
 use crate::routing::{self, Destination, Outcome, PathOptions, PathTemplate, Query, Route, RouteConfig, Router, Versions, Way};
 use crate::state::Shared;
@@ -71,17 +71,13 @@ impl Snapshot {
                 None
             }
         };
-        let mut builder = Builder { config, shared, folder, consumers: Arc::new(consumers), services, policies: HashMap::new(), errors };
+        let mut builder = Builder { config, services, chains: Chains::new(Arc::new(consumers), shared, folder), errors };
         builder.names();
+        builder.doubled();
         let routes: Vec<Option<Route>> = config.routes.iter().enumerate().map(|(index, route)| builder.route(index, route)).collect();
         builder.keys(&routes);
         let chain = builder.chain(None, None);
-        let unmatched = Route {
-            name: "-".into(),
-            versions: None,
-            ways: Box::new([Way { chain, destination: Destination::Nowhere }]),
-            chain: Chain::default(),
-        };
+        let unmatched = Route::new("-", None, [Way { chain, destination: Destination::Nowhere }].into(), Chain::default());
         let Builder { errors, services, .. } = builder;
         let mut services: Box<[_]> = services.into_values().collect();
         services.sort_unstable_by(|one: &Arc<Service>, other| one.name.cmp(&other.name));
@@ -107,20 +103,17 @@ impl Snapshot {
     /// Finds the route and the version of a request for `host`, in the form that is matched. Reads the normalised path from `cx`, and leaves the
     /// parameters and the version there.
     pub fn meet(&self, req: &RequestHeader, host: &str, cx: &mut Ctx) -> Met {
-        let mut query = Query { host, method: &req.method, path: &cx.path, headers: &req.headers, query: req.uri.query() };
-        let mut outcome = self.router.find(&query);
         // A preflight asks about the request that will follow: its route's `cors` answers it (Fetch §3.2.2).
-        let following = preflight(req);
-        let mut refused = None;
-        if let (Outcome::MethodNotAllowed(methods), Some(method)) = (&outcome, &following) {
-            query.method = method;
-            if let found @ Outcome::Found { .. } = self.router.find(&query) {
-                refused = Some(not_allowed(methods));
-                outcome = found;
+        let asks = preflight(req);
+        let query = Query { host, method: &req.method, asks: asks.as_ref(), path: &cx.path, headers: &req.headers, query: req.uri.query() };
+        let (number, params, refused) = match self.router.find(&query) {
+            Outcome::Found { route, params, names, allow } => {
+                (route, Params { names: names.clone(), ranges: params }, (!allow.is_empty()).then(|| not_allowed(&allow)))
             }
-        }
-        let (number, params) = match outcome {
-            Outcome::Found { route, params, names } => (route, Params { names: names.clone(), ranges: params }),
+            _ if req.method == Method::TRACE => {
+                let problem = Problem::new(Kind::NotImplemented, "TRACE is passed on only by a route that names it");
+                return Met { route: None, way: Some(0), refused: Some(problem) };
+            }
             Outcome::MethodNotAllowed(methods) => return Met { route: None, way: Some(0), refused: Some(not_allowed(&methods)) },
             Outcome::NotFound => {
                 let problem = Problem::new(Kind::NotFound, "no route takes this request");
@@ -128,8 +121,9 @@ impl Snapshot {
             }
         };
         cx.params = params;
-        let route = Some(number);
-        let Some(versions) = self.routes.get(number).and_then(|route| route.versions.as_ref()) else {
+        let (met, route) = (self.routes.get(number), Some(number));
+        cx.credentials = met.and_then(|route| route.credentials.clone());
+        let Some(versions) = met.and_then(|route| route.versions.as_ref()) else {
             return Met { route, way: Some(0), refused };
         };
         match versions.choose(req, cx) {
@@ -147,7 +141,8 @@ impl Snapshot {
     }
 }
 
-fn preflight(req: &RequestHeader) -> Option<Method> {
+/// The method of the request that a preflight asks about.
+pub fn preflight(req: &RequestHeader) -> Option<Method> {
     let asks = req.method == Method::OPTIONS && req.headers.contains_key(header::ORIGIN);
     let method = req.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD).filter(|_| asks)?;
     Method::from_bytes(method.as_bytes()).ok()
@@ -172,12 +167,8 @@ pub fn lists<'a>(config: &'a Config, route: Option<usize>, service: Option<&str>
 
 struct Builder<'a> {
     config: &'a Config,
-    shared: &'a Shared,
-    folder: &'a Path,
-    consumers: Arc<Consumers>,
     services: HashMap<&'a str, Arc<Service>>,
-    /// Policies that were built, by the place where they stand: chains that share an entry share its policy.
-    policies: HashMap<Vec<Step>, Option<Arc<Runtime>>>,
+    chains: Chains<'a>,
     errors: Errors,
 }
 
@@ -270,11 +261,15 @@ impl<'a> Builder<'a> {
             let chain = self.chain(Some(index), None);
             handler.map(|handler| vec![Way { chain, destination: Destination::Handler(handler) }])
         };
-        let chain = if route.versions.is_some() { self.chain(Some(index), None) } else { Chain::default() };
+        let chain = match &route.versions {
+            // A preflight says no version that is asked for in a header: it meets the service's policies where all versions have the same service.
+            Some(versions) => self.chain(Some(index), versions.only_service()),
+            None => Chain::default(),
+        };
         if route.versions.is_some() && versions.is_none() {
             return None;
         }
-        Some(Route { name: route.name.as_str().into(), versions, ways: ways?.into(), chain })
+        Some(Route::new(&route.name, versions, ways?.into(), chain))
     }
 
     fn way(&mut self, index: usize, below: &[&str], to: &'a str, path: Option<&str>, params: &[Box<str>]) -> Option<Way> {
@@ -298,43 +293,25 @@ impl<'a> Builder<'a> {
     /// The chain of a route with the policies of a service, of a route alone, or of no route at all.
     fn chain(&mut self, route: Option<usize>, service: Option<&'a str>) -> Chain {
         let config = self.config;
-        let of_route = route.and_then(|index| config.routes.get(index));
-        let lists = lists(config, route, service);
-        let params = of_route.map(|route| routing::params(&route.matches, &config.paths)).unwrap_or_default();
-        let mut policies = Vec::new();
-        let mut exposed = Vec::new();
-        for (scope, entry, policy) in merge(&lists) {
-            let (place, name): (Vec<Step>, &str) = match (scope, route, service) {
-                (Scope::Service, _, Some(name)) => (vec!["services".into(), name.into()], name),
-                (Scope::Route, Some(index), _) => (vec!["routes".into(), index.into()], of_route.map_or("", |route| route.name.as_str())),
-                _ => (Vec::new(), ""),
-            };
-            let place: Vec<Step> = place.into_iter().chain(["policies".into(), entry.into(), policy.name().into()]).collect();
-            if !self.policies.contains_key(&place) {
-                let key = format!("{scope:?}/{name}/{}/{}", policy.name(), nth(lists, scope, entry));
-                let mut cx = PolicyCx {
-                    key,
-                    slot: self.policies.len(),
-                    params: if scope == Scope::Route { &params } else { &[] },
-                    consumers: &self.consumers,
-                    shared: self.shared,
-                    folder: self.folder,
-                    exposed: &mut exposed,
-                };
-                let built = self.errors.keep(&place, policy.build(&mut cx)).map(Arc::new);
-                self.policies.insert(place.clone(), built);
-            }
-            policies.extend(self.policies.get(&place).cloned().flatten());
-        }
-        Chain::new(policies)
+        let of_route = route.and_then(|index| Some((index, config.routes.get(index)?)));
+        let params = of_route.map(|(_, route)| routing::params(&route.matches, &config.paths)).unwrap_or_default();
+        let route = of_route.map(|(index, route)| (index, route.name.as_str()));
+        let plan = Plan { lists: lists(config, route.map(|(index, _)| index), service), route, service, params: &params };
+        self.chains.build(plan, &mut self.errors)
     }
-}
 
-/// Which of the policies of that name in its list an entry is: what is kept over a reload must not depend on other policies around it.
-fn nth(lists: [(Scope, &[Entry]); 3], scope: Scope, entry: usize) -> usize {
-    let list = lists.iter().find(|(known, _)| *known == scope).map_or(&[][..], |(_, list)| list);
-    let name = list.get(entry).map(|entry| entry.name);
-    list.iter().take(entry).filter(|other| Some(other.name) == name).count()
+    /// What stands twice in a list and cannot.
+    fn doubled(&mut self) {
+        let config = self.config;
+        let services = config.services.iter().map(|(name, service)| (vec!["services".into(), name.as_str().into()], &service.policies));
+        let routes = config.routes.iter().enumerate().map(|(index, route)| (vec!["routes".into(), index.into()], &route.policies));
+        for (mut place, list) in std::iter::once((Vec::new(), &config.policies)).chain(services).chain(routes) {
+            place.push("policies".into());
+            for error in doubled(list) {
+                self.errors.keep::<()>(&place, Err(error));
+            }
+        }
+    }
 }
 
 /// The one snapshot that new requests use. Only `reload` writes it.

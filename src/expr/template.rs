@@ -6,6 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use pingora_http::RequestHeader;
 use serde_json::Value;
 
+use super::query;
 use crate::building::{BuildError, did_you_mean};
 use crate::ctx::Ctx;
 
@@ -259,11 +260,6 @@ fn claim(value: &Value, out: &mut String) -> Option<()> {
         other => write!(out, "{other}").ok()?,
     }
     Some(())
-}
-
-/// The first value of a query parameter, decoded (`+` is a space, WHATWG URL §5.1).
-pub fn query<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
-    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
 #[cfg(test)]

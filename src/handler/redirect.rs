@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::building::BuildError;
 use crate::ctx::Ctx;
-use crate::expr::{Template, Variables};
+use crate::expr::{Template, Variables, without};
 use crate::problem::{Kind, Problem};
 use crate::types::Reply;
 
@@ -29,7 +29,7 @@ pub struct RedirectConfig {
     #[serde(default = "permanent")]
     #[schemars(extend("enum" = [301, 302, 303, 307, 308]))]
     pub status: u16,
-    /// Whether the query goes along. Default: true, unless `to` has a query.
+    /// Whether the query goes along, without the parameters that carry credentials to the route's policies. Default: true, unless `to` has a query.
     pub query: Option<bool>,
 }
 
@@ -77,8 +77,11 @@ impl Redirect {
         if let (true, Some(query)) = (self.query, req.uri.query()) {
             let end = location.find('#').unwrap_or(location.len());
             let fragment = location.split_off(end);
-            location.push(if location.contains('?') { '&' } else { '?' });
-            location.push_str(query);
+            let query = without(query, |name| cx.is_credential(name));
+            if !query.is_empty() {
+                location.push(if location.contains('?') { '&' } else { '?' });
+                location.push_str(&query);
+            }
             location.push_str(&fragment);
         }
         // A path parameter may be empty: `//host` would be another host, not a path.

@@ -1,7 +1,7 @@
 //! Orders of policies that make no sense, though each policy is right by itself. Only what is certainly not meant is told.
 
 use super::traffic::rate_limit::By;
-use super::{PolicyConfig, Scope};
+use super::{Entry, PolicyConfig, Scope};
 use crate::building::BuildError;
 
 /// One policy of a chain: where it was written, its place in the list there, and its settings.
@@ -56,6 +56,19 @@ fn doubt(upper: &PolicyConfig, lower: &PolicyConfig) -> Option<BuildError> {
     Some(BuildError::new(reason, fix))
 }
 
+/// What cannot stand twice in one list and does, at paths relative to the list.
+pub fn doubled(list: &[Entry]) -> Vec<BuildError> {
+    let cors = |entry: &Entry| matches!(entry.config, Some(PolicyConfig::cors(_)));
+    let mut places = list.iter().enumerate().filter(|(_, entry)| cors(entry)).map(|(place, _)| place);
+    let first = places.next().unwrap_or_default();
+    let error = |place: usize| {
+        let fix = "put all origins into one; a route may have its own, in the place of a wider one";
+        let error = BuildError::new("`cors` stands twice in this list: an answer can say it only once", fix);
+        error.at("cors").at(place).beside([first.into(), "cors".into()])
+    };
+    places.map(error).collect()
+}
+
 /// Whether a policy finds out who the consumer is.
 fn identifies(policy: &PolicyConfig) -> bool {
     match policy {
@@ -67,7 +80,7 @@ fn identifies(policy: &PolicyConfig) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Entry, merge};
+    use super::super::merge;
     use super::*;
     use crate::policy::kit::yaml;
 

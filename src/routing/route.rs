@@ -55,6 +55,22 @@ pub struct Route {
     pub ways: Box<[Way]>,
     /// What a request goes through for which no version can be chosen.
     pub chain: Chain,
+    /// Query parameters that carry credentials to the policies of any of its ways; none where there are none.
+    pub credentials: Option<Arc<[Box<str>]>>,
+}
+
+impl Route {
+    /// Puts a route together.
+    pub fn new(name: &str, versions: Option<Versions>, ways: Box<[Way]>, chain: Chain) -> Self {
+        let mut credentials: Vec<Box<str>> = Vec::new();
+        for name in ways.iter().map(|way| &way.chain).chain([&chain]).flat_map(Chain::credentials) {
+            if !credentials.contains(name) {
+                credentials.push(name.clone());
+            }
+        }
+        let credentials = (!credentials.is_empty()).then(|| credentials.into());
+        Self { name: name.into(), versions, ways, chain, credentials }
+    }
 }
 
 /// The policies and the destination of one version of a route.

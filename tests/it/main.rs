@@ -7,6 +7,7 @@ mod balance;
 mod bounds;
 mod breaker;
 mod config_errors;
+mod cors;
 mod demo;
 mod ejection;
 mod examples;

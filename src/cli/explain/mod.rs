@@ -20,8 +20,8 @@ use crate::ctx::Ctx;
 use crate::policy::{Scope, merge};
 use crate::problem::Problem;
 use crate::reload::{Built, build};
-use crate::routing::{Destination, Query, Why, host, path};
-use crate::snapshot::lists;
+use crate::routing::{Destination, Query, VersionsConfig, Why, host, path};
+use crate::snapshot::{lists, preflight};
 use crate::state::Shared;
 use crate::upstream::Backend;
 
@@ -204,8 +204,13 @@ fn explained(built: &Built, asked: &Request) -> Result<Explanation, String> {
         Some(Destination::Handler(handler)) => Some(To::Handler(handler.name())),
         Some(Destination::Nowhere) | None => None,
     };
+    if met.way.is_none() {
+        let versions = met.route.and_then(|number| config.value.routes.get(number)?.versions.as_ref());
+        service = versions.and_then(VersionsConfig::only_service);
+    }
     explanation.policies = policies(config, met.route, service);
-    let query = Query { host: &host, method: &req.method, path: &path, headers: &req.headers, query: req.uri.query() };
+    let asks = preflight(&req);
+    let query = Query { host: &host, method: &req.method, asks: asks.as_ref(), path: &path, headers: &req.headers, query: req.uri.query() };
     explanation.candidates = snapshot.router.explain(&query).into_iter().map(|considered| candidate(built, &considered)).collect();
     Ok(explanation)
 }

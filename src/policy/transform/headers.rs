@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::header_name;
+use super::editable;
 use crate::building::BuildError;
 use crate::ctx::Ctx;
 use crate::expr::{Template, Variables};
@@ -152,26 +152,6 @@ impl Value {
             }
         }
     }
-}
-
-/// Headers that belong to one connection or to the framing of one message (RFC 9110 §7.6.1): changing them here would break the gateway's own.
-const OF_THE_CONNECTION: &[&str] =
-    &["connection", "content-length", "transfer-encoding", "te", "upgrade", "trailer", "keep-alive", "http2-settings"];
-
-fn editable(name: &str) -> Result<HeaderName, BuildError> {
-    let header = header_name(name)?;
-    let lower = header.as_str();
-    // RFC 9209 §2: Proxy-Status alone among the Proxy-* is for everyone on the way.
-    if OF_THE_CONNECTION.contains(&lower) || (lower.starts_with("proxy-") && lower != "proxy-status") {
-        let reason = format!("`{name}` belongs to the connection, which the gateway manages itself");
-        return Err(BuildError::new(reason, "take it off the list: the gateway writes or drops it as the connection needs"));
-    }
-    if lower == "host" {
-        let fix =
-            "take it off the list: the host that a service is sent is a setting of the service; to tell it another, use `X-Forwarded-Host`";
-        return Err(BuildError::new("`Host` decides where a request goes", fix));
-    }
-    Ok(header)
 }
 
 /// Refuses a second header of the same name: which of the two comes first would be chance.

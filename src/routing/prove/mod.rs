@@ -208,7 +208,7 @@ impl Prover<'_> {
             if matches!(verdict, Verdict::Condition(_)) || !self.covers(other, proposal) {
                 continue;
             }
-            if other.methods.is_empty() {
+            if other.methods.is_empty() && !proposal.methods.overlaps(MethodSet::TRACE) {
                 return Some(Reach::Never(Box::new(example), method));
             }
             taken = taken.with(self.takes(other, proposal));
@@ -218,7 +218,7 @@ impl Prover<'_> {
     }
 
     fn query<'q>(&self, example: &'q Example, method: &'q http::Method) -> Query<'q> {
-        Query { host: &example.host, method, path: &example.path, headers: &example.headers, query: example.query.as_deref() }
+        Query { host: &example.host, method, asks: None, path: &example.path, headers: &example.headers, query: example.query.as_deref() }
     }
 
     /// The route that takes an example.
