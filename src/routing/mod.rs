@@ -47,7 +47,7 @@ pub use matcher::{Condition, MatchConfig, OneOrMany, PathMatch};
 pub use method::Method;
 pub use path::{PathOptions, PathTemplate};
 pub use route::{Destination, Route, RouteConfig, Way};
-pub use version::{Version, Versions, VersionsConfig};
+pub use version::{Source, Version, Versions, VersionsConfig};
 
 use crate::building::{BuildError, Errors, Step};
 use condition::{Conditions, QueryNames};
