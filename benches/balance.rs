@@ -2,20 +2,22 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a benchmark fails by panicking")]
 
 use std::hint::black_box;
+use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tidegate::state::Shared;
 
-use tidegate::upstream::{Asking, Backend, Pool, Service, ServiceConfig};
+use tidegate::upstream::{Asking, Backend, Base, DnsConfig, Names, Pool, Service, ServiceConfig};
 
 /// A service with targets of these weights, over and over.
 fn targets(balance: &Value, count: usize, weights: &[u32]) -> Arc<Pool> {
     let target = |(index, weight)| json!({"url": format!("http://10.0.0.{index}:8080"), "weight": weight});
     let targets: Vec<_> = weights.iter().cycle().take(count).enumerate().map(target).collect();
     let config: ServiceConfig<()> = serde_json::from_value(json!({"targets": targets, "balance": balance})).unwrap();
-    match Service::build("bench", &config, &Shared::default()).unwrap().backend {
+    let names = Arc::new(Names::new(&DnsConfig::default()));
+    match Service::build("bench", &config, &Base { shared: &Shared::default(), folder: Path::new(""), names: &names }).unwrap().backend {
         Backend::Targets(targets) => targets.pool(),
         Backend::Mock(_) => panic!("this is no mock"),
     }

@@ -55,7 +55,7 @@ impl Reloader {
     pub async fn start(path: PathBuf, shared: Arc<Shared>, metrics: Arc<Metrics>, built: Built) -> (Self, Arc<Live>) {
         let control = Handle::current();
         let Built { config: present, snapshot } = built;
-        let tending = tend(&snapshot, &control).await;
+        let tending = tend(&snapshot, &control, &metrics).await;
         let live = Arc::new(Live::new(snapshot));
         let sources = present.sources.clone();
         let reloader = Self {
@@ -114,7 +114,7 @@ impl Reloader {
             }
         }
         let change = change(&self.present.json(), &built.config.json());
-        let tending = self.control.block_on(tend(&built.snapshot, &self.control));
+        let tending = self.control.block_on(tend(&built.snapshot, &self.control, &self.metrics));
         self.retired.push(self.live.swap(built.snapshot));
         self._tending = tending;
         self.present = built.config;
@@ -135,7 +135,10 @@ impl Reloader {
             let config = &self.present.value;
             let unmatched = std::iter::once("-");
             let routes = config.routes.iter().map(|route| route.name.as_str()).chain(unmatched).collect();
-            self.metrics.keep(&routes, &config.services.keys().map(String::as_str).collect());
+            let services = &self.live.load().services;
+            let names: Vec<String> = services.iter().flat_map(|service| service.names()).collect();
+            let services = config.services.keys().map(String::as_str).collect();
+            self.metrics.keep(&routes, &services, &names.iter().map(String::as_str).collect());
         }
         !self.retired.is_empty()
     }
@@ -148,8 +151,8 @@ impl Reloader {
 }
 
 /// Starts what is done for the services of a snapshot, and waits a moment for what requests should find: better an old config than one without targets.
-async fn tend(snapshot: &Snapshot, control: &Handle) -> Tending {
-    let mut tending = Tending::start(&snapshot.services, control);
+async fn tend(snapshot: &Snapshot, control: &Handle, metrics: &Arc<Metrics>) -> Tending {
+    let mut tending = Tending::start(&snapshot.services, control, metrics);
     if !tending.settle(SETTLE).await {
         log::warn!("not all is known of the services' targets yet; going on without");
     }
@@ -172,7 +175,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// What is new, gone and different, by name: `routes: +a -b ~c`.
 fn change(before: &Value, after: &Value) -> String {
     let mut text = String::new();
-    for section in ["paths", "consumers", "services", "policies", "routes"] {
+    for section in ["dns", "paths", "consumers", "services", "policies", "routes"] {
         let (before, after) = (before.get(section), after.get(section));
         if before == after {
             continue;

@@ -7,9 +7,10 @@ use crate::config::{Config, Loaded};
 use crate::expr::variables;
 use crate::policy::{PolicyConfig, Scope, doubts, merge};
 use crate::reload::build;
-use crate::routing::{RouteConfig, Source};
+use crate::routing::{RouteConfig, Source, ToConfig};
 use crate::snapshot::lists;
 use crate::state::Shared;
+use crate::upstream::Verify;
 
 /// `tidegate check`.
 pub fn check(path: &Path) -> ExitCode {
@@ -29,14 +30,14 @@ pub fn check(path: &Path) -> ExitCode {
     }
 }
 
-/// What works and is hardly meant: orders of policies, each told once though many routes go through it.
+/// What works and is hardly meant: certificates that nobody looks at, and orders of policies, each told once though many routes go through it.
 fn warnings(loaded: &Loaded<Config>) -> Vec<String> {
     let config = &loaded.value;
     let mut chains: Vec<(Option<usize>, Option<&str>)> = vec![(None, None)];
     for (index, route) in config.routes.iter().enumerate() {
-        let services = route.versions.iter().flat_map(|versions| versions.versions.values().map(|version| version.to.as_str()));
+        let services = route.versions.iter().flat_map(|versions| versions.versions.values().flat_map(|version| version.to.services()));
         let before = chains.len();
-        chains.extend(services.chain(route.to.as_deref()).map(|service| (Some(index), Some(service))));
+        chains.extend(services.chain(route.to.iter().flat_map(ToConfig::services)).map(|service| (Some(index), Some(service))));
         if chains.len() == before {
             chains.push((Some(index), None));
         }
@@ -65,6 +66,13 @@ fn warnings(loaded: &Loaded<Config>) -> Vec<String> {
         }
     }
     found.extend(config.routes.iter().enumerate().flat_map(|(index, route)| route_doubts(config, index, route)));
+    for (name, service) in &config.services {
+        if service.tls.as_ref().is_some_and(|tls| tls.verify == Verify::Off) {
+            let reason = "certificates are not looked at: anyone on the way can read and change what is sent";
+            let doubt = BuildError::new(reason, "name the `ca` of the targets, and a `server_name` where theirs is not that of the URL");
+            found.push(["verify", "tls", name, "services"].into_iter().fold(doubt, BuildError::at));
+        }
+    }
     found.iter().map(|error| loaded.located(error).to_string()).collect()
 }
 
@@ -88,7 +96,7 @@ fn route_doubts(config: &Config, index: usize, route: &RouteConfig) -> Vec<Build
     if let Some(versions) = &route.versions {
         // Of these a preflight has the path and the query, and says what the request will say.
         let unsaid = versions.default.is_none() && matches!(versions.from, Source::Header(_) | Source::MediaType(_));
-        let services = versions.versions.values().map(|version| version.to.as_str());
+        let services = versions.versions.values().flat_map(|version| version.to.services());
         let cors = services.filter(|service| has(&merge(&lists(config, Some(index), Some(service))), "cors")).count();
         if unsaid && cors > 0 && versions.only_service().is_none() && !has(&own, "cors") {
             let reason = "a preflight says no version, so the `cors` of the versions' services does not answer it";

@@ -7,7 +7,7 @@ use crate::consumer::ConsumerConfig;
 use crate::observe::AccessLogConfig;
 use crate::policy::Entry;
 use crate::routing::{PathOptions, RouteConfig};
-use crate::upstream::ServiceConfig;
+use crate::upstream::{DnsConfig, ServiceConfig};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -22,6 +22,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// What is written down of each request.
     pub access_log: AccessLogConfig,
+    /// How the names of targets become addresses.
+    pub dns: DnsConfig,
     /// How paths are made comparable before they are matched.
     pub paths: PathOptions,
     /// Who may call.

@@ -97,6 +97,9 @@ pub struct Line<'a> {
     /// The target's host and port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<&'a str>,
+    /// What answered in the service's stead: another service, or `reply`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<&'a str>,
     /// The answer's status; 0 where none was sent.
     pub status: u16,
     /// The problem, where the gateway said no.
@@ -245,6 +248,7 @@ mod tests {
                 version: None,
                 service: None,
                 target: None,
+                fallback: None,
                 status: 200,
                 problem: None,
                 policy: None,

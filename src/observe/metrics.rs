@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
@@ -29,6 +30,10 @@ pub struct Shard {
     pub sent: IntCounterVec,
     /// Requests that were sent again, by service and by what had failed.
     pub retries: IntCounterVec,
+    /// Requests that were answered in a service's stead.
+    pub fallbacks: IntCounterVec,
+    /// Requests for which a split chose a service, by route, service and status.
+    pub splits: IntCounterVec,
     /// Whether a service's breaker is open, by service: one state of all workers, so every shard has the same.
     pub breakers: IntGaugeVec,
     /// Whether a target is ejected now, by service and target.
@@ -49,6 +54,11 @@ pub struct ProcessMetrics {
     pub config_since: IntGauge,
     /// The number of the present config since start.
     pub config_generation: IntGauge,
+    /// Questions to name servers, by name and result: `answered`, `nxdomain`, `no_records`, `servfail`, `timeout`, `error`.
+    pub dns_lookups: IntCounterVec,
+    /// How many places a name stands for, by name.
+    pub dns_addresses: IntGaugeVec,
+    dns_answered: IntGaugeVec,
     breakers: IntGaugeVec,
 }
 
@@ -96,17 +106,40 @@ impl Metrics {
         TextEncoder::new().encode_to_string(&families)
     }
 
-    /// Forgets every route and service but these.
-    pub fn keep(&self, routes: &HashSet<&str>, services: &HashSet<&str>) {
+    /// Forgets a target that a service has no more.
+    pub fn forget_target(&self, service: &str, target: &str) {
+        for shard in &self.shards {
+            let _ = shard.ejected.remove_label_values(&[service, target]);
+        }
+    }
+
+    /// Forgets every route, service and name of a target but these.
+    pub fn keep(&self, routes: &HashSet<&str>, services: &HashSet<&str>, names: &HashSet<&str>) {
+        let ProcessMetrics { dns_lookups, dns_addresses, dns_answered, .. } = &self.process;
+        keep(dns_lookups, names, |labels| dns_lookups.remove_label_values(labels));
+        for family in [dns_addresses, dns_answered] {
+            keep(family, names, |labels| family.remove_label_values(labels));
+        }
         keep(&self.process.breakers, services, |labels| self.process.breakers.remove_label_values(labels));
         for shard in &self.shards {
-            for family in [&shard.requests, &shard.received, &shard.sent] {
+            for family in [&shard.requests, &shard.received, &shard.sent, &shard.splits] {
                 keep(family, routes, |labels| family.remove_label_values(labels));
             }
+            keep(&shard.ejected, services, |labels| shard.ejected.remove_label_values(labels));
             keep(&shard.duration, routes, |labels| shard.duration.remove_label_values(labels));
-            keep(&shard.retries, services, |labels| shard.retries.remove_label_values(labels));
+            for family in [&shard.retries, &shard.fallbacks] {
+                keep(family, services, |labels| family.remove_label_values(labels));
+            }
             keep(&shard.upstream_duration, services, |labels| shard.upstream_duration.remove_label_values(labels));
         }
+    }
+}
+
+impl ProcessMetrics {
+    /// A name server has answered just now.
+    pub fn note_dns_answer(&self, name: &str) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.dns_answered.with_label_values(&[name]).set(i64::try_from(now.as_secs()).unwrap_or_default());
     }
 }
 
@@ -197,6 +230,12 @@ impl Shard {
             received: counter("tidegate_received_bytes_total", "Bytes of request bodies.", &["route"])?,
             sent: counter("tidegate_sent_bytes_total", "Bytes of answer bodies.", &["route"])?,
             retries: counter("tidegate_retries_total", "Requests that were sent again.", &["service", "reason"])?,
+            fallbacks: counter("tidegate_fallbacks_total", "Requests that were answered in the service's stead.", &["service", "reason"])?,
+            splits: counter(
+                "tidegate_split_requests_total",
+                "Requests for which a split chose a service.",
+                &["route", "service", "status"],
+            )?,
             breakers: process.breakers.clone(),
             ejected: register(
                 &registry,
@@ -232,6 +271,24 @@ impl ProcessMetrics {
             config_generation: register(
                 &registry,
                 IntGauge::new("tidegate_config_generation", "The number of the present config since start."),
+            )?,
+            dns_lookups: register(
+                &registry,
+                IntCounterVec::new(Opts::new("tidegate_dns_lookups_total", "Questions to name servers."), &["name", "result"]),
+            )?,
+            dns_addresses: register(
+                &registry,
+                IntGaugeVec::new(Opts::new("tidegate_dns_addresses", "Places that the name of a target stands for."), &["name"]),
+            )?,
+            dns_answered: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "tidegate_dns_answered_seconds",
+                        "When a name server last said what a name stands for, in seconds since 1970.",
+                    ),
+                    &["name"],
+                ),
             )?,
             breakers: register(
                 &registry,
@@ -280,7 +337,7 @@ mod tests {
                 shard.upstream_duration.with_label_values(&[route]).observe(0.1);
             }
         }
-        metrics.keep(&HashSet::from(["kept"]), &HashSet::from(["kept"]));
+        metrics.keep(&HashSet::from(["kept"]), &HashSet::from(["kept"]), &HashSet::from(["kept"]));
         let text = metrics.render().unwrap();
         assert!(text.contains("tidegate_requests_total{route=\"kept\",status=\"0\"} 2"), "{text}");
         assert!(!text.contains("gone"), "{text}");

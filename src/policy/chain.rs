@@ -221,12 +221,14 @@ impl Chain {
         self.policies.is_empty()
     }
 
-    /// The way down. `depth` counts the policies entered, the one that refuses among them: its own `response` hook runs too.
+    /// The way down, from where another chain that begins alike has led to. `depth` counts the policies entered, the one that refuses among them: its own
+    /// `response` hook runs too.
     ///
     /// # Errors
     /// The problem of the policy that refused, with its name.
     pub async fn request(&self, req: &mut RequestHeader, cx: &mut Ctx, depth: &mut usize) -> Result<Flow, Problem> {
-        for &index in &self.request {
+        let passed = *depth;
+        for &index in self.request.iter().skip_while(|index| **index < passed) {
             let Some(policy) = self.policies.get(index) else { continue };
             *depth = index + 1;
             match policy.request(req, cx).await {

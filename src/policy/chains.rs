@@ -88,6 +88,17 @@ impl<'a> Chains<'a> {
 
     /// One chain, without the policies that are wrong; `errors` says what is wrong with them, once.
     pub fn build(&mut self, plan: Plan<'_>, errors: &mut Errors) -> Chain {
+        let (policies, credentials) = self.all(plan, errors);
+        Chain::new(policies).with_credentials(credentials)
+    }
+
+    /// Its policies alone: chains that begin alike have the same ones there.
+    pub fn policies(&mut self, plan: Plan<'_>, errors: &mut Errors) -> Vec<Arc<Runtime>> {
+        self.all(plan, errors).0
+    }
+
+    /// Its policies, and the query parameters that carry credentials to them.
+    fn all(&mut self, plan: Plan<'_>, errors: &mut Errors) -> (Vec<Arc<Runtime>>, Vec<Box<str>>) {
         let mut policies = Vec::new();
         let (mut exposed, mut credentials) = (Vec::new(), Vec::new());
         for (scope, entry, policy) in merge(&plan.lists) {
@@ -104,7 +115,7 @@ impl<'a> Chains<'a> {
             credentials.extend_from_slice(&built.credentials);
             policies.extend(built.policy.clone());
         }
-        Chain::new(policies).with_credentials(credentials)
+        (policies, credentials)
     }
 
     /// The policy of a place: one that was built already, unless those above it differ in what it wants to know.

@@ -20,7 +20,7 @@ pub(crate) mod kit;
 
 pub use chain::{Chain, Entry, Scope, merge};
 pub use chains::{Chains, Plan, Told};
-pub use order::{Doubt, doubled, doubts};
+pub use order::{Doubt, doubled, doubts, identifies};
 
 use std::path::Path;
 use std::sync::Arc;

@@ -97,7 +97,7 @@ pub fn doubled(list: &[Entry]) -> Vec<BuildError> {
 }
 
 /// Whether a policy finds out who the consumer is.
-fn identifies(policy: &PolicyConfig) -> bool {
+pub fn identifies(policy: &PolicyConfig) -> bool {
     match policy {
         PolicyConfig::api_key(_) => true,
         PolicyConfig::jwt(jwt) => jwt.consumer.is_some(),

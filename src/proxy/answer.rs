@@ -86,7 +86,7 @@ pub(super) fn up(session: &Session, exchange: &mut Exchange, res: &mut ResponseH
     if let Some(versions) = &exchange.route().versions {
         versions.tell(exchange.version(), res, req, &exchange.cx);
     }
-    let (chain, cx, depth) = exchange.split();
+    let (chain, cx, depth) = exchange.parts();
     chain.response(res, req, cx, *depth);
 }
 

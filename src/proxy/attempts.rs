@@ -2,18 +2,21 @@
 
 use std::time::{Duration, SystemTime};
 
+use h2::Reason;
 use http::{HeaderName, header};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::exchange::Step;
-use super::{Exchange, Gateway, upstream};
-use crate::routing::Destination;
+use super::{Exchange, Gateway, fallback, upstream};
 use crate::upstream::{Attempted, Failure};
 
 /// The error that Pingora carries from an answer that is not taken to the next attempt.
 const AGAIN: ErrorType = ErrorType::new("another attempt is worth it");
+
+/// The error that Pingora carries from an answer that is not taken to the one that stands in for it.
+const INSTEAD: ErrorType = ErrorType::new("the fallback stands in for the service's answer");
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -48,8 +51,8 @@ pub(super) fn unconnected(gateway: &Gateway, session: &Session, exchange: &mut E
 
 /// The connection, or what came over it, broke.
 pub(super) fn broken(gateway: &Gateway, session: &Session, exchange: &mut Exchange, mut error: Box<Error>, reused: bool) -> Box<Error> {
-    if error.etype() == &AGAIN {
-        error.set_retry(true);
+    if error.etype() == &AGAIN || error.etype() == &INSTEAD {
+        error.set_retry(error.etype() == &AGAIN);
         return error;
     }
     let failure = failure(&error, reused).filter(|_| exchange.pending.is_none() && !begun(session));
@@ -65,11 +68,20 @@ pub(super) fn broken(gateway: &Gateway, session: &Session, exchange: &mut Exchan
 /// Another attempt is made in its stead.
 pub(super) fn answered(gateway: &Gateway, session: &Session, exchange: &mut Exchange, res: &ResponseHeader) -> Result<()> {
     let failure = Failure::Status(res.status);
-    let minds = !res.status.is_informational() && upstream::targets(exchange).is_some_and(|targets| targets.retry.minds(failure));
-    if !minds || begun(session) {
+    let minds = exchange
+        .targets()
+        .is_some_and(|targets| targets.retry.minds(failure) || targets.fallback.as_ref().is_some_and(|fallback| fallback.minds(failure)));
+    if !minds || res.status.is_informational() || begun(session) {
         return Ok(());
     }
-    if over(gateway, session, exchange, None, failure, retry_after(res)) { Err(Error::new(AGAIN)) } else { Ok(()) }
+    let again = over(gateway, session, exchange, None, failure, retry_after(res));
+    if again {
+        Err(Error::new(AGAIN))
+    } else if exchange.reply.is_some() {
+        Err(Error::new(INSTEAD))
+    } else {
+        Ok(())
+    }
 }
 
 /// An attempt failed: takes note of it, and says whether there is another.
@@ -82,7 +94,7 @@ fn over(
     retry_after: Option<Duration>,
 ) -> bool {
     let asked = exchange.asked;
-    if failure == Failure::Stale {
+    if failure.is_of_age() {
         // The connection was closed for its age, which says nothing of the target.
         let again = again(gateway, session, exchange, failure, None, retry_after);
         exchange.asked = asked.filter(|_| !again);
@@ -104,25 +116,28 @@ fn again(
     asked: Option<usize>,
     retry_after: Option<Duration>,
 ) -> bool {
-    let Some(targets) = upstream::targets(exchange) else { return false };
-    if failure != Failure::Stale && targets.breaker.as_ref().is_some_and(|breaker| !breaker.is_closed()) {
-        return false;
-    }
+    let Some(targets) = exchange.targets() else { return false };
     let (req, gone) = (session.req_header(), exchange.started.elapsed());
     let asked = asked.filter(|asked| !exchange.tried.contains(asked));
     let attempted = Attempted {
         method: &req.method,
         keyed: req.headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty()),
         replayable: !session.as_downstream().retry_buffer_truncated(),
-        count: exchange.attempts,
+        count: exchange.attempts - exchange.spent,
         tried: exchange.tried.len() + usize::from(asked.is_some()),
-        left: targets.timeouts.total.map_or(targets.timeouts.response, |total| total.saturating_sub(gone)),
+        targets: exchange.pool.as_ref().map_or(0, |pool| pool.takers()),
+        left: exchange.total.map_or(targets.timeouts.response, |total| total.saturating_sub(gone)),
         retry_after,
     };
-    let Some(wait) = targets.retry.next(failure, &attempted) else { return false };
+    let is_open = !failure.is_of_age() && targets.breaker.as_ref().is_some_and(|breaker| !breaker.is_closed());
+    let wait = if is_open { None } else { targets.retry.next(failure, &attempted) };
+    let Some(wait) = wait else {
+        let may_repeat = targets.retry.may_repeat(failure, &attempted);
+        return fallback::fall(gateway, exchange, failure, may_repeat);
+    };
     exchange.wait = Some(wait);
     exchange.tried.extend(asked);
-    if let Destination::Service { service, .. } = exchange.destination() {
+    if let Some(service) = exchange.service() {
         gateway.0.shard.retries.with_label_values(&[&*service.name, failure.reason()]).inc();
     }
     true
@@ -139,12 +154,29 @@ fn failure(error: &Error, reused: bool) -> Option<Failure> {
     if *error.esource() != ErrorSource::Upstream {
         return None;
     }
+    if let Some(error) = error.root_cause().downcast_ref::<h2::Error>()
+        && let Some(failure) = over_http2(error)
+    {
+        return Some(failure);
+    }
     Some(match error.etype() {
         ReadTimedout | WriteTimedout => Failure::Timeout,
         InvalidHTTPHeader => Failure::Malformed,
         ConnectionClosed | ReadError | WriteError if reused => Failure::Stale,
         _ => Failure::Reset,
     })
+}
+
+/// What HTTP/2 says of a request that failed, besides the end of its connection (RFC 9113 §6.4, §6.8 and §8.7).
+fn over_http2(error: &h2::Error) -> Option<Failure> {
+    match error.reason() {
+        Some(Reason::NO_ERROR) if error.is_go_away() && error.is_remote() => Some(Failure::Leaving),
+        Some(Reason::REFUSED_STREAM | Reason::HTTP_1_1_REQUIRED) if error.is_remote() => Some(Failure::Refused),
+        // Found on this side: what came is no HTTP/2.
+        Some(_) if error.is_library() => Some(Failure::Malformed),
+        Some(_) => Some(Failure::Reset),
+        None => None,
+    }
 }
 
 /// How long the target wants to be left alone (RFC 9110 §10.2.3).

@@ -3,15 +3,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, StatusCode};
+use pingora_http::RequestHeader;
 use smallvec::SmallVec;
 
 use super::Pinned;
+use super::busy::Turn;
 use crate::ctx::Ctx;
 use crate::policy::Chain;
 use crate::problem::Problem;
 use crate::routing::{Destination, Route, Version, Way};
 use crate::state::InFlight;
-use crate::upstream::{Pool, Probe};
+use crate::types::Reply;
+use crate::upstream::{Backend, Pool, Probe, Service, Target, Targets};
 
 /// One request and its answer. Pins the snapshot that the request started with, and splits what is shared from what is its own, so that hooks borrow
 /// both at once.
@@ -39,6 +42,8 @@ pub struct Exchange {
     pub(super) target: Option<HeaderValue>,
     /// Counts the request at its target until it ends or another attempt takes its place.
     pub(super) in_flight: Option<InFlight>,
+    /// The same, where only so many connections to it are kept.
+    pub(super) turn: Option<Turn>,
     /// The targets that it chooses from: what it started with, though the service may have others by now.
     pub(super) pool: Option<Arc<Pool>>,
     /// The place of the target that the present attempt is sent to, until it is noted how that ended.
@@ -51,12 +56,26 @@ pub struct Exchange {
     pub(super) probe: Option<Probe>,
     /// How often it was sent to a target.
     pub(super) attempts: u32,
+    /// How many of these were at services that another stands in for by now.
+    pub(super) spent: u32,
+    /// The service that stands in for the one that the request was meant for.
+    pub(super) stand_in: Option<Arc<Service>>,
+    /// That the answer was made here in the service's stead.
+    pub(super) replied: bool,
+    /// The answer that stands in for the service's, until it is given.
+    pub(super) reply: Option<Reply>,
+    /// How long it may take in all, from its start.
+    pub(super) total: Option<Duration>,
     /// How long to wait before it is sent again.
     pub(super) wait: Option<Duration>,
     /// What it waits for now.
     pub(super) step: Step,
     /// Why its answer was cut off, for the log.
     pub(super) cut: Option<Cow<'static, str>>,
+    /// Whether the way was chosen by a split.
+    pub(super) split: bool,
+    /// The cookie that tells the client which service the split chose.
+    pub(super) lane: Option<HeaderValue>,
     /// The cookie that tells the client its target.
     pub(super) cookie: Option<HeaderValue>,
     /// Bytes of the request's body so far.
@@ -133,15 +152,23 @@ impl Exchange {
             upstream_started: None,
             target: None,
             in_flight: None,
+            turn: None,
             pool: None,
             asked: None,
             answered: None,
             tried: SmallVec::new(),
             probe: None,
             attempts: 0,
+            spent: 0,
+            stand_in: None,
+            replied: false,
+            reply: None,
+            total: None,
             wait: None,
             step: Step::Arriving,
             cut: None,
+            split: false,
+            lane: None,
             cookie: None,
             received: 0,
             own_answer: false,
@@ -149,8 +176,16 @@ impl Exchange {
         }
     }
 
+    /// Where the way comes to several services: goes on to one of them. False where it does not.
+    pub(super) fn fork(&mut self, req: &RequestHeader) -> bool {
+        let Destination::Split(split) = self.destination() else { return false };
+        let choice = split.choose(req, &self.cx);
+        (self.way, self.lane, self.split) = (Some(choice.way), choice.cookie, true);
+        true
+    }
+
     /// What is shared and what is this request's own.
-    pub(super) fn split(&mut self) -> (&Chain, &mut Ctx, &mut usize) {
+    pub(super) fn parts(&mut self) -> (&Chain, &mut Ctx, &mut usize) {
         let route = route(&self.pinned, self.route);
         let way = self.way.and_then(|way| route.ways.get(way));
         (way.map_or(&route.chain, |way| &way.chain), &mut self.cx, &mut self.depth)
@@ -168,9 +203,35 @@ impl Exchange {
         self.way().map_or(&Destination::Nowhere, |way| &way.destination)
     }
 
+    /// The service that it is sent to now.
+    pub(super) fn service(&self) -> Option<&Arc<Service>> {
+        match (&self.stand_in, self.destination()) {
+            (Some(service), _) | (None, Destination::Service { service, .. }) => Some(service),
+            _ => None,
+        }
+    }
+
+    /// The targets of that service.
+    pub(super) fn targets(&self) -> Option<&Targets> {
+        match &self.service()?.backend {
+            Backend::Targets(targets) => Some(targets),
+            Backend::Mock(_) => None,
+        }
+    }
+
+    /// What answered in the stead of the service that it was meant for.
+    pub(super) fn fallback(&self) -> Option<&str> {
+        if self.replied { Some("reply") } else { self.stand_in.as_ref().map(|service| &*service.name) }
+    }
+
+    /// The target that the present attempt is sent to.
+    pub(super) fn picked(&self) -> Option<&Target> {
+        self.pool.as_ref()?.targets().get(self.asked?)
+    }
+
     /// The version that was chosen, with the facts to tell its caller.
     pub(super) fn version(&self) -> Option<&Version> {
-        self.route().versions.as_ref()?.get(self.way?)
+        self.route().versions.as_ref()?.get(self.way()?.version)
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Opti
         route: &exchange.route().name,
         version: exchange.cx.version.as_deref(),
         service,
+        fallback: exchange.fallback(),
         target: exchange.target.as_ref().and_then(|target| target.to_str().ok()),
         status,
         problem: told.map(|told| told.kind),
@@ -46,6 +47,9 @@ pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Opti
         upstream_ms: upstream.map(|upstream| (upstream * 1e6).round() / 1e3),
     };
     gateway.record(&line, duration, upstream);
+    if let (true, Destination::Service { service, .. }) = (exchange.split, exchange.destination()) {
+        gateway.0.shard.splits.with_label_values(&[line.route, &*service.name, itoa::Buffer::new().format(status)]).inc();
+    }
     if let Some(connection) = Connection::of_session(session) {
         connection.set_deadline(None);
     }

@@ -2,8 +2,10 @@
 
 mod answer;
 mod attempts;
+mod busy;
 mod connection;
 mod exchange;
+mod fallback;
 mod finish;
 mod forwarded;
 mod gone;
@@ -11,6 +13,7 @@ mod request;
 mod response;
 mod upstream;
 
+use busy::Busy;
 pub use connection::Connection;
 pub use exchange::Exchange;
 use exchange::Step;
@@ -70,6 +73,7 @@ struct Inner {
     trusted: Arc<[IpNet]>,
     limits: Limits,
     timeouts: ClientTimeouts,
+    busy: Busy,
 }
 
 impl Gateway {
@@ -84,7 +88,17 @@ impl Gateway {
     ) -> Self {
         let pinned = Pinned { generation: live.generation(), snapshot: live.load(), live: live.clone() };
         let (limits, timeouts) = (config.limits.clone(), config.timeouts.clone());
-        Self(Arc::new(Inner { worker, live, pinned: Mutex::new(Arc::new(pinned)), shard, log, trusted, limits, timeouts }))
+        Self(Arc::new(Inner {
+            worker,
+            live,
+            pinned: Mutex::new(Arc::new(pinned)),
+            shard,
+            log,
+            trusted,
+            limits,
+            timeouts,
+            busy: Busy::default(),
+        }))
     }
 
     /// What the keep-alive loop sends for a request that never became one: counted and logged as any other.
@@ -106,6 +120,7 @@ impl Gateway {
             version: None,
             service: None,
             target: None,
+            fallback: None,
             status,
             problem: Some(told.kind),
             policy: None,
@@ -184,7 +199,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(&self, session: &mut Session, exchange: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         attempts::pause(session, exchange).await?;
-        upstream::peer(session, exchange)
+        upstream::peer(self, session, exchange)
     }
 
     fn fail_to_connect(&self, session: &mut Session, _: &HttpPeer, exchange: &mut Self::CTX, error: Box<Error>) -> Box<Error> {
@@ -259,6 +274,9 @@ impl ProxyHttp for Gateway {
         let begun = session.response_written().is_some_and(|res| !res.status.is_informational());
         if begun {
             exchange.cut = problem.map(|problem| problem.detail);
+        } else if let Some(reply) = exchange.reply.take() {
+            exchange.replied = true;
+            let _ = answer::reply(session, exchange, &reply).await;
         } else if let Some(problem) = problem {
             if *error.esource() == ErrorSource::Downstream && !(late && session.is_body_done()) {
                 // What is left of this request cannot be told apart from a next one.

@@ -33,8 +33,13 @@ pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mu
             return Ok(true);
         }
     };
-    let (chain, cx, depth) = exchange.split();
-    let flow = chain.request(session.downstream_session.req_header_mut(), cx, depth).await;
+    let flow = loop {
+        let (chain, cx, depth) = exchange.parts();
+        let flow = chain.request(session.downstream_session.req_header_mut(), cx, depth).await;
+        if !matches!(flow, Ok(Flow::Next)) || !exchange.fork(session.req_header()) {
+            break flow;
+        }
+    };
     let next = match flow {
         Ok(Flow::Next) if matches!(next, Next::On) => hop(session.downstream_session.req_header_mut(), exchange),
         Ok(Flow::Next) => next,

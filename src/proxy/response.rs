@@ -33,7 +33,9 @@ pub(super) fn up(session: &mut Session, exchange: &mut Exchange, res: &mut Respo
         // RFC 9112 §2.3: the version of an answer is its sender's own.
         res.set_version(Version::HTTP_11);
     }
-    if let Some(cookie) = exchange.cookie.take() {
+    // A service that another stands in for is none to stay with.
+    let lane = exchange.lane.take().filter(|_| exchange.stand_in.is_none());
+    for cookie in lane.into_iter().chain(exchange.cookie.take()) {
         let _ = res.append_header(header::SET_COOKIE, cookie);
     }
     answer::up(session, exchange, res);
@@ -72,8 +74,8 @@ fn hop_by_hop(res: &mut ResponseHeader) {
 /// The problem that an error of Pingora's is to the client; none where there is nobody left to tell.
 pub(super) fn problem(error: &Error) -> Option<Problem> {
     use ErrorType::{
-        ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, InvalidHTTPHeader, ReadError, ReadTimedout,
-        TLSHandshakeTimedout, WriteError, WriteTimedout,
+        ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, HandshakeError, InvalidCert, InvalidH2,
+        InvalidHTTPHeader, ReadError, ReadTimedout, SocketError, TLSHandshakeFailure, TLSHandshakeTimedout, WriteError, WriteTimedout,
     };
     let (kind, detail) = match (error.esource(), error.etype()) {
         (ErrorSource::Downstream, ReadTimedout) => (Kind::RequestTimeout, "the request body did not arrive in time"),
@@ -84,8 +86,13 @@ pub(super) fn problem(error: &Error) -> Option<Problem> {
             (Kind::GatewayTimeout, "the service could not be reached in time")
         }
         (ErrorSource::Upstream, ReadTimedout | WriteTimedout) => (Kind::GatewayTimeout, "the service did not answer in time"),
-        (ErrorSource::Upstream, ConnectRefused | ConnectNoRoute) => (Kind::BadGateway, "the service could not be reached"),
-        (ErrorSource::Upstream, InvalidHTTPHeader) => (Kind::BadGateway, "the service's answer is malformed"),
+        (ErrorSource::Upstream, ConnectRefused | ConnectNoRoute | ConnectError | SocketError | HandshakeError) => {
+            (Kind::BadGateway, "the service could not be reached")
+        }
+        (ErrorSource::Upstream, TLSHandshakeFailure | InvalidCert) => {
+            (Kind::BadGateway, "no trusted connection to the service could be made")
+        }
+        (ErrorSource::Upstream, InvalidHTTPHeader | InvalidH2) => (Kind::BadGateway, "the service's answer is malformed"),
         (ErrorSource::Upstream, _) => (Kind::BadGateway, "the service broke off the connection"),
         (ErrorSource::Internal | ErrorSource::Unset, _) => (Kind::Internal, "the request could not be processed"),
     };

@@ -11,11 +11,12 @@ use pingora_proxy::Session;
 use pingora_timeout::timeout;
 
 use super::exchange::Step;
+use super::fallback::{self, Turned};
 use super::forwarded::{self, Facts};
 use super::{Connection, Exchange, Gateway, answer};
 use crate::problem::{Kind, Problem};
 use crate::routing::Destination;
-use crate::upstream::{Backend, Breaker, Failure, HostMode, Mock, Targets};
+use crate::upstream::{Backend, Failure, HostMode, Mock, Targets};
 
 /// The error that Pingora carries while a problem waits in the exchange.
 const PENDING: ErrorType = ErrorType::new("answered with a problem");
@@ -30,31 +31,21 @@ pub(super) async fn admit(gateway: &Gateway, session: &mut Session, exchange: &m
     let way = exchange.way.and_then(|way| route?.ways.get(way));
     let made = match way.map(|way| &way.destination) {
         Some(Destination::Service { service, .. }) => match &service.backend {
-            Backend::Targets(targets) => match targets.breaker.as_ref().map_or(Ok(None), Breaker::admit) {
-                Ok(probe) => {
-                    exchange.probe = probe;
-                    targets.retry.begin();
-                    return Ok(true);
-                }
-                Err(left) => Err(left_alone(left)),
+            Backend::Targets(_) => match fallback::enter(gateway, exchange) {
+                Ok(()) => return Ok(true),
+                Err(Turned::Reply(reply)) => return answer::reply(session, exchange, &reply).await.map(|()| false),
+                Err(Turned::Away(problem)) => Err(problem),
             },
             Backend::Mock(mock) => return mocked(gateway, session, exchange, mock).await.map(|()| false),
         },
         Some(Destination::Handler(handler)) => handler.answer(session.req_header(), &exchange.cx),
-        Some(Destination::Nowhere) | None => Err(Problem::new(Kind::NotFound, "no route takes this request")),
+        Some(Destination::Split(_) | Destination::Nowhere) | None => Err(Problem::new(Kind::NotFound, "no route takes this request")),
     };
     match made {
         Ok(reply) => answer::reply(session, exchange, &reply).await?,
         Err(problem) => answer::problem(session, exchange, problem).await?,
     }
     Ok(false)
-}
-
-/// The problem of a service whose breaker is open for so long.
-fn left_alone(left: Duration) -> Problem {
-    let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-    let problem = Problem::new(Kind::Unavailable, "the service fails too often and is left alone for a while");
-    problem.header(header::RETRY_AFTER, HeaderValue::from(seconds))
 }
 
 /// A mock sees the request as a target would.
@@ -83,55 +74,56 @@ async fn mocked(gateway: &Gateway, session: &mut Session, exchange: &mut Exchang
         }
         exchange.received = body.len() as u64;
     }
-    let reply = mock.answer(&req, &body).await;
+    let mut reply = mock.answer(&req, &body).await;
+    reply.headers.extend(exchange.lane.take().map(|cookie| (header::SET_COOKIE, cookie)));
     answer::reply(session, exchange, &reply).await
 }
 
 /// Bytes of a request body that a mock holds at most.
 const MOCK_BODY: usize = 1024 * 1024;
 
-pub(super) fn targets(exchange: &Exchange) -> Option<&Targets> {
-    match exchange.destination() {
-        Destination::Service { service, .. } => match &service.backend {
-            Backend::Targets(targets) => Some(targets),
-            Backend::Mock(_) => None,
-        },
-        _ => None,
-    }
-}
-
 /// Chooses the target of the version's service.
 ///
 /// # Errors
 /// No target can be asked: the problem waits in the exchange.
-pub(super) fn peer(session: &Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
     let now = Instant::now();
     exchange.upstream_started.get_or_insert(now);
     exchange.attempts += 1;
     // Another attempt sends the body again.
     exchange.received = 0;
     // An attempt that is over is not in flight, and must not weigh on the next choice.
-    exchange.in_flight = None;
+    (exchange.in_flight, exchange.turn) = (None, None);
     if exchange.pool.is_none() {
-        exchange.pool = targets(exchange).map(Targets::pool);
+        exchange.pool = exchange.targets().map(Targets::pool);
     }
-    let total = targets(exchange).and_then(|targets| targets.timeouts.total);
     let picked = exchange.pool.as_ref().and_then(|pool| {
         let asking = pool.asking(session.req_header(), &exchange.cx, &exchange.tried);
         pool.pick(&asking)
     });
-    let Some(picked) = picked else { return Err(raise(exchange, Problem::new(Kind::Unavailable, "the service has no target"))) };
+    let Some(picked) = picked else {
+        return Err(nowhere(gateway, exchange));
+    };
     let index = picked.index;
-    let (mut peer, authority, in_flight, cookie) = (picked.target.peer(), picked.target.authority.clone(), picked.in_flight, picked.cookie);
-    (exchange.target, exchange.in_flight, exchange.cookie) = (Some(authority), Some(in_flight), cookie);
+    let slot = picked.target.slot;
+    let (mut peer, shown, in_flight, cookie) = (picked.target.peer(), picked.target.shown.clone(), picked.in_flight, picked.cookie);
+    (exchange.target, exchange.in_flight, exchange.cookie) = (Some(shown), Some(in_flight), cookie);
     (exchange.asked, exchange.answered) = (Some(index), None);
-    if let Some(total) = total {
+    if let Some(most) = exchange.targets().and_then(Targets::kept) {
+        let (turn, before) = gateway.0.busy.begin(slot);
+        if before >= most {
+            peer.options.idle_timeout = Some(Duration::ZERO);
+        }
+        exchange.turn = Some(turn);
+    }
+    if let Some(total) = exchange.total {
         if let Some(connection) = Connection::of_session(session).filter(|_| !session.is_http2()) {
             // A little later than what Pingora is told, which knows better what was waited for.
             connection.set_deadline(Some(exchange.started + total + Duration::from_millis(20)));
         }
         let left = total.saturating_sub(now - exchange.started);
         if left.is_zero() {
+            fallback::fall(gateway, exchange, Failure::Timeout, false);
             return Err(raise(exchange, late(exchange.step)));
         }
         let shorter = |own: Option<Duration>| Some(own.map_or(left, |own| own.min(left)));
@@ -144,14 +136,26 @@ pub(super) fn peer(session: &Session, exchange: &mut Exchange) -> Result<Box<Htt
     Ok(peer)
 }
 
+/// The service has no target now. Nobody has seen the request, so another may answer in its stead.
+fn nowhere(gateway: &Gateway, exchange: &mut Exchange) -> Box<Error> {
+    let cause = exchange.targets().and_then(Targets::cause);
+    if fallback::fall(gateway, exchange, Failure::Connect, true) {
+        let mut error = Error::new(PENDING);
+        error.set_retry(true);
+        return error;
+    }
+    let problem = Problem::new(Kind::Unavailable, "the service has no target");
+    raise(exchange, if let Some(cause) = cause { problem.cause(cause) } else { problem })
+}
+
 /// Tells the service how the attempt at its target ended: by an answer, or by an error of the target's. What ended otherwise says nothing of it.
 pub(super) fn ended(gateway: &Gateway, exchange: &mut Exchange, error: Option<&Error>, failure: Option<Failure>) {
     let (asked, answered, probe) = (exchange.asked.take(), exchange.answered.take(), exchange.probe.take());
-    let Destination::Service { service, .. } = exchange.destination() else { return };
-    let (Some(asked), Some(pool), Backend::Targets(targets)) = (asked, &exchange.pool, &service.backend) else { return };
+    let (Some(service), Some(targets)) = (exchange.service(), exchange.targets()) else { return };
+    let (Some(asked), Some(pool)) = (asked, &exchange.pool) else { return };
     let source = error.map(|error| error.esource());
     let ended = match (failure, source, answered) {
-        (Some(Failure::Stale), ..) => None,
+        (Some(failure), ..) if failure.is_of_age() => None,
         (Some(failure), ..) => Some(failure),
         (None, Some(ErrorSource::Upstream), _) => Some(Failure::Reset),
         (None, None | Some(ErrorSource::Downstream), Some(status)) => Some(Failure::Status(status)),
@@ -193,8 +197,7 @@ pub(super) fn tell_step(problem: Problem, step: Step, attempts: u32) -> Problem 
 
 /// Whether the request's whole time is up.
 pub(super) fn is_late(exchange: &Exchange) -> bool {
-    let total = targets(exchange).and_then(|targets| targets.timeouts.total);
-    total.is_some_and(|total| exchange.started.elapsed() >= total)
+    exchange.total.is_some_and(|total| exchange.started.elapsed() >= total)
 }
 
 /// Leaves a problem in the exchange and makes the error that leads Pingora to it.
@@ -223,7 +226,7 @@ pub(super) fn outgoing(session: &Session, exchange: &mut Exchange, req: &mut Req
     };
     forwarded::write(req, &facts);
     deadline(exchange, req);
-    let (chain, cx, _) = exchange.split();
+    let (chain, cx, _) = exchange.parts();
     chain.upstream_request(req, cx)
 }
 
@@ -245,8 +248,8 @@ fn path(exchange: &Exchange, req: &mut RequestHeader) -> Result<(), Problem> {
 
 /// Hands on what is left of the request's time.
 fn deadline(exchange: &Exchange, req: &mut RequestHeader) {
-    if let Some(targets) = targets(exchange)
-        && let (Some(name), Some(total)) = (&targets.deadline_header, targets.timeouts.total)
+    if let Some(targets) = exchange.targets()
+        && let (Some(name), Some(total)) = (&targets.deadline_header, exchange.total)
     {
         let left = total.saturating_sub(exchange.started.elapsed()).as_millis();
         let _ = req.insert_header(name.clone(), HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX)));
@@ -254,9 +257,9 @@ fn deadline(exchange: &Exchange, req: &mut RequestHeader) {
 }
 
 fn host(exchange: &Exchange, req: &mut RequestHeader) {
-    let mode = targets(exchange).map(|targets| &targets.host);
+    let mode = exchange.targets().map(|targets| &targets.host);
     let value = match mode {
-        Some(HostMode::Target) => exchange.target.clone(),
+        Some(HostMode::Target) => exchange.picked().map(|target| target.authority.clone()),
         Some(HostMode::Name(name)) => Some(name.clone()),
         Some(HostMode::Keep) | None => Some(exchange.authority.clone()),
     };

@@ -35,6 +35,7 @@ pub mod path;
 mod tree;
 
 mod route;
+mod split;
 mod version;
 
 use std::ops::Range;
@@ -46,7 +47,8 @@ pub use explain::{Considered, Why};
 pub use matcher::{Condition, MatchConfig, OneOrMany, PathMatch};
 pub use method::Method;
 pub use path::{PathOptions, PathTemplate};
-pub use route::{Destination, Route, RouteConfig, Way};
+pub use route::{Destination, Goal, Route, RouteConfig, Way};
+pub use split::{By, Caller, Choice, ForceConfig, Split, StickyConfig, ToConfig};
 pub use version::{Source, Version, Versions, VersionsConfig};
 
 use crate::building::{BuildError, Errors, Step};

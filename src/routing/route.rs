@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::MatchConfig;
 use super::path::PathTemplate;
-use super::version::{Versions, VersionsConfig};
+use super::split::{ForceConfig, Split, StickyConfig, ToConfig};
+use super::version::{VersionConfig, Versions, VersionsConfig};
 use crate::ctx::Ctx;
 use crate::handler::{Handler, RedirectConfig};
 use crate::policy::{Chain, Entry};
@@ -21,7 +22,7 @@ use crate::upstream::Service;
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
     "oneOf" = [{"required": ["to"]}, {"required": ["versions"]}, {"required": ["reply"]}, {"required": ["redirect"]}],
-    "dependentRequired" = {"path": ["to"]}
+    "dependentRequired" = {"path": ["to"], "sticky": ["to"], "force": ["to"]}
 ))]
 pub struct RouteConfig {
     /// The name, unique among all routes: in the log, in metrics, in errors.
@@ -32,8 +33,12 @@ pub struct RouteConfig {
     /// Policies for this route, after those of the document and of the service.
     #[serde(default)]
     pub policies: Vec<Entry>,
-    /// The service that answers.
-    pub to: Option<String>,
+    /// The service that answers, or several with their shares: `{ stable: 95, canary: 5 }`.
+    pub to: Option<ToConfig>,
+    /// What keeps a caller at one of several services. Default: each request is drawn by lot.
+    pub sticky: Option<StickyConfig>,
+    /// Where testers can name the one of several services that they want. Default: nowhere.
+    pub force: Option<ForceConfig>,
     /// The path at the service, with the route's path parameters: `/users/{id}`. A request whose parameters would make another path of it, such as `..`
     /// beside text, is answered with 400. Default: the path that was matched.
     pub path: Option<String>,
@@ -45,13 +50,41 @@ pub struct RouteConfig {
     pub redirect: Option<RedirectConfig>,
 }
 
+/// Where one version of a route leads, as it was written.
+#[derive(Clone, Copy, Debug)]
+pub struct Goal<'a> {
+    /// The service or services.
+    pub to: &'a ToConfig,
+    /// What keeps a caller at one of them.
+    pub sticky: Option<&'a StickyConfig>,
+    /// Where testers name one.
+    pub force: Option<&'a ForceConfig>,
+    /// The path there.
+    pub path: Option<&'a str>,
+}
+
+impl RouteConfig {
+    /// Where it leads without versions; none where it answers by itself.
+    pub fn goal(&self) -> Option<Goal<'_>> {
+        let to = self.to.as_ref()?;
+        Some(Goal { to, sticky: self.sticky.as_ref(), force: self.force.as_ref(), path: self.path.as_deref() })
+    }
+}
+
+impl VersionConfig {
+    /// Where it leads.
+    pub fn goal(&self) -> Goal<'_> {
+        Goal { to: &self.to, sticky: self.sticky.as_ref(), force: self.force.as_ref(), path: self.path.as_deref() }
+    }
+}
+
 /// A route, ready to run: what the requests that it takes go through, and where they end.
 pub struct Route {
     /// Its name in the config.
     pub name: Arc<str>,
     /// How the version is chosen, where there are several.
     pub versions: Option<Versions>,
-    /// One way per version, in the order of `versions`; else one.
+    /// One way per version, in the order of `versions`; else one. Then those behind splits.
     pub ways: Box<[Way]>,
     /// What a request goes through for which no version can be chosen.
     pub chain: Chain,
@@ -75,6 +108,8 @@ impl Route {
 
 /// The policies and the destination of one version of a route.
 pub struct Way {
+    /// Which of the route's versions it belongs to.
+    pub version: usize,
     /// The policies of the document, the service and the route.
     pub chain: Chain,
     /// Where it ends.
@@ -91,6 +126,8 @@ pub enum Destination {
         /// The path; none for the one that was matched.
         path: Option<PathTemplate>,
     },
+    /// At one of several services: another way of the route, chosen once the policies of this one are through.
+    Split(Split),
     /// Here.
     Handler(Handler),
     /// Nowhere: no route matches.

@@ -128,7 +128,9 @@ fn terms(config: &ServerConfig) -> Terms {
 }
 
 fn proxy(config: &ServerConfig, gateway: Gateway) -> HttpProxy<Gateway> {
-    let conf = ServerConf { threads: 1, upstream_keepalive_pool_size: config.upstream_connections, ..ServerConf::default() };
+    // How often a request is sent is decided by its services; this only bounds it.
+    let max_retries = 100;
+    let conf = ServerConf { threads: 1, upstream_keepalive_pool_size: config.upstream_connections, max_retries, ..ServerConf::default() };
     let mut proxy = HttpProxy::new(gateway, Arc::new(conf));
     let mut options = default_h2_options();
     options.max_header_list_size(u32::try_from(config.limits.header.0).unwrap_or(u32::MAX));

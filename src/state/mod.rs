@@ -1,11 +1,13 @@
 //! What outlives a snapshot, by key: a policy or a service that keeps its name keeps its state across a reload.
 
+mod answer;
 mod breaker;
 mod buckets;
 mod load;
 mod registry;
 mod window;
 
+pub use answer::{Answer, Known, Located};
 pub use breaker::{Admission, BreakerState};
 pub use buckets::{Buckets, Decision, Limit};
 pub use load::{Ejections, InFlight, Load, millis};
@@ -14,8 +16,8 @@ pub use window::Window;
 
 use std::sync::atomic::AtomicUsize;
 
-/// Everything that outlives a snapshot.
-#[derive(Debug, Default)]
+/// Everything that outlives a snapshot. A clone is the same state.
+#[derive(Clone, Debug, Default)]
 pub struct Shared {
     /// The token buckets of each `rate_limit`.
     pub buckets: Registry<Buckets>,
@@ -29,4 +31,6 @@ pub struct Shared {
     pub loads: Registry<Load>,
     /// Whether targets of each service are ejected.
     pub ejections: Registry<Ejections>,
+    /// What name servers said last, by what they were asked.
+    pub answers: Registry<Answer>,
 }

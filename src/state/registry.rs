@@ -3,13 +3,19 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-/// State of one sort by key, kept as long as some snapshot holds it.
+/// State of one sort by key, kept as long as some snapshot holds it. A clone is the same registry.
 #[derive(Debug)]
-pub struct Registry<T>(Mutex<HashMap<String, Weak<T>>>);
+pub struct Registry<T>(Arc<Mutex<HashMap<String, Weak<T>>>>);
 
 impl<T> Default for Registry<T> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self(Arc::default())
+    }
+}
+
+impl<T> Clone for Registry<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
     }
 }
 

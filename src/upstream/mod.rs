@@ -2,19 +2,28 @@
 
 mod attempt;
 mod balance;
+mod dns;
+mod follow;
 mod mock;
+mod plan;
 mod pool;
 mod target;
 mod tending;
+mod transport;
 
-pub use attempt::{Attempted, BackoffConfig, Breaker, BreakerConfig, Failure, FailureConfig, Probe, Retry, RetryConfig, RetryMethods};
-pub use balance::{Asking, BalanceConfig, EjectionConfig, HashConfig, SameSite, StickyConfig};
+pub use attempt::{
+    Attempted, BackoffConfig, Breaker, BreakerConfig, Failure, FailureConfig, Fallback, FallbackConfig, Instead, Probe, Retry, RetryConfig,
+    RetryMethods, link,
+};
+pub use balance::{Asking, BalanceConfig, EjectionConfig, Group, HashConfig, Key, SameSite, Sticky, StickyConfig, cookie, hash};
+pub use dns::{DnsConfig, Names};
 pub use mock::{Mock, MockConfig};
 pub use pool::{Picked, Pool};
 pub use target::{Target, TargetConfig};
 pub use tending::{Settling, Tending};
+pub use transport::{ConnectionsConfig, Protocol, TlsConfig, Verify};
 
-use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time;
 
@@ -25,8 +34,9 @@ use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use self::balance::{Balance, Ejection, Weighed};
+use self::plan::Plan;
 use crate::building::{BuildError, Errors, Step};
+use crate::observe::Metrics;
 use crate::state::Shared;
 use crate::types::Duration;
 
@@ -35,7 +45,8 @@ use crate::types::Duration;
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ServiceConfig", bound = "P: Default + JsonSchema", extend("oneOf" = [{"required": ["targets"]}, {"required": ["mock"]}]))]
 pub struct ServiceConfig<P> {
-    /// Where the service runs: URLs like `http://10.0.0.1:8080`, or `{ url, weight, priority }`.
+    /// Where the service runs: URLs like `http://10.0.0.1:8080`, `https://users.internal` or `unix:///run/app.sock`, `{ url, weight, priority }`, or
+    /// `{ srv, priority }`. All addresses of a name are used; see `dns`.
     #[serde(default)]
     pub targets: Vec<TargetConfig>,
     /// Which target the next request goes to: `round_robin`, `least_requests`, `random`, `hash: …` or `sticky: …`. Default: round_robin.
@@ -44,8 +55,15 @@ pub struct ServiceConfig<P> {
     pub ejection: Option<EjectionConfig>,
     /// A service that answers by itself, for demos, tests and stubs.
     pub mock: Option<MockConfig>,
-    /// The `Host` that targets see: `target` (the host of the target's URL), `keep` (the client's), or a name. Default: target.
+    /// The `Host` that targets see: `target` (the host of the target's URL or SRV record, or `localhost` for a Unix socket), `keep` (the client's), or a name. Default: target.
     pub host: Option<HostMode>,
+    /// What the targets are spoken to in: `http1`, `http2` (over `http://` by prior knowledge), or `auto` (HTTP/2 where a target offers it over TLS).
+    /// Default: http1.
+    pub protocol: Option<Protocol>,
+    /// Whom to believe behind `https://`, and who the gateway is to them. Default: those that the system believes, and nobody.
+    pub tls: Option<TlsConfig>,
+    /// The connections that are kept to the targets.
+    pub connections: Option<ConnectionsConfig>,
     /// How long a target may take.
     pub timeouts: Option<TimeoutsConfig>,
     /// The request header in which targets are told how much of `timeouts.total` is left, in milliseconds; a client's own is replaced. Default: none.
@@ -55,6 +73,8 @@ pub struct ServiceConfig<P> {
     pub retry: Option<RetryConfig>,
     /// When the service is left alone for its failures. Default: never.
     pub breaker: Option<BreakerConfig>,
+    /// What answers while the breaker is open, and where all attempts have failed. Default: a problem, 502 to 504.
+    pub fallback: Option<FallbackConfig>,
     /// Policies for every route to this service.
     #[serde(default = "P::default", bound(deserialize = "P: Default + Deserialize<'de>"))]
     pub policies: P,
@@ -143,10 +163,13 @@ pub enum Backend {
 #[derive(Debug)]
 pub struct Targets {
     pool: ArcSwap<Pool>,
+    plan: Plan,
     /// Whether a request is sent again.
     pub retry: Retry,
     /// Whether it is asked at all.
     pub breaker: Option<Arc<Breaker>>,
+    /// What answers otherwise.
+    pub fallback: Option<Fallback>,
     /// The `Host` that they see.
     pub host: HostMode,
     /// How long they may take.
@@ -155,19 +178,34 @@ pub struct Targets {
     pub deadline_header: Option<HeaderName>,
 }
 
+/// What a service is built on.
+#[derive(Clone, Copy, Debug)]
+pub struct Base<'a> {
+    /// What outlives it.
+    pub shared: &'a Shared,
+    /// Where the files are that it names.
+    pub folder: &'a Path,
+    /// Who finds its targets.
+    pub names: &'a Arc<Names>,
+}
+
 impl Service {
-    /// Resolves and prepares a service.
+    /// Prepares a service; no name is looked up.
     ///
     /// # Errors
     /// All that is wrong, at paths below `services.<name>`.
-    pub fn build<P>(name: &str, config: &ServiceConfig<P>, shared: &Shared) -> Result<Self, Errors> {
+    pub fn build<P>(name: &str, config: &ServiceConfig<P>, base: &Base<'_>) -> Result<Self, Errors> {
         let mut errors = Errors::default();
         let root = || [Step::from("services"), Step::from(name)];
         let keys = [
             ("balance", config.balance.is_some()),
             ("ejection", config.ejection.is_some()),
+            ("protocol", config.protocol.is_some()),
+            ("tls", config.tls.is_some()),
+            ("connections", config.connections.is_some()),
             ("retry", config.retry.is_some()),
             ("breaker", config.breaker.is_some()),
+            ("fallback", config.fallback.is_some()),
             ("deadline_header", config.deadline_header.is_some()),
         ];
         for (key, is_there) in keys {
@@ -185,7 +223,7 @@ impl Service {
                 errors.keep(&root(), Err(BuildError::new(format!("a mock has no `{key}`"), "remove it").at(key)))
             }
             Some(mock) => errors.keep(&root(), Mock::build(mock).map_err(|error| error.at("mock"))).map(Backend::Mock),
-            None => Targets::build(name, config, shared, &mut errors, &root()).map(|targets| Backend::Targets(Box::new(targets))),
+            None => Targets::build(name, config, base, &mut errors, &root()).map(|targets| Backend::Targets(Box::new(targets))),
         };
         let backend = backend.map(|backend| Self { name: name.into(), backend });
         match backend {
@@ -194,13 +232,22 @@ impl Service {
         }
     }
 
+    /// The names that its targets go by.
+    pub fn names(&self) -> Vec<String> {
+        match &self.backend {
+            Backend::Targets(targets) => targets.plan.asked().into_iter().map(|(question, _)| question.name().to_owned()).collect(),
+            Backend::Mock(_) => Vec::new(),
+        }
+    }
+
     /// Starts what is done for it beside its requests.
-    #[allow(clippy::unused_self, reason = "its targets are fixed so far")]
-    fn tend(self: &Arc<Self>, _tasks: &mut JoinSet<()>, _control: &Handle, _settling: &Settling) {}
+    fn tend(self: &Arc<Self>, tasks: &mut JoinSet<()>, control: &Handle, settling: &Settling, metrics: &Arc<Metrics>) {
+        follow::follow(self, tasks, control, settling, metrics);
+    }
 }
 
 impl Targets {
-    fn build<P>(name: &str, config: &ServiceConfig<P>, shared: &Shared, errors: &mut Errors, root: &[Step]) -> Option<Self> {
+    fn build<P>(name: &str, config: &ServiceConfig<P>, base: &Base<'_>, errors: &mut Errors, root: &[Step]) -> Option<Self> {
         if config.targets.is_empty() {
             let error = BuildError::new("a service needs `targets` or a `mock`", "write `targets: [\"http://10.0.0.1:8080\"]`");
             return errors.keep(root, Err(error));
@@ -224,37 +271,21 @@ impl Targets {
         let deadline_header =
             config.deadline_header.as_ref().map(|name| deadline_header(name, &timeouts).map_err(|error| error.at("deadline_header")));
         let deadline_header = deadline_header.and_then(|name| errors.keep(root, name));
-        let targets: Vec<Target> = config
-            .targets
-            .iter()
-            .enumerate()
-            .filter_map(|(index, target)| {
-                errors.keep(root, Target::build(target, name, &timeouts).map_err(|error| error.at(index).at("targets")))
-            })
-            .collect();
-        let mut urls = HashSet::new();
-        for (index, target) in config.targets.iter().enumerate().filter(|(_, target)| !urls.insert(&*target.url)) {
-            let error = BuildError::new(format!("`{}` is named twice", target.url), "name it once, with a `weight` for how much it gets");
-            errors.keep::<()>(root, Err(error.at(index).at("targets")));
-        }
-        let weighed =
-            config.targets.iter().map(|TargetConfig { url, weight, priority }| Weighed { url, weight: *weight, priority: *priority });
-        let weighed: Vec<_> = weighed.collect();
-        let takers = weighed.iter().filter(|target| target.weight > 0).count();
-        let ejection = config
-            .ejection
-            .as_ref()
-            .map(|config| errors.keep(root, Ejection::build(config, name, takers, shared).map_err(|error| error.at("ejection"))));
-        let balance = Balance::build(&config.balance.clone().unwrap_or_default(), ejection.flatten(), name, &weighed, shared);
-        let retry = Retry::build(config.retry.as_ref(), name, takers, shared).map_err(|error| error.at("retry"));
-        let breaker = config.breaker.as_ref().map(|config| Breaker::build(config, name, shared).map_err(|error| error.at("breaker")));
+        let plan = Plan::build(name, config, timeouts, base, errors, root);
+        let retry = Retry::build(config.retry.as_ref(), name, base.shared).map_err(|error| error.at("retry"));
+        let breaker = config.breaker.as_ref().map(|config| Breaker::build(config, name, base.shared).map_err(|error| error.at("breaker")));
         let breaker = breaker.and_then(|breaker| errors.keep(root, breaker)).map(Arc::new);
-        let (balance, retry) = (errors.keep(root, balance), errors.keep(root, retry));
-        let (balance, retry) = (balance?, retry?);
+        let fallback = config.fallback.as_ref().map(|config| Fallback::build(config).map_err(|error| error.at("fallback")));
+        let fallback = fallback.and_then(|fallback| errors.keep(root, fallback));
+        let retry = errors.keep(root, retry);
+        let (plan, retry) = (plan?, retry?);
+        let pool = errors.keep(root, plan.pool())?;
         Some(Self {
-            pool: ArcSwap::from_pointee(Pool::new(balance, targets)),
+            pool: ArcSwap::from_pointee(pool),
+            plan,
             retry,
             breaker,
+            fallback,
             host: config.host.clone().unwrap_or_default(),
             timeouts,
             deadline_header,
@@ -264,6 +295,16 @@ impl Targets {
     /// The targets as they are now. A request keeps to what it got here: places in one pool mean nothing in another.
     pub fn pool(&self) -> Arc<Pool> {
         self.pool.load_full()
+    }
+
+    /// How many requests of one worker may be under way at a target while the connection of one more is kept behind it; none for any number.
+    pub fn kept(&self) -> Option<usize> {
+        self.plan.transport().kept()
+    }
+
+    /// Why there may be no target now.
+    pub fn cause(&self) -> Option<String> {
+        self.plan.cause()
     }
 }
 

@@ -35,6 +35,17 @@ impl Pool {
         Self { balance, targets: targets.into() }
     }
 
+    /// Whether another has the same targets, in the same order.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let like = |one: &Target, other: &Target| (&one.key, one.weight, one.priority) == (&other.key, other.weight, other.priority);
+        self.targets.len() == other.targets.len() && self.targets.iter().zip(&other.targets).all(|(one, other)| like(one, other))
+    }
+
+    /// How many of them get requests.
+    pub fn takers(&self) -> usize {
+        self.targets.iter().filter(|target| target.weight > 0).count()
+    }
+
     /// All of them.
     pub fn targets(&self) -> &[Target] {
         &self.targets
@@ -60,7 +71,7 @@ impl Pool {
     /// Takes note of how one attempt ended at the target at this place: a target that fails too often is ejected for a while.
     pub fn note(&self, service: &Arc<str>, index: usize, failed: bool, shard: &Arc<Shard>) {
         let Some(ejected) = self.balance.note(index, failed) else { return };
-        let Some(target) = self.targets.get(index).map(|target| target.authority.clone()) else { return };
+        let Some(target) = self.targets.get(index).map(|target| target.shown.clone()) else { return };
         let left = ejected.left();
         let state = shard.ejected.with_label_values(&[&**service, target.to_str().unwrap_or_default()]);
         log::warn!("service {service}: {target:?} failed too often and is ejected for {left:?}");

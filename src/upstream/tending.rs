@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Service;
+use crate::observe::Metrics;
 
 /// What is done for services beside their requests, on the control thread. Ends when this is dropped.
 #[derive(Debug)]
@@ -26,12 +27,12 @@ pub struct Settling {
 
 impl Tending {
     /// Starts what these services ask for.
-    pub fn start(services: &[Arc<Service>], control: &Handle) -> Self {
+    pub fn start(services: &[Arc<Service>], control: &Handle, metrics: &Arc<Metrics>) -> Self {
         let (sender, settled) = mpsc::channel(1);
         let settling = Settling { _sender: sender };
         let mut tasks = JoinSet::new();
         for service in services {
-            service.tend(&mut tasks, control, &settling);
+            service.tend(&mut tasks, control, &settling, metrics);
         }
         Self { _tasks: tasks, settled }
     }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use http::{HeaderMap, HeaderValue, Method};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tidegate::building::Step;
 use tidegate::routing::{MatchConfig, Outcome, PathOptions, Query, Router, Why};
@@ -180,10 +180,10 @@ fn random_route(random: &mut StdRng) -> Value {
     let mut route = json!({ "path": paths });
     let hosts = ["a.x.com", "*.x.com", "*.a.x.com", "x.com", "*.com"];
     if random.random_bool(0.6) {
-        route["host"] = json!(hosts.choose_multiple(random, 2).collect::<Vec<_>>());
+        route["host"] = json!(hosts.sample(random, 2).collect::<Vec<_>>());
     }
     if random.random_bool(0.4) {
-        route["methods"] = json!(["GET", "HEAD", "POST", "PURGE"].choose_multiple(random, 2).collect::<Vec<_>>());
+        route["methods"] = json!(["GET", "HEAD", "POST", "PURGE"].sample(random, 2).collect::<Vec<_>>());
     }
     for (key, names) in [("headers", ["h", "i"]), ("query", ["q", "r"])] {
         for name in names {

@@ -103,6 +103,8 @@ fn the_usual_mistakes_are_told_where_they_stand() {
         ("services: { a: { targets: [\"http://a\"], retry: { on: [refused] } } }", "/services/a/retry"),
         ("services: { a: { targets: [\"http://a\"], retry: { methods: all } } }", "/services/a/retry"),
         ("services: { a: { targets: [\"http://a\"], breaker: { failures: 0 } } }", "/services/a/breaker"),
+        ("services: { a: { targets: [\"http://a\"], fallback: { to: b, reply: {} } } }", "/services/a/fallback"),
+        ("services: { a: { targets: [\"http://a\"], fallback: { reply: { status: 100 } } } }", "/services/a/fallback"),
         ("policies: [rate_limits]", "/policies/0"),
         ("policies: [jwt]", "/policies/0"),
         ("policies: [{ rate_limit: { requests: 1 } }]", "/policies/0"),

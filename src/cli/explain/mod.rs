@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use http::{HeaderName, HeaderValue, Uri, header};
+use indexmap::IndexMap;
 use pingora_http::RequestHeader;
 use serde::Serialize;
 use serde_json::Value;
@@ -20,7 +21,7 @@ use crate::ctx::Ctx;
 use crate::policy::{Scope, merge};
 use crate::problem::Problem;
 use crate::reload::{Built, build};
-use crate::routing::{Destination, Query, VersionsConfig, Why, host, path};
+use crate::routing::{self, By, Destination, Query, VersionsConfig, Why, host, path};
 use crate::snapshot::{lists, preflight};
 use crate::state::Shared;
 use crate::upstream::Backend;
@@ -50,6 +51,7 @@ struct Explanation {
     route: Option<Route>,
     version: Option<Version>,
     to: Option<To>,
+    split: Option<Split>,
     policies: Vec<Policy>,
     candidates: Vec<Candidate>,
 }
@@ -87,8 +89,27 @@ struct Version {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum To {
-    Service { name: String, path: String, backend: String },
+    Service {
+        name: String,
+        path: String,
+        backend: String,
+    },
+    /// One of several services, where the request alone does not tell which.
+    OneOf {
+        path: String,
+    },
     Handler(&'static str),
+}
+
+/// The services that a split chooses from.
+#[derive(Debug, Serialize)]
+struct Split {
+    /// From 0 to 1, by service.
+    shares: IndexMap<String, f64>,
+    /// What keeps a caller at its service.
+    sticky: Option<String>,
+    /// What decides for this request: `force`, `sticky`, or `lot`.
+    by: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -147,6 +168,7 @@ fn explained(built: &Built, asked: &Request) -> Result<Explanation, String> {
         route: None,
         version: None,
         to: None,
+        split: None,
         policies: Vec::new(),
         candidates: Vec::new(),
     };
@@ -181,17 +203,33 @@ fn explained(built: &Built, asked: &Request) -> Result<Explanation, String> {
         .as_ref()
         .zip(route.versions.as_ref())
         .map(|(name, versions)| Version { name: name.to_string(), default: !versions.asked(&req, &cx) });
-    let way = met.way.and_then(|way| route.ways.get(way));
+    let mut way = met.way.and_then(|way| route.ways.get(way));
+    if let Some(Destination::Split(split)) = way.map(|way| &way.destination) {
+        let choice = split.choose(&req, &cx);
+        explanation.split = Some(shares(split, choice.by));
+        let told = choice.by != By::Lot;
+        explanation.to = route.ways.get(choice.way).filter(|_| !told).and_then(|way| {
+            let path = way.destination.path(&req, &cx).map_err(|problem| explanation.refused.get_or_insert_with(|| refusal(&problem)));
+            Some(To::OneOf { path: path.ok()?.into_owned() })
+        });
+        way = route.ways.get(choice.way).filter(|_| told);
+    }
     let mut service = None;
-    explanation.to = match way.map(|way| &way.destination) {
+    let to = match way.map(|way| &way.destination) {
         Some(destination @ Destination::Service { service: to, .. }) => {
             service = Some(&*to.name);
             let backend = match &to.backend {
                 Backend::Mock(_) => "a mock".to_owned(),
-                Backend::Targets(targets) => match targets.pool().targets().len() {
-                    1 => "1 target".to_owned(),
-                    count => format!("{count} targets"),
-                },
+                Backend::Targets(targets) => {
+                    let count = match targets.pool().targets().len() {
+                        1 => "1 target".to_owned(),
+                        count => format!("{count} targets"),
+                    };
+                    match &targets.fallback {
+                        Some(fallback) => format!("{count}, fallback {}", fallback.name()),
+                        None => count,
+                    }
+                }
             };
             match destination.path(&req, &cx) {
                 Ok(path) => Some(To::Service { name: to.name.to_string(), path: path.into_owned(), backend }),
@@ -202,8 +240,9 @@ fn explained(built: &Built, asked: &Request) -> Result<Explanation, String> {
             }
         }
         Some(Destination::Handler(handler)) => Some(To::Handler(handler.name())),
-        Some(Destination::Nowhere) | None => None,
+        Some(Destination::Split(_) | Destination::Nowhere) | None => None,
     };
+    explanation.to = to.or(explanation.to);
     if met.way.is_none() {
         let versions = met.route.and_then(|number| config.value.routes.get(number)?.versions.as_ref());
         service = versions.and_then(VersionsConfig::only_service);
@@ -217,6 +256,18 @@ fn explained(built: &Built, asked: &Request) -> Result<Explanation, String> {
 
 fn refusal(problem: &Problem) -> Refusal {
     Refusal { status: problem.kind.status().as_u16(), title: problem.kind.title().to_owned(), detail: problem.detail.to_string() }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a share needs no last digit")]
+fn shares(split: &routing::Split, by: By) -> Split {
+    let all: u64 = split.services().iter().map(|(_, share)| u64::from(*share)).sum();
+    let shares = split.services().iter().map(|(name, share)| (name.to_string(), f64::from(*share) / all as f64));
+    let by = match by {
+        By::Force => "force",
+        By::Sticky => "sticky",
+        By::Lot => "lot",
+    };
+    Split { shares: shares.collect(), sticky: split.sticky(), by }
 }
 
 fn policies(config: &Loaded<Config>, route: Option<usize>, service: Option<&str>) -> Vec<Policy> {
@@ -241,7 +292,9 @@ fn candidate(built: &Built, considered: &crate::routing::Considered<'_>) -> Cand
         Why::Later => ("later", "would take it, but stands behind in the order".to_owned()),
         Why::Host => ("host", format!("is for the host {}", considered.host)),
         Why::Path => ("path", format!("is for the path {}", considered.path)),
-        Why::Method => ("method", format!("is for {}", methods().unwrap_or_default())),
+        Why::Method => {
+            ("method", format!("is for {}", methods().filter(|list| !list.is_empty()).unwrap_or_else(|| "all but TRACE".to_owned())))
+        }
         Why::Condition(words) => ("condition", format!("asks for {words}")),
     };
     Candidate {

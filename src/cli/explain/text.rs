@@ -33,8 +33,20 @@ pub(super) fn render(told: &Explanation) -> String {
     }
     match &told.to {
         Some(To::Service { name, path, backend }) => line("to", &format!("service {name} ({backend}), path {path}{query}")),
+        Some(To::OneOf { path }) => line("to", &format!("one of these services, path {path}{query}")),
         Some(To::Handler(name)) => line("to", &format!("{name}: the gateway answers")),
         None => {}
+    }
+    if let Some(split) = &told.split {
+        let shares: Vec<_> = split.shares.iter().map(|(name, share)| format!("{name} {:.4}", share * 100.0)).collect();
+        let shares = shares.iter().map(|share| format!("{}%", share.trim_end_matches('0').trim_end_matches('.')));
+        let sticky = split.sticky.as_ref().map(|by| format!("; sticky by {by}")).unwrap_or_default();
+        let by = match split.by {
+            "force" => "; this request names its service",
+            "sticky" => "; this request has its service",
+            _ => "",
+        };
+        line("split", &format!("{}{sticky}{by}", shares.collect::<Vec<_>>().join(", ")));
     }
     for (number, policy) in told.policies.iter().enumerate() {
         let name = if number == 0 { "policies" } else { "" };

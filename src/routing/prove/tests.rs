@@ -1,7 +1,7 @@
 use http::{HeaderName, HeaderValue};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
 use super::super::{Draft, MatchConfig, Outcome};
@@ -126,7 +126,7 @@ fn route(random: &mut StdRng) -> Value {
         route["host"] = json!(["a.com", "*.com", "*.a.com"].choose(random).unwrap());
     }
     if random.random_bool(0.5) {
-        route["methods"] = json!(METHODS.choose_multiple(random, 2).collect::<Vec<_>>());
+        route["methods"] = json!(METHODS.sample(random, 2).collect::<Vec<_>>());
     }
     for key in ["headers", "query"] {
         if random.random_bool(0.25) {

@@ -10,6 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{Date, OffsetDateTime, PrimitiveDateTime, Time};
 
 use crate::building::BuildError;
+use crate::routing::split::{ForceConfig, StickyConfig, ToConfig};
 
 /// `versions:` of a route: `from`, `default`, and one key per version.
 #[derive(Debug)]
@@ -26,8 +27,12 @@ pub struct VersionsConfig {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VersionConfig {
-    /// The service that answers it.
-    pub to: String,
+    /// The service that answers it, or several with their shares.
+    pub to: ToConfig,
+    /// What keeps a caller at one of several services. Default: each request is drawn by lot.
+    pub sticky: Option<StickyConfig>,
+    /// Where testers can name the one of several services that they want. Default: nowhere.
+    pub force: Option<ForceConfig>,
     /// The path at the service, with the route's path parameters. Default: the path that was matched.
     pub path: Option<String>,
     /// Since when, or from when on, it should not be used any more: a date, or a time with its zone.
@@ -129,7 +134,7 @@ impl<'de> Deserialize<'de> for VersionsConfig {
 impl VersionsConfig {
     /// The service of all versions, where it is the same.
     pub fn only_service(&self) -> Option<&str> {
-        let mut services = self.versions.values().map(|version| version.to.as_str());
+        let mut services = self.versions.values().flat_map(|version| version.to.services());
         let first = services.next()?;
         services.all(|service| service == first).then_some(first)
     }

@@ -12,6 +12,10 @@ pub enum Failure {
     Connect,
     /// The target had closed a kept connection before the request was on its way.
     Stale,
+    /// The target is about to close the connection, and said that it did not look at the request (RFC 9113 §6.8).
+    Leaving,
+    /// The target turned the request away without having looked at it (RFC 9113 §8.7).
+    Refused,
     /// The connection ended before an answer began.
     Reset,
     /// The answer could not be understood.
@@ -23,11 +27,23 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether it is one of the connection, and says nothing of the target.
+    pub fn is_of_age(self) -> bool {
+        matches!(self, Failure::Stale | Failure::Leaving)
+    }
+
+    /// Whether it is certain that nobody has worked on the request.
+    pub fn is_unseen(self) -> bool {
+        matches!(self, Failure::Connect | Failure::Leaving | Failure::Refused)
+    }
+
     /// The word for it, in metrics.
     pub fn reason(self) -> &'static str {
         match self {
             Failure::Connect => "connect",
             Failure::Stale => "stale",
+            Failure::Leaving => "leaving",
+            Failure::Refused => "refused",
             Failure::Reset => "reset",
             Failure::Malformed => "malformed",
             Failure::Timeout => "timeout",
@@ -39,7 +55,7 @@ impl Failure {
 /// One entry of a list of failures: `connect`, `reset`, `malformed`, `timeout`, `5xx`, or a status from 400 to 599.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureConfig {
-    /// No connection came about: refused, no way there, not in time, no TLS.
+    /// No connection came about: refused, no way there, not in time, no TLS. Or the target turned the request away unseen, as HTTP/2 allows.
     Connect,
     /// The connection ended before an answer began.
     Reset,
@@ -65,7 +81,7 @@ impl FailureConfig {
     /// Whether it means this failure. A stale connection is none of the target's.
     pub fn means(self, failure: Failure) -> bool {
         match (self, failure) {
-            (FailureConfig::Connect, Failure::Connect)
+            (FailureConfig::Connect, Failure::Connect | Failure::Refused)
             | (FailureConfig::Reset, Failure::Reset)
             | (FailureConfig::Malformed, Failure::Malformed)
             | (FailureConfig::Timeout, Failure::Timeout) => true,

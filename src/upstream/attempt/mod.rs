@@ -2,10 +2,12 @@
 
 mod breaker;
 mod failure;
+mod fallback;
 mod methods;
 
 pub use breaker::{Breaker, BreakerConfig, Probe};
 pub use failure::{Failure, FailureConfig};
+pub use fallback::{Fallback, FallbackConfig, Instead, link};
 pub use methods::RetryMethods;
 
 use std::sync::Arc;
@@ -72,8 +74,8 @@ impl Default for BackoffConfig {
 #[derive(Debug)]
 pub struct Retry {
     config: RetryConfig,
-    /// How many targets there are, where only another one is worth an attempt.
-    elsewhere: Option<usize>,
+    /// Whether only another target is worth an attempt.
+    elsewhere: bool,
     requests: Arc<Window>,
 }
 
@@ -90,6 +92,8 @@ pub struct Attempted<'a> {
     pub count: u32,
     /// How many targets were asked in vain.
     pub tried: usize,
+    /// How many there are.
+    pub targets: usize,
     /// The time that the request has left; without a deadline, the time that one attempt may take.
     pub left: time::Duration,
     /// The wait that the target asks for.
@@ -108,8 +112,8 @@ impl Retry {
     ///
     /// # Errors
     /// Numbers out of their range, or waits that contradict each other.
-    pub fn build(config: Option<&RetryConfig>, service: &str, targets: usize, shared: &Shared) -> Result<Self, BuildError> {
-        let elsewhere = config.is_none().then_some(targets);
+    pub fn build(config: Option<&RetryConfig>, service: &str, shared: &Shared) -> Result<Self, BuildError> {
+        let elsewhere = config.is_none();
         let config = config.cloned().unwrap_or_else(|| RetryConfig { on: vec![FailureConfig::Connect], ..RetryConfig::default() });
         if !(1..=10).contains(&config.attempts) {
             let reason = format!("{} is no number of attempts", config.attempts);
@@ -131,12 +135,12 @@ impl Retry {
 
     /// Whether this failure is one that ends an attempt, where there is another.
     pub fn minds(&self, failure: Failure) -> bool {
-        failure == Failure::Stale || self.config.on.iter().any(|meant| meant.means(failure))
+        failure.is_of_age() || self.config.on.iter().any(|meant| meant.means(failure))
     }
 
     /// Whether a request may be sent again after this failure without the danger of being worked on twice.
     pub fn may_repeat(&self, failure: Failure, request: &Attempted<'_>) -> bool {
-        request.replayable && (failure == Failure::Connect || request.keyed || self.config.methods.has(request.method))
+        request.replayable && (failure.is_unseen() || request.keyed || self.config.methods.has(request.method))
     }
 
     /// The wait before the next attempt; none where the failure is to be told. A retry that is granted is counted.
@@ -144,7 +148,7 @@ impl Retry {
         if request.count >= self.config.attempts || !self.minds(failure) || !self.may_repeat(failure, request) {
             return None;
         }
-        if self.elsewhere.is_some_and(|targets| failure != Failure::Stale && request.tried >= targets) {
+        if self.elsewhere && !failure.is_of_age() && request.tried >= request.targets {
             return None;
         }
         let wait = request.retry_after.unwrap_or_default().max(self.backoff(failure, request.count));
@@ -161,7 +165,7 @@ impl Retry {
         let BackoffConfig { base, max } = self.config.backoff;
         let doubled = base.0.saturating_mul(1 << count.saturating_sub(1).min(16));
         // A connection that was closed while it was idle says nothing of how busy the target is.
-        let most = if failure == Failure::Stale { time::Duration::ZERO } else { doubled.min(max.0) };
+        let most = if failure.is_of_age() { time::Duration::ZERO } else { doubled.min(max.0) };
         most.mul_f64(rand::random::<f64>())
     }
 }

@@ -4,13 +4,21 @@ use http::StatusCode;
 
 use super::*;
 
-const GET: Attempted<'_> =
-    Attempted { method: &Method::GET, keyed: false, replayable: true, count: 1, tried: 1, left: Time::from_secs(10), retry_after: None };
+const GET: Attempted<'_> = Attempted {
+    method: &Method::GET,
+    keyed: false,
+    replayable: true,
+    count: 1,
+    tried: 1,
+    targets: 2,
+    left: Time::from_secs(10),
+    retry_after: None,
+};
 
 const POST: Attempted<'_> = Attempted { method: &Method::POST, ..GET };
 
 fn retry(json: &str) -> Retry {
-    Retry::build(Some(&serde_json::from_str(json).unwrap()), "a", 2, &Shared::default()).unwrap()
+    Retry::build(Some(&serde_json::from_str(json).unwrap()), "a", &Shared::default()).unwrap()
 }
 
 fn status(code: u16) -> Failure {
@@ -28,6 +36,19 @@ fn what_is_safe_is_sent_again_and_what_is_not_only_if_it_was_never_on_its_way() 
     for failure in [Failure::Timeout, Failure::Malformed, status(503)] {
         assert_eq!(retry.next(failure, &GET), None, "{failure:?}");
     }
+}
+
+#[test]
+fn what_nobody_looked_at_may_always_be_sent_again() {
+    let retry = retry("{}");
+    for failure in [Failure::Leaving, Failure::Refused] {
+        assert!(retry.next(failure, &POST).is_some(), "{failure:?}");
+        assert_eq!(retry.next(failure, &Attempted { replayable: false, ..POST }), None, "{failure:?}");
+    }
+    let unasked = Retry::build(None, "b", &Shared::default()).unwrap();
+    let nowhere_else = Attempted { tried: 2, ..POST };
+    assert!(unasked.next(Failure::Leaving, &nowhere_else).is_some(), "the target is there; its connection is not");
+    assert_eq!(unasked.next(Failure::Refused, &nowhere_else), None);
 }
 
 #[test]
@@ -100,15 +121,15 @@ fn a_service_that_always_fails_gets_a_fifth_more_at_most() {
 fn a_service_with_little_to_do_has_its_retries_and_keeps_its_count() {
     let shared = Shared::default();
     let config = RetryConfig { budget: Percent::new(0), ..RetryConfig::default() };
-    let retry = Retry::build(Some(&config), "a", 2, &shared).unwrap();
+    let retry = Retry::build(Some(&config), "a", &shared).unwrap();
     let granted = |retry: &Retry| (0..20).filter(|_| retry.next(Failure::Reset, &GET).is_some()).count();
     assert_eq!(granted(&retry), 10);
-    assert_eq!(granted(&Retry::build(Some(&config), "a", 2, &shared).unwrap()), 0);
+    assert_eq!(granted(&Retry::build(Some(&config), "a", &shared).unwrap()), 0);
 }
 
 #[test]
 fn without_a_word_of_the_user_only_what_can_do_no_harm_is_sent_again() {
-    let retry = Retry::build(None, "a", 2, &Shared::default()).unwrap();
+    let retry = Retry::build(None, "a", &Shared::default()).unwrap();
     assert!(retry.next(Failure::Connect, &POST).is_some());
     assert_eq!(retry.next(Failure::Connect, &Attempted { tried: 2, ..GET }), None);
     assert!(retry.next(Failure::Stale, &Attempted { tried: 2, ..GET }).is_some());
@@ -118,7 +139,7 @@ fn without_a_word_of_the_user_only_what_can_do_no_harm_is_sent_again() {
 
 #[test]
 fn settings_that_cannot_be_are_refused() {
-    let wrong = |json: &str| Retry::build(Some(&serde_json::from_str(json).unwrap()), "a", 2, &Shared::default()).unwrap_err();
+    let wrong = |json: &str| Retry::build(Some(&serde_json::from_str(json).unwrap()), "a", &Shared::default()).unwrap_err();
     assert!(wrong("{\"attempts\": 0}").to_string().starts_with("attempts: 0 is no number of attempts (write 1 to 10"));
     assert!(wrong("{\"attempts\": 11}").to_string().starts_with("attempts: "));
     assert!(wrong("{\"backoff\": {\"base\": \"1s\"}}").to_string().starts_with("backoff.max: "));

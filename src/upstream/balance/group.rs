@@ -115,7 +115,7 @@ impl Group {
     }
 
     /// Rendezvous hashing: each target scores on its own, so that one more or less changes nothing between the others.
-    fn nearest(&self, key: u64, free: impl Fn(&Member) -> bool) -> Option<&Member> {
+    pub fn nearest(&self, key: u64, free: impl Fn(&Member) -> bool) -> Option<&Member> {
         let free = self.members.iter().filter(|member| free(member));
         if self.even {
             return free.max_by_key(|member| mix(key ^ member.seed));

@@ -2,23 +2,26 @@
 //! than it must.
 
 mod config;
-mod cookie;
+/// Cookies: how they are found, and those that name what was chosen.
+pub mod cookie;
 mod ejection;
 mod group;
 mod rotation;
 
 pub use config::{BalanceConfig, HashConfig, SameSite, StickyConfig};
+pub use cookie::Sticky;
 pub use ejection::{Ejected, Ejection, EjectionConfig};
+pub use group::{Group, hash};
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_http::RequestHeader;
 
-use self::cookie::Sticky;
-use self::group::{Group, Member};
+use self::group::Member;
 use self::rotation::Rotation;
 use crate::building::BuildError;
 use crate::ctx::Ctx;
@@ -76,11 +79,17 @@ enum How {
 
 /// Where the key of a request is.
 #[derive(Debug)]
-enum Key {
+pub enum Key {
+    /// The value of a header.
     Header(HeaderName),
+    /// That of a cookie.
     Cookie(Box<str>),
+    /// The client's address.
     ClientIp,
+    /// The value of a path parameter.
     Param(Box<str>),
+    /// The consumer's name.
+    Consumer,
 }
 
 /// How many times its share a target may have, unless the config says otherwise.
@@ -102,7 +111,7 @@ impl Balance {
             BalanceConfig::RoundRobin => How::RoundRobin,
             BalanceConfig::LeastRequests => How::LeastRequests,
             BalanceConfig::Random => How::Random,
-            BalanceConfig::Hash(config) => hash(config).map_err(|error| error.at("hash").at("balance"))?,
+            BalanceConfig::Hash(config) => hashed(config).map_err(|error| error.at("hash").at("balance"))?,
             BalanceConfig::Sticky(config) => {
                 let sticky = Sticky::build(config, service, targets.iter().map(|target| (target.url, target.weight > 0)));
                 How::Sticky(sticky.map_err(|error| error.at("sticky").at("balance"))?)
@@ -110,7 +119,7 @@ impl Balance {
         };
         let mut ranks: BTreeMap<u8, Vec<(usize, u32, u64)>> = BTreeMap::new();
         for (index, target) in targets.iter().enumerate() {
-            ranks.entry(target.priority).or_default().push((index, target.weight, group::hash(&[target.url.as_bytes()])));
+            ranks.entry(target.priority).or_default().push((index, target.weight, hash(&[target.url.as_bytes()])));
         }
         let ranked = ranks.into_iter().map(|(priority, members)| {
             let weights: Vec<u32> = members.iter().map(|(_, weight, _)| *weight).filter(|weight| *weight > 0).collect();
@@ -224,7 +233,7 @@ impl Ranked {
     }
 }
 
-fn hash(config: &HashConfig) -> Result<How, BuildError> {
+fn hashed(config: &HashConfig) -> Result<How, BuildError> {
     let bound = config.bound.unwrap_or(BOUND);
     // Not a number is not above 1 either.
     if !(bound > 1.0 && bound.is_finite()) {
@@ -248,19 +257,32 @@ fn hash(config: &HashConfig) -> Result<How, BuildError> {
 
 impl Key {
     /// The hash of the request's key; none where it has none, or an empty one.
-    fn of(&self, req: &RequestHeader, cx: &Ctx) -> Option<u64> {
+    pub fn of(&self, req: &RequestHeader, cx: &Ctx) -> Option<u64> {
         let value = match self {
             Key::Header(name) => req.headers.get(name)?.as_bytes(),
             Key::Cookie(name) => cookie::find(&req.headers, name)?.as_bytes(),
             Key::Param(name) => cx.param(name)?.as_bytes(),
+            Key::Consumer => cx.consumer.as_ref()?.name.as_bytes(),
             Key::ClientIp => {
                 return Some(match cx.client.to_canonical() {
-                    IpAddr::V4(address) => group::hash(&[&address.octets()]),
-                    IpAddr::V6(address) => group::hash(&[address.octets().get(..8)?]),
+                    IpAddr::V4(address) => hash(&[&address.octets()]),
+                    IpAddr::V6(address) => hash(&[address.octets().get(..8)?]),
                 });
             }
         };
-        (!value.is_empty()).then(|| group::hash(&[value]))
+        (!value.is_empty()).then(|| hash(&[value]))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Header(name) => write!(f, "header `{name}`"),
+            Key::Cookie(name) => write!(f, "cookie `{name}`"),
+            Key::Param(name) => write!(f, "path parameter `{name}`"),
+            Key::ClientIp => f.write_str("client address"),
+            Key::Consumer => f.write_str("consumer"),
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! What every suite needs: the real gateway as a process, servers behind it and clients before it, all over real sockets.
 
+pub mod certificates;
 pub mod client;
+pub mod dns;
+pub mod frames;
 pub mod gateway;
 pub mod nginx;
 pub mod origin;
@@ -11,6 +14,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub use client::{Client, End, Response};
+pub use dns::Dns;
 pub use gateway::Gateway;
 pub use nginx::Nginx;
 pub use origin::{Answer, Origin, RawOrigin};

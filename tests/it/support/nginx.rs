@@ -17,6 +17,11 @@ pub struct Nginx {
 impl Nginx {
     /// Starts it with these locations. `/www` below its folder is its root; `PUT` stores files there.
     pub fn start(locations: &str) -> Self {
+        Self::speaking("", locations)
+    }
+
+    /// The same, in the protocol that these words behind `listen` say: `http2`, `ssl`, `ssl http2`.
+    pub fn speaking(protocol: &str, locations: &str) -> Self {
         let binary = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx"].iter().find(|path| PathBuf::from(path).exists());
         let binary = binary.expect("these tests need a real nginx: `make test` installs it, or `apt-get install nginx`");
         let folder = Folder::new();
@@ -29,7 +34,7 @@ impl Nginx {
             http {{
                 access_log off; client_max_body_size 0; client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;
                 fastcgi_temp_path {dir}/fastcgi; uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
-                server {{ listen {address}; root {dir}/www; {locations} }}
+                server {{ listen {address} {protocol}; root {dir}/www; {locations} }}
             }}"
         );
         let path = folder.file("nginx.conf", config);

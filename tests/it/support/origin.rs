@@ -11,9 +11,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::oneshot;
 
 use super::PATIENCE;
@@ -40,7 +40,7 @@ impl Seen {
 
 pub type Answer = http::Response<String>;
 
-/// An HTTP/1.1 server.
+/// A server of HTTP/1.1, or of HTTP/2 by prior knowledge.
 pub struct Origin {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -57,7 +57,21 @@ impl Origin {
 
     /// Answers each request as the function says.
     pub fn answering(answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at("127.0.0.1:0".parse().unwrap(), answer)
+    }
+
+    /// The same, at an address of choice.
+    pub fn at(address: SocketAddr, answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+        Self::speaking(Version::HTTP_11, address, answer)
+    }
+
+    /// The same over HTTP/2, without TLS.
+    pub fn http2(answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+        Self::speaking(Version::HTTP_2, "127.0.0.1:0".parse().unwrap(), answer)
+    }
+
+    fn speaking(version: Version, address: SocketAddr, answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let (seen, connections) = (Arc::<Mutex<Vec<Seen>>>::default(), Arc::<AtomicUsize>::default());
@@ -73,7 +87,12 @@ impl Origin {
                         counted.fetch_add(1, Ordering::Relaxed);
                         let (kept, answer) = (kept.clone(), answer.clone());
                         let service = service_fn(move |request| serve(request, kept.clone(), answer.clone()));
-                        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+                        let stream = TokioIo::new(stream);
+                        if version == Version::HTTP_2 {
+                            tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service));
+                        } else {
+                            tokio::spawn(http1::Builder::new().serve_connection(stream, service));
+                        }
                     }
                 };
                 tokio::select! {

@@ -1,5 +1,7 @@
 //! Everything compiled from one config, immutable and swapped whole.
 
+mod builder;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
@@ -10,16 +12,16 @@ use arc_swap::ArcSwap;
 use http::{HeaderValue, Method, header};
 use pingora_http::RequestHeader;
 
-use crate::building::{BuildError, Errors, Step};
+use crate::building::Errors;
 use crate::config::Config;
 use crate::consumer::Consumers;
 use crate::ctx::{Ctx, Params};
-use crate::handler::{Handler, Redirect};
-use crate::policy::{Chain, Chains, Entry, Plan, Scope, doubled};
+use crate::policy::{Chain, Chains, Entry, Scope};
 use crate::problem::{Kind, Problem};
-use crate::routing::{self, Destination, Outcome, PathOptions, PathTemplate, Query, Route, RouteConfig, Router, Versions, Way};
+use crate::routing::{Destination, Outcome, PathOptions, Query, Route, Router, Way};
 use crate::state::Shared;
-use crate::upstream::{Backend, Service};
+use crate::upstream::{self, Base, Names, Service};
+use builder::Builder;
 
 /// Everything that a request needs, ready to run.
 pub struct Snapshot {
@@ -55,14 +57,19 @@ impl Snapshot {
                 Consumers::default()
             }
         };
+        errors.0.extend(config.dns.mistakes().0);
+        let base = Base { shared, folder, names: &Arc::new(Names::new(&config.dns)) };
         let mut services = HashMap::new();
         for (name, service) in &config.services {
-            match Service::build(name, service, shared) {
+            match Service::build(name, service, &base) {
                 Ok(built) => {
                     services.insert(name.as_str(), Arc::new(built));
                 }
                 Err(found) => errors.0.extend(found.0),
             }
+        }
+        if let Err(found) = upstream::link(&services, config.services.keys().map(String::as_str)) {
+            errors.0.extend(found.0);
         }
         let router = match Router::build(config.routes.iter().map(|route| (route.name.as_str(), &route.matches)), &config.paths) {
             Ok(router) => Some(router),
@@ -77,7 +84,8 @@ impl Snapshot {
         let routes: Vec<Option<Route>> = config.routes.iter().enumerate().map(|(index, route)| builder.route(index, route)).collect();
         builder.keys(&routes);
         let chain = builder.chain(None, None);
-        let unmatched = Route::new("-", None, [Way { chain, destination: Destination::Nowhere }].into(), Chain::default());
+        let way = Way { version: 0, chain, destination: Destination::Nowhere };
+        let unmatched = Route::new("-", None, [way].into(), Chain::default());
         let Builder { errors, services, .. } = builder;
         let mut services: Box<[_]> = services.into_values().collect();
         services.sort_unstable_by(|one: &Arc<Service>, other| one.name.cmp(&other.name));
@@ -163,155 +171,6 @@ pub fn lists<'a>(config: &'a Config, route: Option<usize>, service: Option<&str>
         (Scope::Service, of_service.map_or(&[], |service| &service.policies)),
         (Scope::Route, of_route.map_or(&[], |route| &route.policies)),
     ]
-}
-
-struct Builder<'a> {
-    config: &'a Config,
-    services: HashMap<&'a str, Arc<Service>>,
-    chains: Chains<'a>,
-    errors: Errors,
-}
-
-impl<'a> Builder<'a> {
-    fn names(&mut self) {
-        let mut seen = HashMap::new();
-        for (index, route) in self.config.routes.iter().enumerate() {
-            let first = *seen.entry(route.name.as_str()).or_insert(index);
-            let error = if route.name.is_empty() {
-                BuildError::new("a route needs a name", "write a name").at("name").at(index)
-            } else if first != index {
-                let error = BuildError::new(format!("there are two routes named `{}`", route.name), "give each its own name");
-                error.at("name").at(index).beside([first.into(), "name".into()])
-            } else {
-                continue;
-            };
-            self.errors.push(error.at("routes"));
-        }
-    }
-
-    /// A service that goes by a path parameter which no route to it has would never go by it.
-    fn keys(&mut self, routes: &[Option<Route>]) {
-        for (name, service) in &self.services {
-            let Backend::Targets(targets) = &service.backend else { continue };
-            let pool = targets.pool();
-            let Some(param) = pool.param() else { continue };
-            let leads = |way: &Way| matches!(&way.destination, Destination::Service { service: other, .. } if Arc::ptr_eq(other, service));
-            let has = |route: &RouteConfig| routing::params(&route.matches, &self.config.paths).iter().any(|known| **known == *param);
-            // A route that is wrong may be the one.
-            let known = routes.iter().zip(&self.config.routes).any(|(built, route)| match built {
-                Some(built) => built.ways.iter().any(leads) && has(route),
-                None => true,
-            });
-            if !known {
-                let reason = format!("no route to this service has a path parameter `{param}`");
-                let error = BuildError::new(reason, format!("put `{{{param}}}` into a route's path, or choose another key"));
-                self.errors.push(["param", "hash", "balance", name, "services"].into_iter().fold(error, BuildError::at));
-            }
-        }
-    }
-
-    fn keep<T>(&mut self, index: usize, result: Result<T, BuildError>) -> Option<T> {
-        self.errors.keep(&[Step::from("routes"), Step::from(index)], result)
-    }
-
-    /// None where something was wrong, which is then noted.
-    fn route(&mut self, index: usize, route: &'a RouteConfig) -> Option<Route> {
-        let params = routing::params(&route.matches, &self.config.paths);
-        let places = [
-            ("to", route.to.is_some()),
-            ("versions", route.versions.is_some()),
-            ("reply", route.reply.is_some()),
-            ("redirect", route.redirect.is_some()),
-        ];
-        let mut named = places.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| *name);
-        let (first, second) = (named.next(), named.next());
-        if let (Some(first), Some(second)) = (first, second) {
-            let reason = format!("a route goes to one place, and this one has `{first}` and `{second}`");
-            return self.keep(index, Err(BuildError::new(reason, "remove one of them").at(second)));
-        }
-        if route.path.is_some() && route.to.is_none() {
-            let error = BuildError::new("`path` is the path at a service, and there is no `to`", "remove it, or move it to a version");
-            return self.keep(index, Err(error.at("path")));
-        }
-        let mut versions = None;
-        let ways = if let Some(config) = &route.versions {
-            match Versions::build(config, &params) {
-                Ok(built) => versions = Some(built),
-                Err(found) => {
-                    for error in found.0 {
-                        self.keep::<()>(index, Err(error.at("versions")));
-                    }
-                }
-            }
-            let ways: Vec<_> = config
-                .versions
-                .iter()
-                .map(|(name, version)| self.way(index, &["versions", name], &version.to, version.path.as_deref(), &params))
-                .collect();
-            ways.into_iter().collect::<Option<Vec<_>>>()
-        } else if let Some(to) = &route.to {
-            self.way(index, &[], to, route.path.as_deref(), &params).map(|way| vec![way])
-        } else {
-            let handler = match (&route.reply, &route.redirect) {
-                (Some(reply), _) => reply.build().map(|reply| Handler::Reply(Arc::new(reply))).map_err(|error| error.at("reply")),
-                (_, Some(redirect)) => Redirect::build(redirect, &params).map(Handler::Redirect).map_err(|error| error.at("redirect")),
-                _ => Err(BuildError::new("the route goes nowhere", "write `to: <service>`, `versions:`, `reply:` or `redirect:`")),
-            };
-            let handler = self.keep(index, handler);
-            let chain = self.chain(Some(index), None);
-            handler.map(|handler| vec![Way { chain, destination: Destination::Handler(handler) }])
-        };
-        let chain = match &route.versions {
-            // A preflight says no version that is asked for in a header: it meets the service's policies where all versions have the same service.
-            Some(versions) => self.chain(Some(index), versions.only_service()),
-            None => Chain::default(),
-        };
-        if route.versions.is_some() && versions.is_none() {
-            return None;
-        }
-        Some(Route::new(&route.name, versions, ways?.into(), chain))
-    }
-
-    fn way(&mut self, index: usize, below: &[&str], to: &'a str, path: Option<&str>, params: &[Box<str>]) -> Option<Way> {
-        let under = |error: BuildError| below.iter().rev().fold(error, |error, step| error.at(*step));
-        let service = self.services.get(to).cloned();
-        if !self.config.services.contains_key(to) {
-            let error = BuildError::unknown("service", to, self.config.services.keys().map(String::as_str)).at("to");
-            self.keep::<()>(index, Err(under(error)));
-        }
-        let path = match path {
-            Some(text) => {
-                let parsed = PathTemplate::build(text, params, &self.config.paths).map_err(|error| under(error.at("path")));
-                Some(self.keep(index, parsed)?)
-            }
-            None => None,
-        };
-        let chain = self.chain(Some(index), Some(to));
-        Some(Way { chain, destination: Destination::Service { service: service?, path } })
-    }
-
-    /// The chain of a route with the policies of a service, of a route alone, or of no route at all.
-    fn chain(&mut self, route: Option<usize>, service: Option<&'a str>) -> Chain {
-        let config = self.config;
-        let of_route = route.and_then(|index| Some((index, config.routes.get(index)?)));
-        let params = of_route.map(|(_, route)| routing::params(&route.matches, &config.paths)).unwrap_or_default();
-        let route = of_route.map(|(index, route)| (index, route.name.as_str()));
-        let plan = Plan { lists: lists(config, route.map(|(index, _)| index), service), route, service, params: &params };
-        self.chains.build(plan, &mut self.errors)
-    }
-
-    /// What stands twice in a list and cannot.
-    fn doubled(&mut self) {
-        let config = self.config;
-        let services = config.services.iter().map(|(name, service)| (vec!["services".into(), name.as_str().into()], &service.policies));
-        let routes = config.routes.iter().enumerate().map(|(index, route)| (vec!["routes".into(), index.into()], &route.policies));
-        for (mut place, list) in std::iter::once((Vec::new(), &config.policies)).chain(services).chain(routes) {
-            place.push("policies".into());
-            for error in doubled(list) {
-                self.errors.keep::<()>(&place, Err(error));
-            }
-        }
-    }
 }
 
 /// The one snapshot that new requests use. Only `reload` writes it.

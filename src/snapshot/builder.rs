@@ -1,0 +1,262 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::lists;
+use crate::building::{BuildError, Errors, Step};
+use crate::config::Config;
+use crate::handler::{Handler, Redirect};
+use crate::policy::{Chain, Chains, Plan, Runtime, doubled, identifies, merge};
+use crate::routing::{self, Caller, Destination, Goal, PathTemplate, Route, RouteConfig, Split, ToConfig, Versions, Way};
+use crate::upstream::{Backend, Service};
+
+/// One version of a route, and where it stands.
+struct Place<'a> {
+    index: usize,
+    below: Vec<&'a str>,
+    version: usize,
+    goal: Goal<'a>,
+}
+
+impl Place<'_> {
+    fn under(&self, error: BuildError) -> BuildError {
+        self.below.iter().rev().fold(error, |error, step| error.at(*step))
+    }
+}
+
+/// What routes are made of, and what is wrong so far.
+pub(super) struct Builder<'a> {
+    pub(super) config: &'a Config,
+    pub(super) services: HashMap<&'a str, Arc<Service>>,
+    pub(super) chains: Chains<'a>,
+    pub(super) errors: Errors,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn names(&mut self) {
+        let mut seen = HashMap::new();
+        for (index, route) in self.config.routes.iter().enumerate() {
+            let first = *seen.entry(route.name.as_str()).or_insert(index);
+            let error = if route.name.is_empty() {
+                BuildError::new("a route needs a name", "write a name").at("name").at(index)
+            } else if first != index {
+                let error = BuildError::new(format!("there are two routes named `{}`", route.name), "give each its own name");
+                error.at("name").at(index).beside([first.into(), "name".into()])
+            } else {
+                continue;
+            };
+            self.errors.push(error.at("routes"));
+        }
+    }
+
+    /// A service that goes by a path parameter which no route to it has would never go by it.
+    pub(super) fn keys(&mut self, routes: &[Option<Route>]) {
+        for (name, service) in &self.services {
+            let Backend::Targets(targets) = &service.backend else { continue };
+            let pool = targets.pool();
+            let Some(param) = pool.param() else { continue };
+            let leads = |way: &Way| matches!(&way.destination, Destination::Service { service: other, .. } if Arc::ptr_eq(other, service));
+            let has = |route: &RouteConfig| routing::params(&route.matches, &self.config.paths).iter().any(|known| **known == *param);
+            // A route that is wrong may be the one.
+            let known = routes.iter().zip(&self.config.routes).any(|(built, route)| match built {
+                Some(built) => built.ways.iter().any(leads) && has(route),
+                None => true,
+            });
+            if !known {
+                let reason = format!("no route to this service has a path parameter `{param}`");
+                let error = BuildError::new(reason, format!("put `{{{param}}}` into a route's path, or choose another key"));
+                self.errors.push(["param", "hash", "balance", name, "services"].into_iter().fold(error, BuildError::at));
+            }
+        }
+    }
+
+    fn keep<T>(&mut self, index: usize, result: Result<T, BuildError>) -> Option<T> {
+        self.errors.keep(&[Step::from("routes"), Step::from(index)], result)
+    }
+
+    /// None where something was wrong, which is then noted.
+    pub(super) fn route(&mut self, index: usize, route: &'a RouteConfig) -> Option<Route> {
+        let params = routing::params(&route.matches, &self.config.paths);
+        let places = [
+            ("to", route.to.is_some()),
+            ("versions", route.versions.is_some()),
+            ("reply", route.reply.is_some()),
+            ("redirect", route.redirect.is_some()),
+        ];
+        let mut named = places.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| *name);
+        let (first, second) = (named.next(), named.next());
+        if let (Some(first), Some(second)) = (first, second) {
+            let reason = format!("a route goes to one place, and this one has `{first}` and `{second}`");
+            return self.keep(index, Err(BuildError::new(reason, "remove one of them").at(second)));
+        }
+        let without = [
+            ("path", route.path.is_some(), "`path` is the path at a service, and there is no `to`"),
+            ("sticky", route.sticky.is_some(), "`sticky` keeps callers at one of several services, and there is no `to`"),
+            ("force", route.force.is_some(), "`force` names one of several services, and there is no `to`"),
+        ];
+        for (key, _, reason) in without.iter().filter(|(_, is_there, _)| *is_there && route.to.is_none()) {
+            self.keep::<()>(index, Err(BuildError::new(*reason, "remove it, or move it to a version").at(*key)));
+        }
+        if route.to.is_none() && without.iter().any(|(_, is_there, _)| *is_there) {
+            return None;
+        }
+        let mut versions = None;
+        let ways = if let Some(config) = &route.versions {
+            match Versions::build(config, &params) {
+                Ok(built) => versions = Some(built),
+                Err(found) => {
+                    for error in found.0 {
+                        self.keep::<()>(index, Err(error.at("versions")));
+                    }
+                }
+            }
+            let versions = config.versions.iter().enumerate();
+            let goals =
+                versions.map(|(version, (name, config))| Place { index, below: vec!["versions", name], version, goal: config.goal() });
+            self.ways(goals.collect(), &params)
+        } else if let Some(goal) = route.goal() {
+            self.ways(vec![Place { index, below: Vec::new(), version: 0, goal }], &params)
+        } else {
+            let handler = match (&route.reply, &route.redirect) {
+                (Some(reply), _) => reply.build().map(|reply| Handler::Reply(Arc::new(reply))).map_err(|error| error.at("reply")),
+                (_, Some(redirect)) => Redirect::build(redirect, &params).map(Handler::Redirect).map_err(|error| error.at("redirect")),
+                _ => Err(BuildError::new("the route goes nowhere", "write `to: <service>`, `versions:`, `reply:` or `redirect:`")),
+            };
+            let handler = self.keep(index, handler);
+            let chain = self.chain(Some(index), None);
+            handler.map(|handler| vec![Way { version: 0, chain, destination: Destination::Handler(handler) }])
+        };
+        let chain = match &route.versions {
+            // A preflight says no version that is asked for in a header: it meets the service's policies where all versions have the same service.
+            Some(versions) => self.chain(Some(index), versions.only_service()),
+            None => Chain::default(),
+        };
+        if route.versions.is_some() && versions.is_none() {
+            return None;
+        }
+        Some(Route::new(&route.name, versions, ways?.into(), chain))
+    }
+
+    /// One way for each version, then those behind splits.
+    fn ways(&mut self, places: Vec<Place<'a>>, params: &[Box<str>]) -> Option<Vec<Way>> {
+        let first = places.len();
+        let (mut ways, mut more) = (Vec::new(), Vec::new());
+        for place in &places {
+            ways.push(match place.goal.to {
+                ToConfig::Service(name) => self.way(place, name, &[], params),
+                ToConfig::Shares(shares) => {
+                    let split = self.split(place, shares, first + more.len());
+                    more.extend(shares.keys().map(|name| self.way(place, name, &[name], params)));
+                    split
+                }
+            });
+        }
+        ways.into_iter().chain(more).collect()
+    }
+
+    /// The way to several services, as far as it is the same for all of them.
+    fn split(&mut self, place: &Place<'a>, shares: &'a IndexMap<String, u32>, first: usize) -> Option<Way> {
+        let Goal { sticky, force, .. } = place.goal;
+        let split = self.keep(place.index, Split::build(shares, sticky, force, first).map_err(|error| place.under(error)));
+        let chains: Vec<_> = shares.keys().map(|name| self.policies(Some(place.index), Some(name))).collect();
+        let (one, others) = chains.split_first()?;
+        let alike =
+            |at: usize, policy: &Arc<Runtime>| others.iter().all(|other| other.get(at).is_some_and(|other| Arc::ptr_eq(other, policy)));
+        let common: Vec<_> =
+            one.iter().enumerate().take_while(|(at, policy)| alike(*at, policy)).map(|(_, policy)| policy.clone()).collect();
+        if sticky.is_some_and(|sticky| sticky.by == Some(Caller::Consumer)) {
+            self.keep(place.index, self.knows(place, shares, common.len()).map_err(|error| place.under(error.at("by").at("sticky"))));
+        }
+        Some(Way { version: place.version, chain: Chain::new(common), destination: Destination::Split(split?) })
+    }
+
+    /// Checks that the consumer is known after so many policies, when one of these services is chosen.
+    fn knows(&self, place: &Place<'_>, shares: &IndexMap<String, u32>, passed: usize) -> Result<(), BuildError> {
+        let lists = |name: &str| merge(&lists(self.config, Some(place.index), Some(name)));
+        let mut late = None;
+        for name in shares.keys() {
+            match lists(name).iter().position(|(_, _, policy)| identifies(policy)) {
+                Some(at) if at < passed => return Ok(()),
+                Some(at) => late = late.or(lists(name).get(at).map(|(.., policy)| policy.name())),
+                None => {}
+            }
+        }
+        Err(match late {
+            Some(policy) => BuildError::new(
+                format!("`{policy}` finds out the consumer only after a service is chosen, since policies of the services come before it"),
+                format!("put `{policy}` into the document's `policies`, or go by something else"),
+            ),
+            None => BuildError::new(
+                "no policy finds out who the consumer is",
+                "put one that does, like `api_key`, into the `policies` of the document or the route, or go by something else",
+            ),
+        })
+    }
+
+    /// The way to one service: `at` leads to its name below `to`.
+    fn way(&mut self, place: &Place<'a>, to: &'a str, at: &[&str], params: &[Box<str>]) -> Option<Way> {
+        let Place { index, version, goal, .. } = place;
+        let service = self.services.get(to).cloned();
+        if !self.config.services.contains_key(to) {
+            let error = BuildError::unknown("service", to, self.config.services.keys().map(String::as_str));
+            let error = at.iter().fold(error, |error, step| error.at(*step)).at("to");
+            self.keep::<()>(*index, Err(place.under(error)));
+        }
+        let alone = [("sticky", goal.sticky.is_some()), ("force", goal.force.is_some())];
+        for (key, _) in alone.iter().filter(|(_, is_there)| *is_there && at.is_empty()) {
+            let reason = format!("`{key}` chooses between several services, and there is one");
+            let error = BuildError::new(reason, format!("give each its share, like `to: {{ {to}: 95, canary: 5 }}`, or remove it"));
+            self.keep::<()>(*index, Err(place.under(error.at(*key))));
+        }
+        let path = match goal.path {
+            Some(text) => {
+                let parsed = PathTemplate::build(text, params, &self.config.paths).map_err(|error| place.under(error.at("path")));
+                Some(self.keep(*index, parsed)?)
+            }
+            None => None,
+        };
+        let chain = self.chain(Some(*index), Some(to));
+        Some(Way { version: *version, chain, destination: Destination::Service { service: service?, path } })
+    }
+
+    /// The chain of a route with the policies of a service, of a route alone, or of no route at all.
+    pub(super) fn chain(&mut self, route: Option<usize>, service: Option<&'a str>) -> Chain {
+        let params = self.params(route);
+        let plan = self.plan(route, service, &params);
+        self.chains.build(plan, &mut self.errors)
+    }
+
+    fn policies(&mut self, route: Option<usize>, service: Option<&'a str>) -> Vec<Arc<Runtime>> {
+        let params = self.params(route);
+        let plan = self.plan(route, service, &params);
+        self.chains.policies(plan, &mut self.errors)
+    }
+
+    fn params(&self, route: Option<usize>) -> Vec<Box<str>> {
+        let route = route.and_then(|index| self.config.routes.get(index));
+        route.map(|route| routing::params(&route.matches, &self.config.paths)).unwrap_or_default()
+    }
+
+    fn plan<'p>(&self, route: Option<usize>, service: Option<&'p str>, params: &'p [Box<str>]) -> Plan<'p>
+    where
+        'a: 'p,
+    {
+        let config = self.config;
+        let named = route.and_then(|index| Some((index, config.routes.get(index)?.name.as_str())));
+        Plan { lists: lists(config, route, service), route: named, service, params }
+    }
+
+    /// What stands twice in a list and cannot.
+    pub(super) fn doubled(&mut self) {
+        let config = self.config;
+        let services = config.services.iter().map(|(name, service)| (vec!["services".into(), name.as_str().into()], &service.policies));
+        let routes = config.routes.iter().enumerate().map(|(index, route)| (vec!["routes".into(), index.into()], &route.policies));
+        for (mut place, list) in std::iter::once((Vec::new(), &config.policies)).chain(services).chain(routes) {
+            place.push("policies".into());
+            for error in doubled(list) {
+                self.errors.keep::<()>(&place, Err(error));
+            }
+        }
+    }
+}
