@@ -47,7 +47,7 @@ fn attempt(b: &mut criterion::Bencher<'_>, config: &Value) {
         if let Some(breaker) = &targets.breaker {
             breaker.note(probe, breaker.minds(failure), &shard);
         }
-        pool.note(&service.name, picked.index, pool.fails(StatusCode::OK), &shard);
+        pool.note(&service.name, picked.index, failure, picked.in_flight.is_probe(), &shard);
     });
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 
 use crate::config::{Config, ConfigErrors, Loaded, Sources, load, process_env};
-use crate::observe::Metrics;
+use crate::observe::{Kept, Metrics};
 use crate::snapshot::{Live, Snapshot};
 use crate::state::Shared;
 use crate::upstream::Tending;
@@ -135,10 +135,13 @@ impl Reloader {
             let config = &self.present.value;
             let unmatched = std::iter::once("-");
             let routes = config.routes.iter().map(|route| route.name.as_str()).chain(unmatched).collect();
-            let services = &self.live.load().services;
-            let names: Vec<String> = services.iter().flat_map(|service| service.names()).collect();
+            let snapshot = self.live.load();
+            let names: Vec<String> = snapshot.services.iter().flat_map(|service| service.names()).collect();
+            let pools: Vec<_> = snapshot.services.iter().filter_map(|service| Some((&*service.name, service.pool()?))).collect();
+            let targets = pools.iter().flat_map(|(name, pool)| pool.targets().iter().map(|target| (*name, target.name())));
             let services = config.services.keys().map(String::as_str).collect();
-            self.metrics.keep(&routes, &services, &names.iter().map(String::as_str).collect());
+            let names = names.iter().map(String::as_str).collect();
+            self.metrics.keep(&Kept { routes, services, names, targets: targets.collect() });
         }
         !self.retired.is_empty()
     }

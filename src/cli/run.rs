@@ -53,14 +53,15 @@ fn start(path: &Path, shared: Arc<Shared>, built: Built) -> io::Result<()> {
         let (shutdown, ending) = watch::channel(false);
         let addresses: Vec<_> = sockets.iter().filter_map(|socket| socket.local_addr().ok()).map(|address| address.to_string()).collect();
         log::info!("listening on {}, admin on {}", addresses.join(", "), admin.local_addr()?);
-        let running = Running { config, sockets, admin, live, metrics: metrics.clone(), log: Arc::new(log), shutdown };
+        let operators = Admin { metrics: metrics.clone(), live: live.clone(), ending };
+        let running = Running { config, sockets, admin, live, metrics, log: Arc::new(log), shutdown };
         let graceful = async {
             tokio::select! {
                 _ = end.recv() => true,
                 _ = stop.recv() => false,
             }
         };
-        serve(running, Arc::new(Admin { metrics, ending }), graceful).await
+        serve(running, Arc::new(operators), graceful).await
     })
 }
 

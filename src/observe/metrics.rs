@@ -34,9 +34,11 @@ pub struct Shard {
     pub fallbacks: IntCounterVec,
     /// Requests for which a split chose a service, by route, service and status.
     pub splits: IntCounterVec,
+    /// Copies of requests, by the service that they are for and what became of them: `answered`, `failed`, `left_alone`, `dropped`, `too_large`.
+    pub mirrors: IntCounterVec,
     /// Whether a service's breaker is open, by service: one state of all workers, so every shard has the same.
     pub breakers: IntGaugeVec,
-    /// Whether a target is ejected now, by service and target.
+    /// Whether a target is ejected, or tried after that, by service and target: one state of all workers too.
     pub ejected: IntGaugeVec,
     /// Connections held now.
     pub connections: IntGauge,
@@ -54,12 +56,30 @@ pub struct ProcessMetrics {
     pub config_since: IntGauge,
     /// The number of the present config since start.
     pub config_generation: IntGauge,
+    /// Whether active checks find a target well, by service and target.
+    pub healthy: IntGaugeVec,
+    /// Active checks, by service, target and result: `passed`, `failed`.
+    pub checks: IntCounterVec,
     /// Questions to name servers, by name and result: `answered`, `nxdomain`, `no_records`, `servfail`, `timeout`, `error`.
     pub dns_lookups: IntCounterVec,
     /// How many places a name stands for, by name.
     pub dns_addresses: IntGaugeVec,
     dns_answered: IntGaugeVec,
     breakers: IntGaugeVec,
+    ejected: IntGaugeVec,
+}
+
+/// What the present config has.
+#[derive(Debug)]
+pub struct Kept<'a> {
+    /// Its routes.
+    pub routes: HashSet<&'a str>,
+    /// Its services.
+    pub services: HashSet<&'a str>,
+    /// The names that targets go by.
+    pub names: HashSet<&'a str>,
+    /// Services with targets.
+    pub targets: HashSet<(&'a str, &'a str)>,
 }
 
 /// All shards.
@@ -108,18 +128,26 @@ impl Metrics {
 
     /// Forgets a target that a service has no more.
     pub fn forget_target(&self, service: &str, target: &str) {
-        for shard in &self.shards {
-            let _ = shard.ejected.remove_label_values(&[service, target]);
-        }
+        self.keep_targets(|labels| matches!(labels, [a, b, ..] if *a == service && *b == target));
     }
 
-    /// Forgets every route, service and name of a target but these.
-    pub fn keep(&self, routes: &HashSet<&str>, services: &HashSet<&str>, names: &HashSet<&str>) {
+    fn keep_targets(&self, gone: impl Fn(&[&str]) -> bool) {
+        let ProcessMetrics { ejected, healthy, checks, .. } = &self.process;
+        for family in [ejected, healthy] {
+            remove(family, &gone, |labels| family.remove_label_values(labels));
+        }
+        remove(checks, gone, |labels| checks.remove_label_values(labels));
+    }
+
+    /// Forgets everything but these.
+    pub fn keep(&self, kept: &Kept<'_>) {
+        let Kept { routes, services, names, targets } = kept;
         let ProcessMetrics { dns_lookups, dns_addresses, dns_answered, .. } = &self.process;
         keep(dns_lookups, names, |labels| dns_lookups.remove_label_values(labels));
         for family in [dns_addresses, dns_answered] {
             keep(family, names, |labels| family.remove_label_values(labels));
         }
+        self.keep_targets(|labels| matches!(labels, [service, target, ..] if !targets.contains(&(*service, *target))));
         keep(&self.process.breakers, services, |labels| self.process.breakers.remove_label_values(labels));
         for shard in &self.shards {
             for family in [&shard.requests, &shard.received, &shard.sent, &shard.splits] {
@@ -127,7 +155,7 @@ impl Metrics {
             }
             keep(&shard.ejected, services, |labels| shard.ejected.remove_label_values(labels));
             keep(&shard.duration, routes, |labels| shard.duration.remove_label_values(labels));
-            for family in [&shard.retries, &shard.fallbacks] {
+            for family in [&shard.retries, &shard.fallbacks, &shard.mirrors] {
                 keep(family, services, |labels| family.remove_label_values(labels));
             }
             keep(&shard.upstream_duration, services, |labels| shard.upstream_duration.remove_label_values(labels));
@@ -144,12 +172,20 @@ impl ProcessMetrics {
 }
 
 /// Removes the series whose first label is not among `known`.
-fn keep(family: &impl Collector, known: &HashSet<&str>, remove: impl Fn(&[&str]) -> Result<(), Error>) {
+fn keep(family: &impl Collector, known: &HashSet<&str>, forget: impl Fn(&[&str]) -> Result<(), Error>) {
+    remove(family, |labels| labels.first().is_some_and(|name| !known.contains(name)), forget);
+}
+
+/// Removes the series whose labels are `gone`.
+fn remove(family: &impl Collector, gone: impl Fn(&[&str]) -> bool, forget: impl Fn(&[&str]) -> Result<(), Error>) {
+    let names: Vec<String> = family.desc().first().map(|desc| desc.variable_labels.clone()).unwrap_or_default();
     for family in family.collect() {
         for metric in family.get_metric() {
-            let labels: Vec<&str> = metric.get_label().iter().map(|label| label.value()).collect();
-            if labels.first().is_some_and(|name| !known.contains(name)) {
-                let _ = remove(&labels);
+            // A metric has them in the order of the alphabet.
+            let value = |name: &String| metric.get_label().iter().find(|label| label.name() == name).map_or("", |label| label.value());
+            let labels: Vec<&str> = names.iter().map(value).collect();
+            if gone(&labels) {
+                let _ = forget(&labels);
             }
         }
     }
@@ -236,14 +272,9 @@ impl Shard {
                 "Requests for which a split chose a service.",
                 &["route", "service", "status"],
             )?,
+            mirrors: counter("tidegate_mirror_total", "Copies of requests for another service.", &["service", "result"])?,
             breakers: process.breakers.clone(),
-            ejected: register(
-                &registry,
-                IntGaugeVec::new(
-                    Opts::new("tidegate_target_ejected", "1 while a target is ejected for its failures."),
-                    &["service", "target"],
-                ),
-            )?,
+            ejected: process.ejected.clone(),
             connections: register(&registry, IntGauge::with_opts(held))?,
             registry,
         })
@@ -297,6 +328,24 @@ impl ProcessMetrics {
                     &["service"],
                 ),
             )?,
+            healthy: register(
+                &registry,
+                IntGaugeVec::new(Opts::new("tidegate_target_healthy", "1 while active checks find a target well."), &["service", "target"]),
+            )?,
+            checks: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new("tidegate_target_checks_total", "Active checks of targets."),
+                    &["service", "target", "result"],
+                ),
+            )?,
+            ejected: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new("tidegate_target_ejected", "1 while a target is ejected for its failures, or tried."),
+                    &["service", "target"],
+                ),
+            )?,
             registry,
         })
     }
@@ -335,11 +384,20 @@ mod tests {
                 shard.requests.with_label_values(&[route, "0"]).inc();
                 shard.duration.with_label_values(&[route]).observe(0.1);
                 shard.upstream_duration.with_label_values(&[route]).observe(0.1);
+                shard.retries.with_label_values(&[route, "connect"]).inc();
             }
         }
-        metrics.keep(&HashSet::from(["kept"]), &HashSet::from(["kept"]), &HashSet::from(["kept"]));
+        for (service, target) in [("kept", "a"), ("kept", "gone"), ("gone", "a")] {
+            metrics.process.ejected.with_label_values(&[service, target]).set(1);
+            metrics.process.healthy.with_label_values(&[service, target]).set(1);
+            metrics.process.checks.with_label_values(&[service, target, "passed"]).inc();
+        }
+        let one = || HashSet::from(["kept"]);
+        metrics.keep(&Kept { routes: one(), services: one(), names: one(), targets: HashSet::from([("kept", "a")]) });
         let text = metrics.render().unwrap();
         assert!(text.contains("tidegate_requests_total{route=\"kept\",status=\"0\"} 2"), "{text}");
+        assert!(text.contains("tidegate_retries_total{reason=\"connect\",service=\"kept\"} 2"), "{text}");
+        assert_eq!(text.matches("service=\"kept\",target=\"a\"").count(), 3, "{text}");
         assert!(!text.contains("gone"), "{text}");
     }
 }

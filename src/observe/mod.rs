@@ -4,4 +4,4 @@ mod access;
 mod metrics;
 
 pub use access::{AccessLog, AccessLogConfig, Line, Sink};
-pub use metrics::{Metrics, ProcessMetrics, Shard};
+pub use metrics::{Kept, Metrics, ProcessMetrics, Shard};

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use h2::Reason;
 use http::{HeaderName, header};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -150,33 +149,7 @@ fn begun(session: &Session) -> bool {
 
 /// What an error says of the target; none where it says nothing.
 fn failure(error: &Error, reused: bool) -> Option<Failure> {
-    use ErrorType::{ConnectionClosed, InvalidHTTPHeader, ReadError, ReadTimedout, WriteError, WriteTimedout};
-    if *error.esource() != ErrorSource::Upstream {
-        return None;
-    }
-    if let Some(error) = error.root_cause().downcast_ref::<h2::Error>()
-        && let Some(failure) = over_http2(error)
-    {
-        return Some(failure);
-    }
-    Some(match error.etype() {
-        ReadTimedout | WriteTimedout => Failure::Timeout,
-        InvalidHTTPHeader => Failure::Malformed,
-        ConnectionClosed | ReadError | WriteError if reused => Failure::Stale,
-        _ => Failure::Reset,
-    })
-}
-
-/// What HTTP/2 says of a request that failed, besides the end of its connection (RFC 9113 §6.4, §6.8 and §8.7).
-fn over_http2(error: &h2::Error) -> Option<Failure> {
-    match error.reason() {
-        Some(Reason::NO_ERROR) if error.is_go_away() && error.is_remote() => Some(Failure::Leaving),
-        Some(Reason::REFUSED_STREAM | Reason::HTTP_1_1_REQUIRED) if error.is_remote() => Some(Failure::Refused),
-        // Found on this side: what came is no HTTP/2.
-        Some(_) if error.is_library() => Some(Failure::Malformed),
-        Some(_) => Some(Failure::Reset),
-        None => None,
-    }
+    (*error.esource() == ErrorSource::Upstream).then(|| Failure::of(error, reused))
 }
 
 /// How long the target wants to be left alone (RFC 9110 §10.2.3).

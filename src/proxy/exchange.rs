@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::Pinned;
 use super::busy::Turn;
+use super::mirror::Copied;
 use crate::ctx::Ctx;
 use crate::policy::Chain;
 use crate::problem::Problem;
@@ -76,6 +77,8 @@ pub struct Exchange {
     pub(super) split: bool,
     /// The cookie that tells the client which service the split chose.
     pub(super) lane: Option<HeaderValue>,
+    /// How far its copy for another service has come.
+    pub(super) copied: Copied,
     /// The cookie that tells the client its target.
     pub(super) cookie: Option<HeaderValue>,
     /// Bytes of the request's body so far.
@@ -169,6 +172,7 @@ impl Exchange {
             cut: None,
             split: false,
             lane: None,
+            copied: Copied::default(),
             cookie: None,
             received: 0,
             own_answer: false,

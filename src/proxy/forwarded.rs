@@ -32,17 +32,18 @@ pub(super) struct Said {
     pub port: Option<u16>,
 }
 
-/// Reads what a trusted peer says. `X-Forwarded-*` counts before `Forwarded`: who sends both may have passed the second on unread.
+/// Reads what a trusted peer says. `X-Forwarded-*` counts before `Forwarded`: who sends both may have passed the second on unread. Of several members
+/// the last is the peer's own; those before it are what it was told.
 pub(super) fn read(headers: &HeaderMap, trusted: &[IpNet]) -> Said {
-    let one = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let one = |name| lists(headers, name).pop();
     let elements = elements(headers);
     let last = |name: &str| elements.last().and_then(|element| parameter(element, name));
     let client = match headers.contains_key(&FOR) {
         true => client(lists(headers, &FOR).into_iter(), trusted),
         false => client(elements.iter().map(|element| parameter(element, "for").unwrap_or_default()), trusted),
     };
-    let proto = one(&PROTO).map(str::to_owned).or_else(|| last("proto"));
-    let authority = one(&HOST).map(str::to_owned).or_else(|| last("host"));
+    let proto = one(&PROTO).or_else(|| last("proto"));
+    let authority = one(&HOST).or_else(|| last("host"));
     Said {
         client,
         https: proto.map(|proto| proto.eq_ignore_ascii_case("https")),
@@ -135,7 +136,12 @@ pub(super) fn write(req: &mut RequestHeader, facts: &Facts<'_>) {
     let own = facts.port == facts.connection.local.port();
     set(req, "X-Forwarded-Port", if own { facts.connection.port_text.clone() } else { facts.port.into() });
     if !(facts.trusted && req.headers.contains_key(&HOST)) {
-        set(req, "X-Forwarded-Host", facts.authority.clone());
+        // A request of HTTP/1.0 may name no host.
+        if facts.authority.is_empty() {
+            req.remove_header(&HOST);
+        } else {
+            set(req, "X-Forwarded-Host", facts.authority.clone());
+        }
     }
 
     let mut element = earlier(req, &header::FORWARDED, facts).unwrap_or_else(|| String::with_capacity(96));
@@ -208,6 +214,12 @@ mod tests {
     fn host_and_port_are_those_the_client_used() {
         let said = said(&[("x-forwarded-host", "API.example.com:8443"), ("x-forwarded-port", "8443"), ("x-forwarded-proto", "https")]);
         assert_eq!((said.host.as_deref(), said.port, said.https), (Some("api.example.com"), Some(8443), Some(true)));
+    }
+
+    #[test]
+    fn of_several_members_the_peers_own_counts() {
+        let said = said(&[("x-forwarded-proto", "http, https"), ("x-forwarded-host", "forged.example, api.example.com")]);
+        assert_eq!((said.host.as_deref(), said.https), (Some("api.example.com"), Some(true)));
     }
 
     fn written(trusted: bool, peer: &str) -> Vec<String> {

@@ -9,6 +9,7 @@ mod fallback;
 mod finish;
 mod forwarded;
 mod gone;
+mod mirror;
 mod request;
 mod response;
 mod upstream;
@@ -38,6 +39,7 @@ use crate::config::{ClientTimeouts, Limits, ServerConfig};
 use crate::observe::{AccessLog, Line, Shard};
 use crate::problem::{Kind, Problem};
 use crate::snapshot::{Live, Snapshot};
+use crate::upstream::Client;
 
 /// The whole HTTP/1.1 answer to a request that never became one, where nobody counts.
 pub fn raw_answer(problem: Problem) -> Vec<u8> {
@@ -69,6 +71,8 @@ struct Inner {
     live: Arc<Live>,
     pinned: Mutex<Arc<Pinned>>,
     shard: Arc<Shard>,
+    /// For requests beside those that are forwarded.
+    client: Arc<Client>,
     log: Arc<AccessLog>,
     trusted: Arc<[IpNet]>,
     limits: Limits,
@@ -88,11 +92,13 @@ impl Gateway {
     ) -> Self {
         let pinned = Pinned { generation: live.generation(), snapshot: live.load(), live: live.clone() };
         let (limits, timeouts) = (config.limits.clone(), config.timeouts.clone());
+        let client = Arc::new(Client::new(shard.clone()));
         Self(Arc::new(Inner {
             worker,
             live,
             pinned: Mutex::new(Arc::new(pinned)),
             shard,
+            client,
             log,
             trusted,
             limits,
@@ -220,7 +226,9 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_request_filter(&self, session: &mut Session, req: &mut RequestHeader, exchange: &mut Self::CTX) -> Result<()> {
-        upstream::outgoing(session, exchange, req).map_err(|problem| upstream::raise(exchange, problem))
+        upstream::outgoing(session, exchange, req).map_err(|problem| upstream::raise(exchange, problem))?;
+        mirror::head(self, exchange, req, session.as_downstream_mut().is_body_empty());
+        Ok(())
     }
 
     async fn request_body_filter(&self, _: &mut Session, body: &mut Option<Bytes>, end: bool, exchange: &mut Self::CTX) -> Result<()> {
@@ -228,7 +236,9 @@ impl ProxyHttp for Gateway {
         if end && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
-        upstream::body(self, exchange, body.as_ref().map_or(0, Bytes::len))
+        upstream::body(self, exchange, body.as_ref().map_or(0, Bytes::len))?;
+        mirror::body(self, exchange, body.as_ref(), end);
+        Ok(())
     }
 
     async fn upstream_response_filter(&self, session: &mut Session, res: &mut ResponseHeader, exchange: &mut Self::CTX) -> Result<()> {

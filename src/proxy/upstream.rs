@@ -16,6 +16,7 @@ use super::forwarded::{self, Facts};
 use super::{Connection, Exchange, Gateway, answer};
 use crate::problem::{Kind, Problem};
 use crate::routing::Destination;
+use crate::state::InFlight;
 use crate::upstream::{Backend, Failure, HostMode, Mock, Targets};
 
 /// The error that Pingora carries while a problem waits in the exchange.
@@ -155,22 +156,17 @@ pub(super) fn ended(gateway: &Gateway, exchange: &mut Exchange, error: Option<&E
     let (Some(asked), Some(pool)) = (asked, &exchange.pool) else { return };
     let source = error.map(|error| error.esource());
     let ended = match (failure, source, answered) {
-        (Some(failure), ..) if failure.is_of_age() => None,
-        (Some(failure), ..) => Some(failure),
-        (None, Some(ErrorSource::Upstream), _) => Some(Failure::Reset),
-        (None, None | Some(ErrorSource::Downstream), Some(status)) => Some(Failure::Status(status)),
-        _ => None,
-    };
-    if let (Some(breaker), Some(ended)) = (&targets.breaker, ended) {
-        breaker.note(probe, breaker.minds(ended), &gateway.0.shard);
-    }
-    let failed = match (source, answered) {
-        (Some(ErrorSource::Upstream), _) => true,
-        (_, Some(status)) if pool.fails(status) => true,
-        (None | Some(ErrorSource::Downstream), Some(_)) => false,
+        (Some(failure), ..) if failure.is_of_age() => return,
+        (Some(failure), ..) => failure,
+        (None, Some(ErrorSource::Upstream), _) => Failure::Reset,
+        (None, None | Some(ErrorSource::Downstream), Some(status)) => Failure::Status(status),
         _ => return,
     };
-    pool.note(&service.name, asked, failed, &gateway.0.shard);
+    if let Some(breaker) = &targets.breaker {
+        breaker.note(probe, breaker.minds(ended), &gateway.0.shard);
+    }
+    let trial = exchange.in_flight.as_ref().is_some_and(InFlight::is_probe);
+    pool.note(&service.name, asked, ended, trial, &gateway.0.shard);
 }
 
 /// The problem of a request whose time is up.

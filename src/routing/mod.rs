@@ -34,6 +34,7 @@ mod prove;
 pub mod path;
 mod tree;
 
+mod mirror;
 mod route;
 mod split;
 mod version;
@@ -46,6 +47,7 @@ use smallvec::SmallVec;
 pub use explain::{Considered, Why};
 pub use matcher::{Condition, MatchConfig, OneOrMany, PathMatch};
 pub use method::Method;
+pub use mirror::{MARK, Mirror, MirrorConfig};
 pub use path::{PathOptions, PathTemplate};
 pub use route::{Destination, Goal, Route, RouteConfig, Way};
 pub use split::{By, Caller, Choice, ForceConfig, Split, StickyConfig, ToConfig};

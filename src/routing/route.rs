@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::MatchConfig;
+use super::mirror::{Mirror, MirrorConfig};
 use super::path::PathTemplate;
 use super::split::{ForceConfig, Split, StickyConfig, ToConfig};
 use super::version::{VersionConfig, Versions, VersionsConfig};
@@ -39,6 +40,8 @@ pub struct RouteConfig {
     pub sticky: Option<StickyConfig>,
     /// Where testers can name the one of several services that they want. Default: nowhere.
     pub force: Option<ForceConfig>,
+    /// The service that gets copies of what goes to the route's own. Default: none.
+    pub mirror: Option<MirrorConfig>,
     /// The path at the service, with the route's path parameters: `/users/{id}`. A request whose parameters would make another path of it, such as `..`
     /// beside text, is answered with 400. Default: the path that was matched.
     pub path: Option<String>,
@@ -86,6 +89,8 @@ pub struct Route {
     pub versions: Option<Versions>,
     /// One way per version, in the order of `versions`; else one. Then those behind splits.
     pub ways: Box<[Way]>,
+    /// Who gets copies of what goes to a service.
+    pub mirror: Option<Mirror>,
     /// What a request goes through for which no version can be chosen.
     pub chain: Chain,
     /// Query parameters that carry credentials to the policies of any of its ways; none where there are none.
@@ -102,7 +107,7 @@ impl Route {
             }
         }
         let credentials = (!credentials.is_empty()).then(|| credentials.into());
-        Self { name: name.into(), versions, ways, chain, credentials }
+        Self { name: name.into(), versions, ways, mirror: None, chain, credentials }
     }
 }
 

@@ -8,7 +8,9 @@ use crate::building::{BuildError, Errors, Step};
 use crate::config::Config;
 use crate::handler::{Handler, Redirect};
 use crate::policy::{Chain, Chains, Plan, Runtime, doubled, identifies, merge};
-use crate::routing::{self, Caller, Destination, Goal, PathTemplate, Route, RouteConfig, Split, ToConfig, Versions, Way};
+use crate::routing::{
+    self, Caller, Destination, Goal, Mirror, MirrorConfig, PathTemplate, Route, RouteConfig, Split, ToConfig, Versions, Way,
+};
 use crate::upstream::{Backend, Service};
 
 /// One version of a route, and where it stands.
@@ -135,7 +137,41 @@ impl<'a> Builder<'a> {
         if route.versions.is_some() && versions.is_none() {
             return None;
         }
-        Some(Route::new(&route.name, versions, ways?.into(), chain))
+        let mirror = route.mirror.as_ref().map(|config| self.mirror(index, route, config, ways.as_deref().unwrap_or_default()));
+        let mirror = match mirror {
+            Some(mirror) => Some(mirror?),
+            None => None,
+        };
+        Some(Route { mirror, ..Route::new(&route.name, versions, ways?.into(), chain) })
+    }
+
+    fn mirror(&mut self, index: usize, route: &RouteConfig, config: &MirrorConfig, ways: &[Way]) -> Option<Mirror> {
+        let mut keep = |error: BuildError| self.errors.keep::<()>(&["routes".into(), index.into(), "mirror".into()], Err(error));
+        if route.to.is_none() && route.versions.is_none() {
+            keep(BuildError::new("`mirror` copies what goes to a service, and there is none", "remove it, or write `to: <service>`"));
+            return None;
+        }
+        let mocked = ways.iter().find_map(|way| match &way.destination {
+            Destination::Service { service, .. } if matches!(service.backend, Backend::Mock(_)) => Some(&service.name),
+            _ => None,
+        });
+        if let Some(name) = mocked {
+            keep(BuildError::new(
+                format!("`{name}` is a mock: nothing goes out that could be copied"),
+                "remove `mirror`, or give the service targets",
+            ));
+        }
+        if !self.config.services.contains_key(&config.to) {
+            keep(BuildError::unknown("service", &config.to, self.config.services.keys().map(String::as_str)).at("to"));
+        }
+        let service = self.services.get(config.to.as_str())?.clone();
+        match Mirror::build(config, &route.name, service) {
+            Ok(mirror) => Some(mirror),
+            Err(error) => {
+                keep(error);
+                None
+            }
+        }
     }
 
     /// One way for each version, then those behind splits.

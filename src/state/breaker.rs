@@ -63,6 +63,12 @@ impl BreakerState {
         self.until.load(Ordering::Acquire) == 0
     }
 
+    /// How long it stays open: none while it is closed, zero while probes may start.
+    pub fn left(&self) -> Option<Duration> {
+        let until = Some(self.until.load(Ordering::Acquire)).filter(|until| *until > 0)?;
+        Some(Duration::from_millis(until.saturating_sub(millis())))
+    }
+
     /// One attempt that went well, while it is closed.
     pub fn succeed(&self) {
         // Mostly there is nothing to forget, and what is only read stays with every core.

@@ -1,8 +1,10 @@
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use parking_lot::Mutex;
+
+use super::{Checks, Window};
 
 /// Milliseconds since the process began to ask; never 0.
 pub fn millis() -> u64 {
@@ -14,11 +16,24 @@ pub fn millis() -> u64 {
 #[derive(Debug, Default)]
 pub struct Load {
     in_flight: AtomicU32,
+    /// Attempts of late, and how many of them failed.
+    pub attempts: Window,
+    /// Failures in a row.
     failures: AtomicU32,
-    /// The end of its last ejection, in [`millis`].
+    /// When a probe may go there, in [`millis`]; 0 while it is not ejected.
     until: AtomicU64,
-    /// How long that lasted.
+    /// How long its last ejection was to last, in milliseconds.
     lasted: AtomicU64,
+    /// Whether a probe is under way.
+    probed: AtomicBool,
+    /// When it came back, or came to others as a new one, in [`millis`]; 0 where it did neither.
+    back: AtomicU64,
+    /// Whether a pool has it already.
+    known: AtomicBool,
+    /// When it began to stand as it does, in [`millis`].
+    since: AtomicU64,
+    /// What active checks say.
+    pub checks: Checks,
 }
 
 impl Load {
@@ -27,12 +42,22 @@ impl Load {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Whether no request should go to it at that time.
-    pub fn is_ejected(&self, now: u64) -> bool {
-        now < self.until.load(Ordering::Relaxed)
+    /// When its ejection ends, or has ended, in [`millis`]; none while it gets requests as any.
+    pub fn until(&self) -> Option<u64> {
+        Some(self.until.load(Ordering::Acquire)).filter(|until| *until > 0)
     }
 
-    /// A request that went well: what failed before counts no more.
+    /// Whether a request is finding out how it is.
+    pub fn is_probed(&self) -> bool {
+        self.probed.load(Ordering::Relaxed)
+    }
+
+    /// When it came back, or came to others as a new one, in [`millis`]; none where it did neither.
+    pub fn back(&self) -> Option<u64> {
+        Some(self.back.load(Ordering::Relaxed)).filter(|back| *back > 0)
+    }
+
+    /// A request that went well: what failed in a row before counts no more.
     pub fn succeed(&self) {
         // Mostly there is nothing to forget, and what is only read stays with every core.
         if self.failures.load(Ordering::Relaxed) > 0 {
@@ -45,63 +70,117 @@ impl Load {
         self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
-    /// Ejects it for `least` milliseconds, or twice as long as the last time and at most `most`, where that ended not longer ago than it lasted. The end.
-    /// Its failures are counted anew.
-    pub fn eject(&self, now: u64, least: u64, most: u64) -> u64 {
-        let (until, lasted) = (self.until.load(Ordering::Relaxed), self.lasted.load(Ordering::Relaxed));
-        let again = lasted > 0 && now.saturating_sub(until) <= lasted;
-        let lasts = if again { lasted.saturating_mul(2).clamp(least, most) } else { least };
+    /// Ejects it for `least` milliseconds, or twice as long as the last time and at most `most`, where it has not held for as long since. That time,
+    /// which `jitter` then makes a little longer or shorter. Its failures are counted anew.
+    pub fn eject(&self, now: u64, least: u64, most: u64, jitter: impl FnOnce(u64) -> u64) -> u64 {
+        let lasted = self.lasted.load(Ordering::Relaxed);
+        let held = self.until().is_none() && now.saturating_sub(self.back.load(Ordering::Relaxed)) > lasted;
+        let lasts = if lasted == 0 || held { least } else { lasted.saturating_mul(2).clamp(least, most) };
         self.lasted.store(lasts, Ordering::Relaxed);
-        self.until.store(now.saturating_add(lasts), Ordering::Relaxed);
+        let lasts = jitter(lasts);
+        self.forget();
+        self.since.store(now, Ordering::Relaxed);
+        self.until.store(now.saturating_add(lasts).max(1), Ordering::Release);
+        lasts
+    }
+
+    /// Its ejection is over.
+    pub fn come_back(&self, now: u64) {
+        self.turned(now, true);
+        self.until.store(0, Ordering::Release);
+    }
+
+    /// Active checks have found it well again, or ill.
+    pub fn turned(&self, now: u64, well: bool) {
+        self.forget();
+        self.since.store(now, Ordering::Relaxed);
+        if well {
+            self.back.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// When it began to stand as it does, in [`millis`].
+    pub fn since(&self) -> u64 {
+        self.since.load(Ordering::Relaxed)
+    }
+
+    /// Welcomes the targets of a pool: those that are new beside others begin as those that come back.
+    pub fn welcome(all: &[Arc<Load>], now: u64) {
+        let are_others = all.iter().any(|load| load.known.load(Ordering::Relaxed));
+        for load in all {
+            if !load.known.swap(true, Ordering::Relaxed) {
+                load.turned(now, are_others);
+            }
+        }
+    }
+
+    fn forget(&self) {
+        self.attempts.clear();
         self.failures.store(0, Ordering::Relaxed);
-        now.saturating_add(lasts)
     }
 }
 
-/// The ejected targets of one service.
+/// How often some target of one service has changed its standing. What every pick looks at: while it is what it was when all were well, all are.
 #[derive(Debug, Default)]
-pub struct Ejections {
-    /// When the last of them ends, in [`millis`]; 0 where nobody is ejected. What every pick looks at.
-    latest: AtomicU64,
+pub struct Changes {
+    count: AtomicU64,
     deciding: Mutex<()>,
 }
 
-impl Ejections {
-    /// Whether some target may be ejected.
-    pub fn are_there(&self) -> bool {
-        self.latest.load(Ordering::Relaxed) > 0
+impl Changes {
+    /// The number of the last one.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
     }
 
-    /// Lets one at a time decide, so that all together eject no more than they may. `eject` gives the end of an ejection. Nobody waits: where another
-    /// is deciding, the next failure will do.
-    pub fn decide(&self, eject: impl FnOnce() -> Option<u64>) -> Option<u64> {
+    /// One more, made before.
+    pub fn note(&self) {
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    /// Lets one at a time decide, so that all together eject no more than they may. Nobody waits: where another is deciding, the next failure will do.
+    pub fn decide<T>(&self, decide: impl FnOnce() -> Option<T>) -> Option<T> {
         let _deciding = self.deciding.try_lock()?;
-        let until = eject()?;
-        self.latest.fetch_max(until, Ordering::Relaxed);
-        Some(until)
-    }
-
-    /// The ejection that ended then is over.
-    pub fn end(&self, until: u64) {
-        let _ = self.latest.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed);
+        let decided = decide()?;
+        self.note();
+        Some(decided)
     }
 }
 
 /// Counts one request as in flight until it is dropped.
 #[derive(Debug)]
-pub struct InFlight(Arc<Load>);
+pub struct InFlight {
+    load: Arc<Load>,
+    probe: bool,
+}
 
 impl InFlight {
     /// One more.
     pub fn begin(load: &Arc<Load>) -> Self {
         load.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(load.clone())
+        Self { load: load.clone(), probe: false }
+    }
+
+    /// One that finds out how the target is; none while another does.
+    pub fn probe(load: &Arc<Load>) -> Option<Self> {
+        load.probed.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        let mut one = Self::begin(load);
+        one.probe = true;
+        Some(one)
+    }
+
+    /// Whether it is one that finds out.
+    pub fn is_probe(&self) -> bool {
+        self.probe
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.probe {
+            self.load.probed.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -131,10 +210,37 @@ mod tests {
     #[test]
     fn an_ejection_lasts_twice_as_long_each_time_until_the_target_has_held() {
         let load = Load::default();
-        assert_eq!(load.eject(1_000, 100, 300), 1_100);
-        assert!(load.is_ejected(1_099) && !load.is_ejected(1_100));
-        assert_eq!(load.eject(1_150, 100, 300), 1_350, "it had not held for 100");
-        assert_eq!(load.eject(1_360, 100, 300), 1_660, "the most");
-        assert_eq!(load.eject(1_961, 100, 300), 2_061, "it had held for 300");
+        let eject = |now| load.eject(now, 100, 300, |lasts| lasts);
+        assert_eq!(eject(1_000), 100);
+        assert_eq!(load.until(), Some(1_100));
+        assert_eq!(eject(1_150), 200, "its probe failed");
+        load.come_back(1_360);
+        assert_eq!(load.until(), None);
+        assert_eq!(eject(1_400), 300, "the most");
+        load.come_back(1_800);
+        assert_eq!(eject(2_101), 100, "it had held for more than 300");
+    }
+
+    #[test]
+    fn who_is_new_beside_others_begins_as_who_comes_back() {
+        let (one, other) = (Arc::<Load>::default(), Arc::<Load>::default());
+        Load::welcome(std::slice::from_ref(&one), 7);
+        assert_eq!(one.back(), None);
+        Load::welcome(&[one.clone(), other.clone()], 9);
+        Load::welcome(&[one.clone(), other.clone()], 11);
+        assert_eq!((one.back(), other.back()), (None, Some(9)));
+    }
+
+    #[test]
+    fn of_many_at_once_one_is_the_probe_and_the_next_comes_after_it() {
+        let load = Arc::<Load>::default();
+        let probes: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| InFlight::probe(&load))).collect();
+            threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(probes.len() == 1 && load.is_probed() && load.in_flight() == 1);
+        drop(probes);
+        assert!(!load.is_probed() && load.in_flight() == 0);
+        assert!(InFlight::probe(&load).is_some_and(|probe| probe.is_probe()));
     }
 }

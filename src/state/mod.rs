@@ -3,6 +3,7 @@
 mod answer;
 mod breaker;
 mod buckets;
+mod checks;
 mod load;
 mod registry;
 mod window;
@@ -10,7 +11,8 @@ mod window;
 pub use answer::{Answer, Known, Located};
 pub use breaker::{Admission, BreakerState};
 pub use buckets::{Buckets, Decision, Limit};
-pub use load::{Ejections, InFlight, Load, millis};
+pub use checks::{Checked, Checks};
+pub use load::{Changes, InFlight, Load, millis};
 pub use registry::Registry;
 pub use window::Window;
 
@@ -29,8 +31,8 @@ pub struct Shared {
     pub breakers: Registry<BreakerState>,
     /// How each target of each service stands.
     pub loads: Registry<Load>,
-    /// Whether targets of each service are ejected.
-    pub ejections: Registry<Ejections>,
+    /// How often a target of each service left or came back.
+    pub changes: Registry<Changes>,
     /// What name servers said last, by what they were asked.
     pub answers: Registry<Answer>,
 }

@@ -50,6 +50,7 @@ fn renew(service: &Service, metrics: &Metrics) {
         metrics.forget_target(name, gone.shown.to_str().unwrap_or_default());
     }
     targets.pool.store(Arc::new(after));
+    targets.renewed.notify_one();
 }
 
 /// Targets told in the log; the rest is a number.

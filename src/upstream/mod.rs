@@ -2,23 +2,30 @@
 
 mod attempt;
 mod balance;
+mod call;
 mod dns;
 mod follow;
+mod health;
 mod mock;
 mod plan;
 mod pool;
+mod status;
 mod target;
 mod tending;
 mod transport;
 
+use attempt::jitter;
 pub use attempt::{
     Attempted, BackoffConfig, Breaker, BreakerConfig, Failure, FailureConfig, Fallback, FallbackConfig, Instead, Probe, Retry, RetryConfig,
     RetryMethods, link,
 };
 pub use balance::{Asking, BalanceConfig, EjectionConfig, Group, HashConfig, Key, SameSite, Sticky, StickyConfig, cookie, hash};
+pub use call::{Answer, Call, CallError, Client};
 pub use dns::{DnsConfig, Names};
+pub use health::{Health, HealthConfig};
 pub use mock::{Mock, MockConfig};
 pub use pool::{Picked, Pool};
+pub use status::ServiceStatus;
 pub use target::{Target, TargetConfig};
 pub use tending::{Settling, Tending};
 pub use transport::{ConnectionsConfig, Protocol, TlsConfig, Verify};
@@ -32,13 +39,14 @@ use http::{HeaderName, HeaderValue, header};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use self::plan::Plan;
 use crate::building::{BuildError, Errors, Step};
 use crate::observe::Metrics;
 use crate::state::Shared;
-use crate::types::Duration;
+use crate::types::{Duration, Percent};
 
 /// One entry of `services:`: either `targets` or `mock`. `P` is the list of policies, a matter of a later room.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -51,8 +59,15 @@ pub struct ServiceConfig<P> {
     pub targets: Vec<TargetConfig>,
     /// Which target the next request goes to: `round_robin`, `least_requests`, `random`, `hash: …` or `sticky: …`. Default: round_robin.
     pub balance: Option<BalanceConfig>,
+    /// How each target is asked whether it is well; while it is not, it gets no requests. Default: it is not asked.
+    pub health: Option<HealthConfig>,
     /// When a target that fails gets no requests for a while. Default: never.
     pub ejection: Option<EjectionConfig>,
+    /// While less of the targets with one priority is available, those of the next are used. Where none are left, all targets are, available or not: few
+    /// would break down under the load of all. Needs `health` or `ejection`. Default: 50%.
+    pub min_available: Option<Percent>,
+    /// The time in which a target that is new, or was away, gets to its full share of requests, from a tenth of it. Default: at once.
+    pub slow_start: Option<Duration>,
     /// A service that answers by itself, for demos, tests and stubs.
     pub mock: Option<MockConfig>,
     /// The `Host` that targets see: `target` (the host of the target's URL or SRV record, or `localhost` for a Unix socket), `keep` (the client's), or a name. Default: target.
@@ -163,9 +178,13 @@ pub enum Backend {
 #[derive(Debug)]
 pub struct Targets {
     pool: ArcSwap<Pool>,
+    /// Wakes who checks them when there is another pool.
+    renewed: Notify,
     plan: Plan,
     /// Whether a request is sent again.
     pub retry: Retry,
+    /// How they are asked whether they are well.
+    health: Option<Health>,
     /// Whether it is asked at all.
     pub breaker: Option<Arc<Breaker>>,
     /// What answers otherwise.
@@ -199,7 +218,10 @@ impl Service {
         let root = || [Step::from("services"), Step::from(name)];
         let keys = [
             ("balance", config.balance.is_some()),
+            ("health", config.health.is_some()),
             ("ejection", config.ejection.is_some()),
+            ("min_available", config.min_available.is_some()),
+            ("slow_start", config.slow_start.is_some()),
             ("protocol", config.protocol.is_some()),
             ("tls", config.tls.is_some()),
             ("connections", config.connections.is_some()),
@@ -232,6 +254,22 @@ impl Service {
         }
     }
 
+    /// Its targets as they are now; none where it answers by itself.
+    pub fn pool(&self) -> Option<Arc<Pool>> {
+        match &self.backend {
+            Backend::Targets(targets) => Some(targets.pool()),
+            Backend::Mock(_) => None,
+        }
+    }
+
+    /// How it stands.
+    pub fn status(&self) -> ServiceStatus {
+        match &self.backend {
+            Backend::Targets(targets) => ServiceStatus::of(targets),
+            Backend::Mock(_) => ServiceStatus::Mock,
+        }
+    }
+
     /// The names that its targets go by.
     pub fn names(&self) -> Vec<String> {
         match &self.backend {
@@ -243,6 +281,7 @@ impl Service {
     /// Starts what is done for it beside its requests.
     fn tend(self: &Arc<Self>, tasks: &mut JoinSet<()>, control: &Handle, settling: &Settling, metrics: &Arc<Metrics>) {
         follow::follow(self, tasks, control, settling, metrics);
+        health::check(self, tasks, control, settling, metrics);
     }
 }
 
@@ -275,6 +314,8 @@ impl Targets {
         let retry = Retry::build(config.retry.as_ref(), name, base.shared).map_err(|error| error.at("retry"));
         let breaker = config.breaker.as_ref().map(|config| Breaker::build(config, name, base.shared).map_err(|error| error.at("breaker")));
         let breaker = breaker.and_then(|breaker| errors.keep(root, breaker)).map(Arc::new);
+        let health = config.health.as_ref().map(|config| Health::build(config, name, base.shared).map_err(|error| error.at("health")));
+        let health = health.and_then(|health| errors.keep(root, health));
         let fallback = config.fallback.as_ref().map(|config| Fallback::build(config).map_err(|error| error.at("fallback")));
         let fallback = fallback.and_then(|fallback| errors.keep(root, fallback));
         let retry = errors.keep(root, retry);
@@ -282,8 +323,10 @@ impl Targets {
         let pool = errors.keep(root, plan.pool())?;
         Some(Self {
             pool: ArcSwap::from_pointee(pool),
+            renewed: Notify::new(),
             plan,
             retry,
+            health,
             breaker,
             fallback,
             host: config.host.clone().unwrap_or_default(),
@@ -295,6 +338,11 @@ impl Targets {
     /// The targets as they are now. A request keeps to what it got here: places in one pool mean nothing in another.
     pub fn pool(&self) -> Arc<Pool> {
         self.pool.load_full()
+    }
+
+    /// How many entries of `targets:` there are; each name may stand for several targets, or for none.
+    pub fn entries(&self) -> usize {
+        self.plan.entries()
     }
 
     /// How many requests of one worker may be under way at a target while the connection of one more is kept behind it; none for any number.

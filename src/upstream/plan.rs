@@ -3,13 +3,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::balance::{Balance, Ejection, Weighed};
+use super::balance::{Balance, Ejection, Rules, Standing, Weighed};
 use super::dns::{Names, Question};
 use super::target::Entry;
 use super::transport::Transport;
 use super::{BalanceConfig, Base, EjectionConfig, Pool, ServiceConfig, Target, TargetConfig, Timeouts};
 use crate::building::{BuildError, Errors, Step};
 use crate::state::{Answer, Known, Shared};
+use crate::types::Percent;
 
 /// What the pools of a service are made of, again whenever a name stands for other places.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct Plan {
     transport: Transport,
     balance: BalanceConfig,
     ejection: Option<EjectionConfig>,
+    /// What can keep a target from its full share; none where nothing can.
+    rules: Option<Rules>,
     shared: Shared,
     names: Arc<Names>,
     /// One pool is made at a time, or an older one could take the place of a newer one.
@@ -71,6 +74,7 @@ impl Plan {
             transport: transport?,
             balance: config.balance.clone().unwrap_or_default(),
             ejection: config.ejection.clone(),
+            rules: errors.keep(root, rules(config)).flatten(),
             shared: base.shared.clone(),
             names: base.names.clone(),
             making: Mutex::new(()),
@@ -112,7 +116,8 @@ impl Plan {
         let takers = targets.iter().filter(|target| target.weight > 0).count();
         let ejection = self.ejection.as_ref().map(|config| Ejection::build(config, &self.service, takers, &self.shared));
         let ejection = ejection.transpose().map_err(|error| error.at("ejection"))?;
-        Balance::build(&self.balance, ejection, &self.service, targets, &self.shared)
+        let standing = self.rules.map(|rules| Standing::new(rules, self.shared.changes.get(&self.service)));
+        Balance::build(&self.balance, ejection, standing, &self.service, targets, &self.shared)
     }
 
     /// The names that it goes by, each once.
@@ -124,6 +129,11 @@ impl Plan {
             }
         }
         asked
+    }
+
+    /// How many entries of `targets:` there are: what is known of their number while no name has been looked up.
+    pub fn entries(&self) -> usize {
+        self.sources.len()
     }
 
     /// How its targets are spoken to.
@@ -145,4 +155,19 @@ impl Plan {
         let causes: Vec<_> = self.asked().iter().filter_map(|(question, answer)| why(question, answer.known())).collect();
         (!causes.is_empty()).then(|| causes.join("; "))
     }
+}
+
+fn rules<P>(config: &ServiceConfig<P>) -> Result<Option<Rules>, BuildError> {
+    let (ejection, health) = (config.ejection.is_some(), config.health.is_some());
+    if config.min_available.is_some() && !ejection && !health {
+        let error =
+            BuildError::new("nothing makes a target unavailable", "set `health: { path: /healthz }` or `ejection: {}`, or remove it");
+        return Err(error.at("min_available"));
+    }
+    if let Some(slow_start) = config.slow_start {
+        slow_start.not_zero().map_err(|error| error.at("slow_start"))?;
+    }
+    let slow_start = config.slow_start.map_or(0, |time| u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX).max(1));
+    let min_available = config.min_available.unwrap_or(Percent::new(50)).share();
+    Ok((ejection || health || slow_start > 0).then_some(Rules { ejection, health, slow_start, min_available }))
 }

@@ -1,13 +1,13 @@
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 use pingora_http::RequestHeader;
 
-use super::Target;
-use super::balance::{Asking, Balance};
+use super::balance::{Asking, Balance, Stand, Turn};
+use super::{Failure, Target};
 use crate::ctx::Ctx;
 use crate::observe::Shard;
-use crate::state::InFlight;
+use crate::state::{InFlight, Load};
 
 /// The targets of a service at one time, and the choice between them.
 #[derive(Debug)]
@@ -58,31 +58,30 @@ impl Pool {
 
     /// Chooses the target of one attempt.
     pub fn pick(&self, asking: &Asking<'_>) -> Option<Picked<'_>> {
-        let index = self.balance.pick(asking)?;
-        let in_flight = InFlight::begin(self.balance.load(index)?);
+        let (index, in_flight) = self.balance.pick(asking)?;
         Some(Picked { target: self.targets.get(index)?, index, in_flight, cookie: self.balance.cookie(index, asking) })
     }
 
-    /// Whether this answer of a target is a failure.
-    pub fn fails(&self, status: StatusCode) -> bool {
-        self.balance.fails(status)
+    /// Takes note of how one attempt ended at the target at this place, a `probe` or any: a target that fails too often is ejected for a while.
+    pub fn note(&self, service: &Arc<str>, index: usize, ended: Failure, probe: bool, shard: &Shard) {
+        let Some(turn) = self.balance.note(index, ended, probe) else { return };
+        let Some(target) = self.targets.get(index).map(Target::name) else { return };
+        match &turn {
+            Turn::Ejected(lasts, why) => log::warn!("service {service}: target {target}: {why}, and it is ejected for {lasts:?}"),
+            Turn::Still(lasts) => log::warn!("service {service}: target {target}: it fails still, and is ejected for {lasts:?} more"),
+            Turn::Back => log::info!("service {service}: target {target}: it is well again, and no longer ejected"),
+        }
+        shard.ejected.with_label_values(&[&**service, target]).set(i64::from(!matches!(turn, Turn::Back)));
     }
 
-    /// Takes note of how one attempt ended at the target at this place: a target that fails too often is ejected for a while.
-    pub fn note(&self, service: &Arc<str>, index: usize, failed: bool, shard: &Arc<Shard>) {
-        let Some(ejected) = self.balance.note(index, failed) else { return };
-        let Some(target) = self.targets.get(index).map(|target| target.shown.clone()) else { return };
-        let left = ejected.left();
-        let state = shard.ejected.with_label_values(&[&**service, target.to_str().unwrap_or_default()]);
-        log::warn!("service {service}: {target:?} failed too often and is ejected for {left:?}");
-        state.set(1);
-        let service = service.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(left).await;
-            ejected.end();
-            state.set(0);
-            log::info!("service {service}: {target:?} is no longer ejected");
-        });
+    /// How the target at this place stands.
+    pub fn load(&self, index: usize) -> Option<&Arc<Load>> {
+        self.balance.load(index)
+    }
+
+    /// How all stand at this time, in [`millis`](crate::state::millis).
+    pub fn stands(&self, now: u64) -> impl Iterator<Item = (&Target, &Load, Stand)> {
+        self.targets.iter().zip(self.balance.stands(now)).map(|(target, (load, stand))| (target, load, stand))
     }
 
     /// The path parameter that the choice goes by.

@@ -52,7 +52,7 @@ fn a_service_that_fails_is_left_alone_over_a_reload_until_a_probe_finds_it_well(
     ill.store(false, Ordering::Relaxed);
     eventually("a probe finds it well", || (client.get("/").status == 200).then_some(()));
     assert_eq!(origin.seen().len(), 4);
-    // The client has its answer a moment before the attempt is noted.
+    // It is noted once the answer is out.
     gateway.await_metric(OPEN, 0.0);
     gateway.await_said("its breaker lets requests try it");
     gateway.await_said("it is well again, and its breaker is closed");

@@ -110,6 +110,35 @@ fn an_answer_streams_as_it_comes() {
     assert_eq!(client.bytes(16), b"6\r\nsecond\r\n0\r\n\r\n");
 }
 
+#[tokio::test]
+async fn trailers_reach_a_client_that_can_have_them() {
+    let origin = framed(|frames, _, stream| {
+        frames.head(stream);
+        frames.body(stream, "body", false);
+        frames.trailers(stream, "grpc-status", "0");
+    });
+    let gateway = before(&origin, "");
+    let (parts, body, trailers) = H2::connect(gateway.address).await.whole("POST", "/", &[("te", "trailers")], &["a"]).await;
+    assert_eq!((parts.status.as_u16(), &*body), (200, &b"body"[..]));
+    assert_eq!(trailers.unwrap()["grpc-status"], "0");
+    let answer = tokio::task::spawn_blocking(move || gateway.client().get("/")).await.unwrap();
+    assert_eq!(answer.text(), "body", "HTTP/1.1 goes without");
+}
+
+#[test]
+fn an_answer_that_comes_before_the_body_has_gone_is_passed_on() {
+    let origin = framed(|frames, _, stream| {
+        frames.answer(stream, "enough");
+        frames.reset(stream, 0);
+    });
+    let gateway = before(&origin, "");
+    let mut client = gateway.client();
+    let body = "x".repeat(9_000_000);
+    let _ = client.try_send(format!("POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    assert_eq!(client.read().text(), "enough");
+    assert_eq!(gateway.client().get("/").text(), "enough");
+}
+
 #[test]
 fn what_the_target_refused_unseen_is_sent_again_whatever_it_is() {
     let origin =

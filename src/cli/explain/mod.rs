@@ -52,6 +52,7 @@ struct Explanation {
     version: Option<Version>,
     to: Option<To>,
     split: Option<Split>,
+    mirror: Option<Mirror>,
     policies: Vec<Policy>,
     candidates: Vec<Candidate>,
 }
@@ -112,6 +113,14 @@ struct Split {
     by: &'static str,
 }
 
+/// The service that gets copies of such requests.
+#[derive(Debug, Serialize)]
+struct Mirror {
+    to: String,
+    /// From 0 to 1.
+    share: f64,
+}
+
 #[derive(Debug, Serialize)]
 struct Policy {
     name: &'static str,
@@ -169,6 +178,7 @@ fn explained(built: &Built, asked: &Request) -> Result<Explanation, String> {
         version: None,
         to: None,
         split: None,
+        mirror: None,
         policies: Vec::new(),
         candidates: Vec::new(),
     };
@@ -214,6 +224,10 @@ fn explained(built: &Built, asked: &Request) -> Result<Explanation, String> {
         });
         way = route.ways.get(choice.way).filter(|_| told);
     }
+    explanation.mirror = route.mirror.as_ref().and_then(|mirror| {
+        let share = mirror.share(&req.method);
+        (share > 0.0).then(|| Mirror { to: mirror.service.name.to_string(), share })
+    });
     let mut service = None;
     let to = match way.map(|way| &way.destination) {
         Some(destination @ Destination::Service { service: to, .. }) => {
@@ -221,7 +235,7 @@ fn explained(built: &Built, asked: &Request) -> Result<Explanation, String> {
             let backend = match &to.backend {
                 Backend::Mock(_) => "a mock".to_owned(),
                 Backend::Targets(targets) => {
-                    let count = match targets.pool().targets().len() {
+                    let count = match targets.entries() {
                         1 => "1 target".to_owned(),
                         count => format!("{count} targets"),
                     };

@@ -38,8 +38,7 @@ pub(super) fn render(told: &Explanation) -> String {
         None => {}
     }
     if let Some(split) = &told.split {
-        let shares: Vec<_> = split.shares.iter().map(|(name, share)| format!("{name} {:.4}", share * 100.0)).collect();
-        let shares = shares.iter().map(|share| format!("{}%", share.trim_end_matches('0').trim_end_matches('.')));
+        let shares = split.shares.iter().map(|(name, share)| format!("{name} {}", percent(*share)));
         let sticky = split.sticky.as_ref().map(|by| format!("; sticky by {by}")).unwrap_or_default();
         let by = match split.by {
             "force" => "; this request names its service",
@@ -47,6 +46,9 @@ pub(super) fn render(told: &Explanation) -> String {
             _ => "",
         };
         line("split", &format!("{}{sticky}{by}", shares.collect::<Vec<_>>().join(", ")));
+    }
+    if let Some(mirror) = &told.mirror {
+        line("mirror", &format!("service {} gets copies of {}", mirror.to, percent(mirror.share)));
     }
     for (number, policy) in told.policies.iter().enumerate() {
         let name = if number == 0 { "policies" } else { "" };
@@ -65,6 +67,11 @@ pub(super) fn render(told: &Explanation) -> String {
         line("", &format!("and {} more; `--json` tells all", others.len() - MOST));
     }
     out.trim_end().to_owned()
+}
+
+fn percent(share: f64) -> String {
+    let text = format!("{:.4}", share * 100.0);
+    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// What is set, on one line: what is not is left out.

@@ -4,6 +4,7 @@ use std::time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::measure::{self, Measure};
 use super::{Failure, FailureConfig};
 use crate::building::BuildError;
 use crate::observe::Shard;
@@ -37,13 +38,12 @@ pub struct BreakerConfig {
 
 impl Default for BreakerConfig {
     fn default() -> Self {
-        let words = [FailureConfig::Connect, FailureConfig::Reset, FailureConfig::Malformed, FailureConfig::Timeout];
         Self {
             failures: 5,
             error_rate: Percent::new(50),
             window: Duration::secs(10),
             min_requests: 20,
-            on: words.into_iter().chain([502, 503, 504].map(FailureConfig::Status)).collect(),
+            on: FailureConfig::ill(),
             open: Duration::secs(5),
             probes: 1,
         }
@@ -54,6 +54,7 @@ impl Default for BreakerConfig {
 #[derive(Debug)]
 pub struct Breaker {
     config: BreakerConfig,
+    measure: Measure,
     service: Arc<str>,
     state: Arc<BreakerState>,
 }
@@ -79,21 +80,14 @@ impl Breaker {
     /// # Errors
     /// Numbers and times that cannot work.
     pub fn build(config: &BreakerConfig, service: &str, shared: &Shared) -> Result<Self, BuildError> {
-        for (key, number) in [("failures", config.failures), ("min_requests", config.min_requests), ("probes", config.probes)] {
-            if number == 0 {
-                return Err(BuildError::new("zero can never be met", "write at least 1").at(key));
-            }
-        }
-        if config.error_rate.share() <= 0.0 {
-            return Err(BuildError::new("no failure at all would do", "write a share above `0%`").at("error_rate"));
-        }
-        if !(time::Duration::from_millis(100)..=time::Duration::from_secs(300)).contains(&config.window.0) {
-            return Err(BuildError::new("this cannot be counted over", "write `100ms` to `5m`").at("window"));
+        let measure = Measure::build(config.failures, config.error_rate, config.window, config.min_requests)?;
+        if config.probes == 0 {
+            return Err(measure::never_met().at("probes"));
         }
         if config.open.0 < time::Duration::from_millis(1) {
             return Err(BuildError::new("this leaves no time at all", "write a longer time, like `5s`").at("open"));
         }
-        Ok(Self { config: config.clone(), service: service.into(), state: shared.breakers.get(service) })
+        Ok(Self { config: config.clone(), measure, service: service.into(), state: shared.breakers.get(service) })
     }
 
     /// Whether a request may go to the service; else how long it may not.
@@ -118,6 +112,11 @@ impl Breaker {
         self.state.is_closed()
     }
 
+    /// How long it stays open: none while it is closed, zero while probes may start.
+    pub fn left(&self) -> Option<time::Duration> {
+        self.state.left()
+    }
+
     /// Whether an attempt that ended so counts as a failure.
     pub fn minds(&self, failure: Failure) -> bool {
         self.config.on.iter().any(|meant| meant.means(failure))
@@ -140,28 +139,20 @@ impl Breaker {
         if !self.state.is_closed() {
             return;
         }
-        self.state.attempts.count(self.config.window.0, failed);
+        self.measure.count(&self.state.attempts, failed);
         if !failed {
             return self.state.succeed();
         }
-        let in_a_row = self.state.fail();
-        let (all, bad) = self.state.attempts.sums(self.config.window.0);
-        #[allow(clippy::cast_precision_loss, reason = "a share needs no last digit")]
-        let too_many = all >= u64::from(self.config.min_requests) && bad as f64 >= all as f64 * self.config.error_rate.share();
-        if in_a_row < self.config.failures && !too_many {
-            return;
-        }
+        let Some(why) = self.measure.exceeded(self.state.fail(), &self.state.attempts) else { return };
         self.state.gauge.get_or_init(gauge);
         let lasts = self.lasts();
         if self.state.open(lasts) {
-            let why = if too_many { format!("{bad} of {all} attempts") } else { format!("{in_a_row} attempts in a row") };
-            log::warn!("service {}: {why} failed, and its breaker is open for {lasts:?}", self.service);
+            log::warn!("service {}: {why}, and its breaker is open for {lasts:?}", self.service);
         }
     }
 
     fn lasts(&self) -> time::Duration {
-        let millis = self.config.open.0.mul_f64(rand::random_range(0.9..=1.1)).as_millis();
-        time::Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX).max(1))
+        time::Duration::from_millis(measure::jitter(u64::try_from(self.config.open.0.as_millis()).unwrap_or(u64::MAX)))
     }
 }
 

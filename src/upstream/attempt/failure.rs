@@ -1,7 +1,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use h2::Reason;
 use http::StatusCode;
+use pingora_error::{Error, ErrorType};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -37,6 +39,20 @@ impl Failure {
         matches!(self, Failure::Connect | Failure::Leaving | Failure::Refused)
     }
 
+    /// What an error says of a target to which a connection came about. `kept` says that this had been used before, and that no answer has begun.
+    pub fn of(error: &Error, kept: bool) -> Self {
+        use ErrorType::{ConnectionClosed, InvalidHTTPHeader, ReadError, ReadTimedout, WriteError, WriteTimedout};
+        if let Some(failure) = error.root_cause().downcast_ref::<h2::Error>().and_then(over_http2) {
+            return failure;
+        }
+        match error.etype() {
+            ReadTimedout | WriteTimedout => Failure::Timeout,
+            InvalidHTTPHeader => Failure::Malformed,
+            ConnectionClosed | ReadError | WriteError if kept => Failure::Stale,
+            _ => Failure::Reset,
+        }
+    }
+
     /// The word for it, in metrics.
     pub fn reason(self) -> &'static str {
         match self {
@@ -49,6 +65,18 @@ impl Failure {
             Failure::Timeout => "timeout",
             Failure::Status(_) => "status",
         }
+    }
+}
+
+/// What HTTP/2 says of a request that failed, besides the end of its connection (RFC 9113 §6.4, §6.8 and §8.7).
+fn over_http2(error: &h2::Error) -> Option<Failure> {
+    match error.reason() {
+        Some(Reason::NO_ERROR) if error.is_go_away() && error.is_remote() => Some(Failure::Leaving),
+        Some(Reason::REFUSED_STREAM | Reason::HTTP_1_1_REQUIRED) if error.is_remote() => Some(Failure::Refused),
+        // Found on this side: what came is no HTTP/2.
+        Some(_) if error.is_library() => Some(Failure::Malformed),
+        Some(_) => Some(Failure::Reset),
+        None => None,
     }
 }
 
@@ -78,6 +106,12 @@ const WORDS: [(&str, FailureConfig); 5] = [
 ];
 
 impl FailureConfig {
+    /// What says that a target is ill, unless the config says otherwise: all but the answers that a client may be to blame for.
+    pub fn ill() -> Vec<Self> {
+        let words = [FailureConfig::Connect, FailureConfig::Reset, FailureConfig::Malformed, FailureConfig::Timeout];
+        words.into_iter().chain([502, 503, 504].map(FailureConfig::Status)).collect()
+    }
+
     /// Whether it means this failure. A stale connection is none of the target's.
     pub fn means(self, failure: Failure) -> bool {
         match (self, failure) {

@@ -3,11 +3,13 @@
 mod breaker;
 mod failure;
 mod fallback;
+mod measure;
 mod methods;
 
 pub use breaker::{Breaker, BreakerConfig, Probe};
 pub use failure::{Failure, FailureConfig};
 pub use fallback::{Fallback, FallbackConfig, Instead, link};
+pub use measure::{Measure, jitter};
 pub use methods::RetryMethods;
 
 use std::sync::Arc;

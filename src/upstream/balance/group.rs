@@ -123,7 +123,7 @@ impl Group {
         // The score is the weight over -ln(unit): the highest has a chance of winning that is just its weight's share.
         let mut best: (f64, Option<&Member>) = (0.0, None);
         for member in free {
-            let unit = ((mix(key ^ member.seed) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+            let unit = unit(key ^ member.seed);
             let weight = member.weight as f64;
             // -ln(x) is never below 1 - x: most need no logarithm to be beaten.
             if weight > best.0 * (1.0 - unit) {
@@ -150,6 +150,16 @@ fn below(most: u64) -> u64 {
 pub fn hash(parts: &[&[u8]]) -> u64 {
     let bytes = parts.iter().flat_map(|part| part.iter().chain(&[0xff]));
     mix(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)))
+}
+
+/// A number from 0 to 1 that is the target's own in each lot.
+pub fn lot(lot: u64, index: usize) -> f64 {
+    unit(lot.rotate_left(32) ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// A hash as a number between 0 and 1, both excluded.
+fn unit(number: u64) -> f64 {
+    ((mix(number) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
 }
 
 /// Each bit of the result depends on each bit of the number (the finalizer of SplitMix64).

@@ -7,25 +7,28 @@ pub mod cookie;
 mod ejection;
 mod group;
 mod rotation;
+mod standing;
 
 pub use config::{BalanceConfig, HashConfig, SameSite, StickyConfig};
 pub use cookie::Sticky;
-pub use ejection::{Ejected, Ejection, EjectionConfig};
+pub use ejection::{Ejection, EjectionConfig, Turn};
 pub use group::{Group, hash};
+pub use standing::{Rules, Stand, Standing};
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue};
 use pingora_http::RequestHeader;
 
 use self::group::Member;
 use self::rotation::Rotation;
+use super::attempt::Failure;
 use crate::building::BuildError;
 use crate::ctx::Ctx;
-use crate::state::{Load, Shared};
+use crate::state::{InFlight, Load, Shared, millis};
 
 /// What a choice may depend on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,6 +62,8 @@ pub struct Balance {
     groups: Box<[Ranked]>,
     loads: Box<[Arc<Load>]>,
     ejection: Option<Ejection>,
+    /// None where nothing can keep a target away.
+    standing: Option<Standing>,
 }
 
 #[derive(Debug)]
@@ -76,6 +81,16 @@ enum How {
     Hash { key: Key, bound: f64 },
     Sticky(Sticky),
 }
+
+/// The place of the next target, and whether the request finds out how that is.
+#[derive(Debug)]
+struct Choice {
+    index: usize,
+    trial: bool,
+}
+
+/// So often others may have been faster.
+const TRIES: usize = 4;
 
 /// Where the key of a request is.
 #[derive(Debug)]
@@ -103,6 +118,7 @@ impl Balance {
     pub fn build(
         config: &BalanceConfig,
         ejection: Option<Ejection>,
+        standing: Option<Standing>,
         service: &str,
         targets: &[Weighed<'_>],
         shared: &Shared,
@@ -131,8 +147,9 @@ impl Balance {
             Ok(Ranked { group, rotation })
         });
         let groups = ranked.collect::<Result<_, BuildError>>().map_err(|error| error.at("targets"))?;
-        let loads = targets.iter().map(|target| shared.loads.get(&format!("{service} {}", target.url))).collect();
-        Ok(Self { how, groups, loads, ejection })
+        let loads: Box<[_]> = targets.iter().map(|target| shared.loads.get(&format!("{service} {}", target.url))).collect();
+        Load::welcome(&loads, millis());
+        Ok(Self { how, groups, loads, ejection, standing })
     }
 
     /// What of a request the choice depends on. `tried` are the places of targets that were asked in vain.
@@ -146,35 +163,74 @@ impl Balance {
         Asking { key, cookie, secure: cx.scheme == "https", tried }
     }
 
-    /// The place of the next target. Those that are ejected come after those that are not, whatever their priority, and those that were tried come last.
-    pub fn pick(&self, asking: &Asking<'_>) -> Option<usize> {
-        let now = self.ejection.as_ref().and_then(Ejection::now);
+    /// Takes the next target: its place, and the count of the request there.
+    pub fn pick(&self, asking: &Asking<'_>) -> Option<(usize, InFlight)> {
+        // Where another takes a trial first, the next choice knows.
+        for _ in 0..TRIES {
+            let choice = self.choose(asking)?;
+            let load = self.loads.get(choice.index)?;
+            if let Some(taken) = if choice.trial { InFlight::probe(load) } else { Some(InFlight::begin(load)) } {
+                return Some((choice.index, taken));
+            }
+        }
+        let index = self.within(self.groups.first()?, asking, |_| true)?;
+        Some((index, InFlight::begin(self.loads.get(index)?)))
+    }
+
+    /// The place of the next target, where the request is over at once.
+    #[cfg(test)]
+    fn place(&self, asking: &Asking<'_>) -> Option<usize> {
+        self.pick(asking).map(|(index, _)| index)
+    }
+
+    /// Those that are away come after those that are not, whatever their priority, and those that were tried come last.
+    fn choose(&self, asking: &Asking<'_>) -> Option<Choice> {
+        let now = self.standing.as_ref().and_then(|standing| standing.now(&self.loads));
         let named = match (&self.how, asking.cookie) {
             (How::Sticky(sticky), Some(cookie)) => sticky.target(cookie),
             _ => None,
         };
+        let plain = |index| Choice { index, trial: false };
         // As mostly: all are free.
         if now.is_none() && asking.tried.is_empty() {
-            return named.or_else(|| self.within(self.groups.first()?, asking, |_| true));
+            return named.or_else(|| self.within(self.groups.first()?, asking, |_| true)).map(plain);
         }
-        let untried = |index: usize| !asking.tried.contains(&index);
-        let ejected = |index: usize| now.is_some_and(|now| self.loads.get(index).is_some_and(|load| load.is_ejected(now)));
-        let free = |index: usize| untried(index) && !ejected(index);
-        if let Some(index) = named.filter(|index| free(*index)) {
-            return Some(index);
-        }
-        let least = self.ejection.as_ref().filter(|_| now.is_some()).map_or(0.0, |ejection| ejection.min_available);
-        let enough = |members: &[Member]| {
-            least == 0.0 || members.iter().filter(|member| !ejected(member.index)).count() as f64 >= least * members.len() as f64
+        let stand = |index: usize| match (&self.standing, now, self.loads.get(index)) {
+            (Some(standing), Some(now), Some(load)) => standing.of(load, now),
+            _ => Stand::Full,
         };
-        let has = |ranked: &Ranked, free: &dyn Fn(usize) -> bool| ranked.group.members().iter().any(|member| free(member.index));
-        if let Some(ranked) = self.groups.iter().find(|ranked| has(ranked, &free) && enough(ranked.group.members())) {
-            return self.within(ranked, asking, free);
+        let untried = |index: usize| !asking.tried.contains(&index);
+        let free = |index: usize| untried(index) && stand(index).is_available();
+        // A request that has failed once has had its share of ill targets.
+        let trial = |index: usize| asking.tried.is_empty() && stand(index) == Stand::Trial;
+        if let Some(index) = named.filter(|index| free(*index) || trial(*index)) {
+            return Some(Choice { index, trial: !free(index) });
+        }
+        // Which of its requests a target gets that has a part of its share is the same for the whole choice, and for each key.
+        let lot = asking.key.unwrap_or_else(rand::random);
+        let mine = |index: usize| match stand(index) {
+            Stand::Part(share) => untried(index) && group::lot(lot, index) < share,
+            _ => free(index) || trial(index),
+        };
+        let least = self.standing.as_ref().filter(|_| now.is_some()).map_or(0.0, |standing| standing.rules.min_available);
+        let has = |ranked: &Ranked, any: &dyn Fn(usize) -> bool| ranked.group.members().iter().any(|member| any(member.index));
+        for ranked in &self.groups {
+            let members = ranked.group.members();
+            let available = members.iter().filter(|member| stand(member.index).is_available()).count();
+            if has(ranked, &free) && available as f64 >= least * members.len() as f64 {
+                let index = self.within(ranked, asking, mine).or_else(|| self.within(ranked, asking, free))?;
+                return Some(Choice { index, trial: !stand(index).is_available() });
+            }
+            // Nobody comes here otherwise, who could find out.
+            if let Some(index) = self.within(ranked, asking, trial) {
+                return Some(Choice { index, trial: true });
+            }
         }
         match self.groups.iter().find(|ranked| has(ranked, &untried)) {
             Some(ranked) => self.within(ranked, asking, untried),
             None => self.within(self.groups.first()?, asking, |_| true),
         }
+        .map(plain)
     }
 
     fn within(&self, ranked: &Ranked, asking: &Asking<'_>, free: impl Fn(usize) -> bool) -> Option<usize> {
@@ -190,19 +246,20 @@ impl Balance {
         member.map(|member| member.index)
     }
 
-    /// How busy the target at this place is.
+    /// How the target at this place stands.
     pub fn load(&self, index: usize) -> Option<&Arc<Load>> {
         self.loads.get(index)
     }
 
-    /// Whether this answer of a target is a failure.
-    pub fn fails(&self, status: StatusCode) -> bool {
-        self.ejection.as_ref().is_some_and(|ejection| ejection.fails(status))
+    /// How all stand at that time, in their order.
+    pub fn stands(&self, now: u64) -> impl Iterator<Item = (&Load, Stand)> {
+        let stand = move |load: &Load| self.standing.as_ref().map_or(Stand::Full, |standing| standing.of(load, now));
+        self.loads.iter().map(move |load| (&**load, stand(load)))
     }
 
-    /// Takes note of how a request to the target at this place ended, and says so where the target is ejected for it.
-    pub fn note(&self, index: usize, failed: bool) -> Option<Ejected> {
-        self.ejection.as_ref()?.note(self.loads.get(index)?, &self.loads, failed)
+    /// Takes note of how a request to the target at this place ended, and says what becomes of the target.
+    pub fn note(&self, index: usize, ended: Failure, probe: bool) -> Option<Turn> {
+        self.ejection.as_ref()?.note(self.loads.get(index)?, &self.loads, ended, probe)
     }
 
     /// The cookie to set for a client that was sent to the target at this place; none where it has it.

@@ -17,7 +17,7 @@ fn urls(count: usize) -> Vec<String> {
 
 fn of(config: &str, urls: &[String], weights: &[u32]) -> Balance {
     let targets: Vec<_> = urls.iter().zip(weights).map(|(url, weight)| Weighed { url, weight: *weight, priority: 0 }).collect();
-    Balance::build(&yaml(config).unwrap(), None, "users", &targets, &Shared::default()).unwrap_or_else(|error| panic!("{error}"))
+    Balance::build(&yaml(config).unwrap(), None, None, "users", &targets, &Shared::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn balance(config: &str, weights: &[u32]) -> Balance {
@@ -28,7 +28,7 @@ fn balance(config: &str, weights: &[u32]) -> Balance {
 fn counts(balance: &Balance, targets: usize, mut picked: impl FnMut(usize)) -> Vec<usize> {
     let mut counts = vec![0; targets];
     for pick in 0..PICKS {
-        let index = balance.pick(&keyed(pick)).unwrap();
+        let index = balance.place(&keyed(pick)).unwrap();
         counts[index] += 1;
         picked(index);
     }
@@ -87,7 +87,7 @@ fn a_target_without_weight_is_never_picked() {
     let How::Sticky(cookies) = &sticky.how else { panic!() };
     let cookie = cookies.cookie(1, false).unwrap();
     let value = cookie.to_str().unwrap().split(['=', ';']).nth(1).unwrap();
-    assert_eq!(sticky.pick(&Asking { cookie: Some(value), ..Asking::default() }), Some(0), "not by its cookie either");
+    assert_eq!(sticky.place(&Asking { cookie: Some(value), ..Asking::default() }), Some(0), "not by its cookie either");
 }
 
 #[test]
@@ -96,10 +96,51 @@ fn a_target_that_was_tried_comes_last() {
         let balance = balance(config, &[1, 1000, 1]);
         for pick in 0..1000 {
             let asking = |tried| Asking { tried, ..keyed(pick) };
-            assert_ne!(balance.pick(&asking(&[1])), Some(1), "{config}");
-            assert_eq!(balance.pick(&asking(&[1, 0])), Some(2), "{config}");
-            assert!(balance.pick(&asking(&[0, 1, 2])).is_some(), "{config}");
+            assert_ne!(balance.place(&asking(&[1])), Some(1), "{config}");
+            assert_eq!(balance.place(&asking(&[1, 0])), Some(2), "{config}");
+            assert!(balance.place(&asking(&[0, 1, 2])).is_some(), "{config}");
         }
+    }
+}
+
+#[test]
+fn a_target_that_came_back_gets_a_part_of_its_share_that_grows_to_the_whole() {
+    let urls = urls(4);
+    for config in ALL {
+        let shared = Shared::default();
+        let targets: Vec<_> = urls.iter().map(|url| Weighed { url, weight: 5, priority: 0 }).collect();
+        let standing = Standing::new(Rules { slow_start: 3_600_000, ..Rules::default() }, shared.changes.get("users"));
+        let balance = Balance::build(&yaml(config).unwrap(), None, Some(standing), "users", &targets, &shared).unwrap();
+        assert_shares(&counts(&balance, 4, |_| {}), &[1; 4], config);
+        balance.load(0).unwrap().come_back(crate::state::millis());
+        shared.changes.get("users").note();
+        let counts = counts(&balance, 4, |_| {});
+        let least = *counts[1..].iter().min().unwrap() as f64;
+        assert!((0.05..0.2).contains(&(counts[0] as f64 / least)), "{config}: {counts:?}");
+        assert!(*counts[1..].iter().max().unwrap() as f64 / least < 1.1, "{config}: {counts:?}");
+        let homes = |target: usize| (0..1000).filter(|key| balance.place(&keyed(*key)) == Some(target)).collect::<Vec<_>>();
+        assert!(!config.starts_with("hash") || homes(0) == homes(0), "a key that has moved stays");
+    }
+    let load = Load::default();
+    load.come_back(1_000);
+    let stand = |now| Standing::new(Rules { slow_start: 10_000, ..Rules::default() }, Arc::default()).of(&load, now);
+    assert_eq!(
+        [1_000, 2_500, 6_000, 10_999, 11_000].map(stand),
+        [Stand::Part(0.1), Stand::Part(0.15), Stand::Part(0.5), Stand::Part(0.9999), Stand::Full]
+    );
+}
+
+#[test]
+fn where_all_begin_together_nobody_gets_less() {
+    let shared = Shared::default();
+    let (urls, changes) = (urls(3), shared.changes.get("users"));
+    let targets: Vec<_> = urls.iter().map(|url| Weighed { url, weight: 1, priority: 0 }).collect();
+    for config in ALL {
+        let standing = Standing::new(Rules { slow_start: 3_600_000, ..Rules::default() }, changes.clone());
+        let balance = Balance::build(&yaml(config).unwrap(), None, Some(standing), "users", &targets, &shared).unwrap();
+        (0..3).for_each(|index| balance.load(index).unwrap().come_back(crate::state::millis()));
+        changes.note();
+        assert_shares(&counts(&balance, 3, |_| {}), &[1; 3], config);
     }
 }
 
@@ -108,17 +149,17 @@ fn the_next_priority_is_used_when_the_first_was_tried() {
     let urls = urls(3);
     let targets: Vec<_> = urls.iter().zip([5, 0, 0]).map(|(url, priority)| Weighed { url, weight: 1, priority }).collect();
     for config in ALL {
-        let balance = Balance::build(&yaml(config).unwrap(), None, "users", &targets, &Shared::default()).unwrap();
+        let balance = Balance::build(&yaml(config).unwrap(), None, None, "users", &targets, &Shared::default()).unwrap();
         let counts = counts(&balance, 3, |_| {});
         assert_eq!(counts[0], 0, "{config}: {counts:?}");
-        assert_eq!(balance.pick(&Asking { tried: &[1, 2], ..keyed(7) }), Some(0), "{config}");
+        assert_eq!(balance.place(&Asking { tried: &[1, 2], ..keyed(7) }), Some(0), "{config}");
     }
 }
 
 /// Where each of the keys goes.
 fn places(urls: &[String], weights: &[u32]) -> Vec<String> {
     let balance = of("hash: { header: X-Key }", urls, weights);
-    (0..PICKS).map(|key| urls[balance.pick(&keyed(key)).unwrap()].clone()).collect()
+    (0..PICKS).map(|key| urls[balance.place(&keyed(key)).unwrap()].clone()).collect()
 }
 
 #[test]
@@ -139,7 +180,7 @@ fn only_the_keys_of_a_target_that_leaves_move() {
 #[test]
 fn a_key_goes_to_the_same_target_at_every_gateway() {
     let balance = balance("hash: { header: X-Key }", &[1; 10]);
-    let places: Vec<_> = (0..8).map(|key| balance.pick(&keyed(key)).unwrap()).collect();
+    let places: Vec<_> = (0..8).map(|key| balance.place(&keyed(key)).unwrap()).collect();
     // Worked out once; another result would move every key of every user at an upgrade.
     assert_eq!(places, [3, 0, 0, 3, 1, 0, 9, 8]);
 }
@@ -152,7 +193,7 @@ fn no_target_gets_more_than_its_bound_however_hot_a_key_is() {
         let mut held = Vec::new();
         let mut per: HashMap<usize, f64> = HashMap::new();
         for pick in 1..=5_000 {
-            let index = balance.pick(&keyed(1)).unwrap();
+            let index = balance.place(&keyed(1)).unwrap();
             held.push(InFlight::begin(balance.load(index).unwrap()));
             let requests = per.entry(index).or_default();
             *requests += 1.0;
@@ -161,8 +202,8 @@ fn no_target_gets_more_than_its_bound_however_hot_a_key_is() {
         }
         assert!(per.len() > 1, "{per:?}");
         drop(held);
-        let home = balance.pick(&keyed(1));
-        assert!((0..100).all(|_| balance.pick(&keyed(1)) == home), "an idle target keeps its keys");
+        let home = balance.place(&keyed(1));
+        assert!((0..100).all(|_| balance.place(&keyed(1)) == home), "an idle target keeps its keys");
     }
 }
 
@@ -194,7 +235,7 @@ fn the_key_is_taken_from_where_the_config_says() {
 fn a_request_without_a_key_goes_to_the_less_busy_target() {
     let balance = balance("hash: { header: X-Key }", &[1, 1]);
     let _held = InFlight::begin(balance.load(1).unwrap());
-    assert!((0..100).all(|_| balance.pick(&Asking::default()) == Some(0)));
+    assert!((0..100).all(|_| balance.place(&Asking::default()) == Some(0)));
 }
 
 #[test]
@@ -210,13 +251,13 @@ fn a_cookie_names_its_target_until_that_is_gone() {
     assert_eq!(secure.to_str().unwrap(), format!("{text}; Secure"));
     let value = pair.strip_prefix("at=").unwrap();
     let asking = Asking { cookie: Some(value), ..Asking::default() };
-    assert!((0..100).all(|_| balance.pick(&asking) == Some(2)));
+    assert!((0..100).all(|_| balance.place(&asking) == Some(2)));
     assert_eq!(balance.cookie(2, &asking), None, "it has it already");
     assert!(balance.cookie(1, &asking).is_some());
-    assert_ne!(balance.pick(&Asking { tried: &[2], ..asking }), Some(2));
+    assert_ne!(balance.place(&Asking { tried: &[2], ..asking }), Some(2));
     // The list has changed, and another gateway may have it in another order.
     let others: Vec<_> = [2, 0].iter().map(|index| urls[*index].clone()).collect();
-    assert_eq!(of(config, &others, &[1, 1]).pick(&asking), Some(0));
+    assert_eq!(of(config, &others, &[1, 1]).place(&asking), Some(0));
     assert!(of(config, &others[1..], &[1]).cookie(0, &asking).is_some());
 }
 
@@ -268,7 +309,7 @@ fn settings_that_cannot_work_are_refused_with_their_place() {
         ("sticky: { cookie: at, path: \"/a; Domain=x\" }", "balance.sticky.path"),
     ] {
         let targets = [Weighed { url: &urls[0], weight: 1, priority: 0 }];
-        let error = Balance::build(&yaml(text).unwrap(), None, "users", &targets, &Shared::default()).unwrap_err();
+        let error = Balance::build(&yaml(text).unwrap(), None, None, "users", &targets, &Shared::default()).unwrap_err();
         assert_eq!(error.path.to_string(), place, "{text}: {error}");
     }
 }

@@ -34,6 +34,11 @@ pub struct Target {
 }
 
 impl Target {
+    /// What it is called in the log and the metrics.
+    pub fn name(&self) -> &str {
+        self.shown.to_str().unwrap_or_default()
+    }
+
     /// The peer, as Pingora wants it for one attempt.
     pub fn peer(&self) -> Box<HttpPeer> {
         Box::new(self.peer.clone())

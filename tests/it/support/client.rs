@@ -301,6 +301,18 @@ impl H2 {
 
     /// One request on a stream of its own.
     pub async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], pieces: &[&'static str]) -> (Parts, Bytes) {
+        let (parts, body, _) = self.whole(method, path, headers, pieces).await;
+        (parts, body)
+    }
+
+    /// The same, with the trailers of the answer.
+    pub async fn whole(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        pieces: &[&'static str],
+    ) -> (Parts, Bytes, Option<http::HeaderMap>) {
         let mut sender = self.sender.clone();
         sender.ready().await.unwrap();
         let mut request = http::Request::builder().method(method).uri(format!("http://gateway.test{path}"));
@@ -309,7 +321,9 @@ impl H2 {
         }
         let sent = sender.send_request(request.body(Pieces(pieces.iter().copied().collect())).unwrap());
         let (parts, body) = tokio::time::timeout(PATIENCE, sent).await.unwrap().unwrap().into_parts();
-        (parts, body.collect().await.unwrap().to_bytes())
+        let body = body.collect().await.unwrap();
+        let trailers = body.trailers().cloned();
+        (parts, body.to_bytes(), trailers)
     }
 
     /// `GET` with nothing more.

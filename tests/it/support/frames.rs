@@ -54,6 +54,13 @@ impl Frames {
         self.body(stream, text, true);
     }
 
+    /// Trailers of one short line, which end the answer (RFC 7541 §6.2.2).
+    pub fn trailers(&mut self, stream: u32, name: &str, value: &str) {
+        let length = |text: &str| u8::try_from(text.len()).unwrap();
+        let line = [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat();
+        self.say(HEADERS, 4 | END, stream, &line);
+    }
+
     /// Ends a stream with an error code (RFC 9113 §7).
     pub fn reset(&mut self, stream: u32, code: u32) {
         self.say(RESET, 0, stream, &code.to_be_bytes());

@@ -5,6 +5,7 @@ pub mod client;
 pub mod dns;
 pub mod frames;
 pub mod gateway;
+pub mod grpc;
 pub mod nginx;
 pub mod origin;
 pub mod transcript;

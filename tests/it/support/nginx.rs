@@ -4,6 +4,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::gateway::Folder;
 use super::{eventually, port};
 
@@ -22,11 +25,15 @@ impl Nginx {
 
     /// The same, in the protocol that these words behind `listen` say: `http2`, `ssl`, `ssl http2`.
     pub fn speaking(protocol: &str, locations: &str) -> Self {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], port())), protocol, locations)
+    }
+
+    /// The same, at this address.
+    pub fn start_at(address: SocketAddr, protocol: &str, locations: &str) -> Self {
         let binary = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx"].iter().find(|path| PathBuf::from(path).exists());
         let binary = binary.expect("these tests need a real nginx: `make test` installs it, or `apt-get install nginx`");
         let folder = Folder::new();
         let dir = folder.path().display();
-        let address = SocketAddr::from(([127, 0, 0, 1], port()));
         std::fs::create_dir(folder.path().join("www")).unwrap();
         let config = format!(
             "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log;
@@ -51,6 +58,11 @@ impl Nginx {
     /// A file below its root.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join("www").join(name)
+    }
+
+    /// Stops it where it is, so that its system takes connections and it never answers, or lets it go on.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
 
     /// Kills it, as a machine dies: its connections end where they are.

@@ -1,0 +1,23 @@
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::snapshot::Snapshot;
+use crate::upstream::ServiceStatus;
+
+/// What runs now, for operators to read.
+#[derive(Debug, Serialize)]
+pub struct Status<'a> {
+    version: &'static str,
+    /// The number of the present config since start.
+    generation: i64,
+    services: BTreeMap<&'a str, ServiceStatus>,
+}
+
+impl<'a> Status<'a> {
+    /// How all stands.
+    pub fn of(snapshot: &'a Snapshot, generation: i64) -> Self {
+        let services = snapshot.services.iter().map(|service| (&*service.name, service.status()));
+        Self { version: env!("CARGO_PKG_VERSION"), generation, services: services.collect() }
+    }
+}

@@ -1,0 +1,313 @@
+//! The client of the house: one request to a service, from its admission and the choice of a target to the end of the answer, which the service is told.
+//! It sends nothing twice, but for what a kept connection had no ear for any more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Uri, Version, header};
+use pingora_core::connectors::http::Connector;
+use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::{Error, ErrorType, OrErr};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_timeout::timeout;
+use tokio::sync::OnceCell;
+
+use super::{Attempted, Backend, Breaker, Failure, HostMode, Pool, Probe, Service, Targets};
+use crate::ctx::Ctx;
+use crate::observe::Shard;
+use crate::state::InFlight;
+
+/// The connections of one worker that calls are made over.
+pub struct Client {
+    connector: OnceCell<Connector<()>>,
+    shard: Arc<Shard>,
+}
+
+/// A request that a service has admitted.
+#[derive(Debug)]
+pub struct Call {
+    service: Arc<Service>,
+    probe: Option<Probe>,
+    /// None where the service answers by itself.
+    to: Option<Chosen>,
+}
+
+#[derive(Debug)]
+struct Chosen {
+    pool: Arc<Pool>,
+    index: usize,
+    peer: Box<HttpPeer>,
+    authority: HeaderValue,
+    /// Until the answer is there.
+    _in_flight: InFlight,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its header.
+    pub head: Box<ResponseHeader>,
+    /// Its whole body.
+    pub body: Bytes,
+}
+
+/// Why nothing came back.
+#[derive(Debug)]
+pub enum CallError {
+    /// The service's breaker is open for so long.
+    LeftAlone(Duration),
+    /// The service has no target.
+    NoTarget,
+    /// The attempt failed.
+    Failed(Failure),
+    /// The answer's body is larger than it may be.
+    TooLarge,
+}
+
+/// How often a request is sent over a kept connection that turns out to be closed.
+const STALE: usize = 3;
+
+impl Client {
+    /// Without a connection yet.
+    pub fn new(shard: Arc<Shard>) -> Self {
+        Self { connector: OnceCell::new(), shard }
+    }
+
+    /// Asks the service for admission and chooses the target.
+    ///
+    /// # Errors
+    /// The service is left alone, or has no target.
+    pub fn begin(service: &Arc<Service>, req: &RequestHeader, cx: &Ctx) -> Result<Call, CallError> {
+        let call = |probe, to| Call { service: service.clone(), probe, to };
+        let Backend::Targets(targets) = &service.backend else { return Ok(call(None, None)) };
+        let probe = targets.breaker.as_ref().map_or(Ok(None), Breaker::admit).map_err(CallError::LeftAlone)?;
+        let pool = targets.pool();
+        let picked = pool.pick(&pool.asking(req, cx, &[])).ok_or(CallError::NoTarget)?;
+        let (index, peer, authority, in_flight) = (picked.index, picked.target.peer(), picked.target.authority.clone(), picked.in_flight);
+        Ok(call(probe, Some(Chosen { pool, index, peer, authority, _in_flight: in_flight })))
+    }
+
+    /// Sends it and waits for the whole answer, for at most so long. `most` are the bytes of its body that are held. Names the `Host` where the service does,
+    /// and how long the body is.
+    ///
+    /// # Errors
+    /// There is no answer, or it is too large.
+    pub async fn send(
+        &self,
+        call: Call,
+        mut head: RequestHeader,
+        body: &[Bytes],
+        most: usize,
+        within: Duration,
+    ) -> Result<Answer, CallError> {
+        let Call { service, probe, to } = call;
+        let (targets, to) = match (&service.backend, to) {
+            (Backend::Targets(targets), Some(to)) => (targets, to),
+            (Backend::Mock(mock), _) => {
+                let reply = mock.answer(&head, &body.concat()).await;
+                let mut head = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len())).map_err(|_| malformed())?;
+                for (name, value) in reply.headers {
+                    head.append_header(name, value).map_err(|_| malformed())?;
+                }
+                return Ok(Answer { head: Box::new(head), body: reply.body });
+            }
+            (Backend::Targets(_), None) => return Err(CallError::NoTarget),
+        };
+        prepare(&mut head, targets, &to.authority, body).map_err(|_| malformed())?;
+        let told = timeout(within, self.attempts(targets, &to, &head, body, most)).await;
+        let (ended, told) = match told.unwrap_or(Err(Failure::Timeout)) {
+            Ok(Told { head, body }) => (Failure::Status(head.status), body.ok_or(CallError::TooLarge).map(|body| Answer { head, body })),
+            Err(failure) => (failure, Err(CallError::Failed(failure))),
+        };
+        if let Some(breaker) = targets.breaker.as_ref().filter(|_| !ended.is_of_age()) {
+            breaker.note(probe, breaker.minds(ended), &self.shard);
+        }
+        match ended {
+            Failure::Status(status) => to.pool.note(&service.name, to.index, to.pool.fails(status), &self.shard),
+            ended if ended.is_of_age() => {}
+            _ => to.pool.note(&service.name, to.index, true, &self.shard),
+        }
+        told
+    }
+
+    /// Until a connection is there that is not closed.
+    async fn attempts(&self, targets: &Targets, to: &Chosen, head: &RequestHeader, body: &[Bytes], most: usize) -> Result<Told, Failure> {
+        let connector = self.connector().await;
+        let may_repeat = Attempted {
+            method: &head.method,
+            keyed: false,
+            replayable: true,
+            count: 1,
+            tried: 0,
+            targets: to.pool.takers(),
+            left: Duration::MAX,
+            retry_after: None,
+        };
+        let mut failure = Failure::Stale;
+        for _ in 0..STALE {
+            let (mut session, reused) = connector.get_http_session(&*to.peer).await.map_err(|_| Failure::Connect)?;
+            match talk(&mut session, &to.peer, head, body, most).await {
+                Ok(told) => {
+                    if told.body.is_some() {
+                        connector.release_http_session(session, &*to.peer, Some(targets.timeouts.idle)).await;
+                    }
+                    return Ok(told);
+                }
+                Err(Broken { error, begun }) => failure = Failure::of(&error, reused && !begun),
+            }
+            if !failure.is_of_age() || !targets.retry.may_repeat(failure, &may_repeat) {
+                break;
+            }
+        }
+        Err(failure)
+    }
+
+    /// Made when first needed, and not here: it reads the roots of the system, which takes milliseconds.
+    async fn connector(&self) -> &Connector<()> {
+        let make = || async {
+            let made = tokio::task::spawn_blocking(|| Connector::new(None)).await;
+            made.unwrap_or_else(|_| Connector::new(None))
+        };
+        self.connector.get_or_init(make).await
+    }
+}
+
+fn malformed() -> CallError {
+    CallError::Failed(Failure::Malformed)
+}
+
+/// The header as a target gets it.
+fn prepare(head: &mut RequestHeader, targets: &Targets, authority: &HeaderValue, body: &[Bytes]) -> pingora_error::Result<()> {
+    match &targets.host {
+        HostMode::Target => head.insert_header(header::HOST, authority.clone())?,
+        HostMode::Name(name) => head.insert_header(header::HOST, name.clone())?,
+        HostMode::Keep => {}
+    }
+    head.set_version(Version::HTTP_11);
+    let framed = head.remove_header(&header::TRANSFER_ENCODING).is_some() || head.headers.contains_key(header::CONTENT_LENGTH);
+    head.remove_header(&header::EXPECT);
+    let length: usize = body.iter().map(Bytes::len).sum();
+    if framed || length > 0 {
+        head.insert_header(header::CONTENT_LENGTH, length)?;
+    }
+    Ok(())
+}
+
+/// An answer; without its body where that is too large.
+struct Told {
+    head: Box<ResponseHeader>,
+    body: Option<Bytes>,
+}
+
+struct Broken {
+    error: Box<Error>,
+    /// Whether the answer had begun.
+    begun: bool,
+}
+
+async fn talk(session: &mut HttpSession, peer: &HttpPeer, head: &RequestHeader, body: &[Bytes], most: usize) -> Result<Told, Broken> {
+    let early = |error| Broken { error, begun: false };
+    session.set_read_timeout(peer.options.read_timeout);
+    session.set_write_timeout(peer.options.write_timeout);
+    let mut head = head.clone();
+    if session.as_http2().is_some() {
+        over_http2(&mut head, peer.is_tls()).map_err(early)?;
+    }
+    session.write_request_header(Box::new(head)).await.map_err(early)?;
+    for piece in body {
+        session.write_request_body(piece.clone(), false).await.map_err(early)?;
+    }
+    session.finish_request_body().await.map_err(early)?;
+    let head = loop {
+        session.read_response_header().await.map_err(early)?;
+        match session.response_header() {
+            Some(head) if head.status.is_informational() => {}
+            Some(head) => break Box::new(head.clone()),
+            None => return Err(early(Error::new(ErrorType::InvalidHTTPHeader))),
+        }
+    };
+    let mut held = BytesMut::new();
+    while let Some(piece) = session.read_response_body().await.map_err(|error| Broken { error, begun: true })? {
+        if held.len() + piece.len() > most {
+            return Ok(Told { head, body: None });
+        }
+        held.extend_from_slice(&piece);
+    }
+    Ok(Told { head, body: Some(held.freeze()) })
+}
+
+/// The same over HTTP/2, which has the host in the URI (RFC 9113 §8.3.1).
+fn over_http2(head: &mut RequestHeader, tls: bool) -> pingora_error::Result<()> {
+    let host = head.remove_header(&header::HOST);
+    let authority = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let uri = Uri::builder().scheme(if tls { "https" } else { "http" }).authority(authority).path_and_query(target).build();
+    let uri = uri.or_err(ErrorType::InvalidHTTPHeader, "the host is none")?;
+    head.set_uri(uri);
+    head.set_version(Version::HTTP_2);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use http::StatusCode;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::ctx::testing;
+    use crate::observe::Metrics;
+    use crate::state::Shared;
+    use crate::upstream::{Base, DnsConfig, Names, ServiceConfig};
+
+    fn service(config: Value) -> Arc<Service> {
+        let config: ServiceConfig<()> = serde_json::from_value(config).unwrap();
+        let names = Arc::new(Names::new(&DnsConfig::default()));
+        let base = Base { shared: &Shared::default(), folder: std::path::Path::new(""), names: &names };
+        Arc::new(Service::build("a", &config, &base).unwrap())
+    }
+
+    async fn call(service: &Arc<Service>, most: usize) -> Result<Answer, CallError> {
+        let client = Client::new(Metrics::new(1).unwrap().shards()[0].clone());
+        let head = RequestHeader::build("GET", b"/", None).unwrap();
+        let call = Client::begin(service, &head, &testing::ctx("/", &[])).unwrap();
+        client.send(call, head, &[], most, Duration::from_secs(5)).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_given_whole_or_not_at_all() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            for mut stream in listener.incoming().take(2).map(Result::unwrap) {
+                let _ = stream.read(&mut [0; 1024]);
+                let _ = stream.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone");
+            }
+        });
+        let service = service(json!({"targets": [format!("http://{address}")]}));
+        let answer = call(&service, 4).await.unwrap();
+        assert_eq!((answer.head.status, &answer.body[..]), (StatusCode::NOT_FOUND, &b"gone"[..]));
+        assert!(matches!(call(&service, 3).await, Err(CallError::TooLarge)));
+        server.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_mock_is_called_as_any_service() {
+        let answer = call(&service(json!({"mock": {"text": "hi"}})), 0).await.unwrap();
+        assert_eq!((answer.head.status, &answer.body[..]), (StatusCode::OK, &b"hi"[..]));
+    }
+
+    #[tokio::test]
+    async fn a_target_that_is_not_there_is_a_failure_that_the_breaker_minds() {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let service = service(json!({"targets": [format!("http://{address}")], "breaker": {"failures": 1}}));
+        assert!(matches!(call(&service, 0).await, Err(CallError::Failed(Failure::Connect))));
+        let head = RequestHeader::build("GET", b"/", None).unwrap();
+        assert!(matches!(Client::begin(&service, &head, &testing::ctx("/", &[])), Err(CallError::LeftAlone(_))));
+    }
+}

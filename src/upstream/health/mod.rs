@@ -1,0 +1,143 @@
+//! Active checks: targets are asked at intervals whether they are well, on the control thread, each over a connection of its own.
+
+mod ask;
+mod config;
+mod grpc;
+
+pub use config::{HealthConfig, StatusConfig};
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::HeaderValue;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use self::ask::Ask;
+use super::{Backend, HostMode, Pool, Service, Settling, Target, Targets, jitter};
+use crate::building::BuildError;
+use crate::observe::Metrics;
+use crate::state::{Changes, Checked, Shared, millis};
+
+/// How the targets of a service are asked whether they are well.
+#[derive(Debug)]
+pub struct Health {
+    ask: Ask,
+    interval: Duration,
+    timeout: Duration,
+    healthy: u32,
+    unhealthy: u32,
+    changes: Arc<Changes>,
+}
+
+/// Checks of one service under way at once.
+const TOGETHER: usize = 64;
+
+impl Health {
+    /// Prepares the checks.
+    ///
+    /// # Errors
+    /// Settings that cannot work, or contradict each other.
+    pub fn build(config: &HealthConfig, service: &str, shared: &Shared) -> Result<Self, BuildError> {
+        let ask = Ask::build(config)?;
+        if config.interval.0 < Duration::from_millis(100) {
+            return Err(BuildError::new("this would be all that a target does", "write at least `100ms`").at("interval"));
+        }
+        config.timeout.not_zero().map_err(|error| error.at("timeout"))?;
+        if let Some((key, _)) = [("healthy", config.healthy), ("unhealthy", config.unhealthy)].iter().find(|(_, number)| *number == 0) {
+            return Err(BuildError::new("no check at all decides nothing", "write at least 1").at(*key));
+        }
+        Ok(Self {
+            ask,
+            interval: config.interval.into(),
+            timeout: config.timeout.into(),
+            healthy: config.healthy,
+            unhealthy: config.unhealthy,
+            changes: shared.changes.get(service),
+        })
+    }
+
+    /// Asks a target, which sees this `Host`, and says why it is ill.
+    async fn ask(&self, target: &Target, host: &HeaderValue) -> Result<(), String> {
+        let mut peer = target.peer();
+        peer.options.connection_timeout = Some(self.timeout);
+        peer.options.total_connection_timeout = Some(self.timeout);
+        let asked = timeout(self.timeout, self.ask.of(&mut peer, host, self.timeout)).await;
+        asked.unwrap_or_else(|_| Err(format!("no answer in {:?}", self.timeout)))
+    }
+
+    /// Checks the target at this place of a pool, and takes note of it.
+    async fn visit(&self, service: &Service, pool: &Pool, index: usize, host: &HostMode, metrics: &Metrics) {
+        let (Some(target), Some(load)) = (pool.targets().get(index), pool.load(index)) else { return };
+        let host = if let HostMode::Name(name) = host { name } else { &target.authority };
+        let failure = self.ask(target, host).await.err();
+        let (name, target) = (&*service.name, target.name());
+        metrics.process.checks.with_label_values(&[name, target, if failure.is_none() { "passed" } else { "failed" }]).inc();
+        let turned = load.checks.note(Checked { at: SystemTime::now(), failure: failure.clone() }, self.healthy, self.unhealthy);
+        metrics.process.healthy.with_label_values(&[name, target]).set(i64::from(!load.checks.is_ill()));
+        let Some(count) = turned else { return };
+        load.turned(millis(), failure.is_none());
+        self.changes.note();
+        match failure {
+            Some(why) if count == 1 => log::warn!("service {name}: target {target}: a check failed, and it is unhealthy: {why}"),
+            Some(why) => log::warn!("service {name}: target {target}: {count} checks in a row failed, and it is unhealthy: {why}"),
+            None => log::info!("service {name}: target {target}: it is healthy again"),
+        }
+    }
+}
+
+/// Checks the targets of a service that wants it, whichever they are, for as long as the task lives.
+pub(super) fn check(service: &Arc<Service>, tasks: &mut JoinSet<()>, control: &Handle, settling: &Settling, metrics: &Arc<Metrics>) {
+    if let Backend::Targets(targets) = &service.backend
+        && targets.health.is_some()
+    {
+        tasks.spawn_on(watch(service.clone(), metrics.clone(), settling.clone()), control);
+    }
+}
+
+async fn watch(service: Arc<Service>, metrics: Arc<Metrics>, settling: Settling) {
+    let Backend::Targets(targets) = &service.backend else { return };
+    let Targets { health: Some(health), .. } = &**targets else { return };
+    let mut settling = Some(settling);
+    let mut next = Instant::now();
+    loop {
+        let is_due = Instant::now() >= next;
+        if is_due {
+            next = Instant::now() + Duration::from_millis(jitter(u64::try_from(health.interval.as_millis()).unwrap_or(u64::MAX)));
+        }
+        let pool = targets.pool();
+        round(&service, &pool, &metrics, is_due).await;
+        // Names may still be looked up, and what they stand for is to be checked before it is used.
+        if !pool.targets().is_empty() {
+            drop(settling.take());
+        }
+        drop(pool);
+        tokio::select! {
+            () = sleep_until(next) => {}
+            () = targets.renewed.notified() => {}
+        }
+    }
+}
+
+/// Checks all targets of a pool, or those that never were.
+async fn round(service: &Arc<Service>, pool: &Arc<Pool>, metrics: &Arc<Metrics>, all: bool) {
+    let mut checks = JoinSet::new();
+    for index in 0..pool.targets().len() {
+        if !all && pool.load(index).is_none_or(|load| load.checks.last().is_some()) {
+            continue;
+        }
+        if checks.len() >= TOGETHER {
+            checks.join_next().await;
+        }
+        let (service, pool, metrics) = (service.clone(), pool.clone(), metrics.clone());
+        checks.spawn(async move {
+            if let Backend::Targets(targets) = &service.backend
+                && let Some(health) = &targets.health
+            {
+                health.visit(&service, &pool, index, &targets.host, &metrics).await;
+            }
+        });
+    }
+    while checks.join_next().await.is_some() {}
+}
