@@ -42,7 +42,7 @@ struct Chosen {
     peer: Box<HttpPeer>,
     authority: HeaderValue,
     /// Until the answer is there.
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 /// What came back.
@@ -87,7 +87,7 @@ impl Client {
         let pool = targets.pool();
         let picked = pool.pick(&pool.asking(req, cx, &[])).ok_or(CallError::NoTarget)?;
         let (index, peer, authority, in_flight) = (picked.index, picked.target.peer(), picked.target.authority.clone(), picked.in_flight);
-        Ok(call(probe, Some(Chosen { pool, index, peer, authority, _in_flight: in_flight })))
+        Ok(call(probe, Some(Chosen { pool, index, peer, authority, in_flight })))
     }
 
     /// Sends it and waits for the whole answer, for at most so long. `most` are the bytes of its body that are held. Names the `Host` where the service does,
@@ -122,13 +122,11 @@ impl Client {
             Ok(Told { head, body }) => (Failure::Status(head.status), body.ok_or(CallError::TooLarge).map(|body| Answer { head, body })),
             Err(failure) => (failure, Err(CallError::Failed(failure))),
         };
-        if let Some(breaker) = targets.breaker.as_ref().filter(|_| !ended.is_of_age()) {
-            breaker.note(probe, breaker.minds(ended), &self.shard);
-        }
-        match ended {
-            Failure::Status(status) => to.pool.note(&service.name, to.index, to.pool.fails(status), &self.shard),
-            ended if ended.is_of_age() => {}
-            _ => to.pool.note(&service.name, to.index, true, &self.shard),
+        if !ended.is_of_age() {
+            if let Some(breaker) = &targets.breaker {
+                breaker.note(probe, breaker.minds(ended), &self.shard);
+            }
+            to.pool.note(&service.name, to.index, ended, to.in_flight.is_probe(), &self.shard);
         }
         told
     }

@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use crate::support::gateway::check;
 use crate::support::grpc::Grpc;
-use crate::support::{Answer, Gateway, Origin, eventually, port};
+use crate::support::{Answer, Gateway, Nginx, Origin, eventually, port};
 
 /// A server that answers `/healthz` with this status and `state: fine`, and all else with its name.
 fn patient(name: &'static str, status: u16) -> (Origin, Arc<AtomicU16>) {
@@ -130,6 +130,16 @@ fn a_connection_may_be_enough() {
     assert!((0..10).all(|_| gateway.client().get("/").text() == "well"));
     let _open = TcpListener::bind(&closed).unwrap();
     gateway.await_metric(&healthy(&closed), 1.0);
+}
+
+#[test]
+fn a_target_that_speaks_http2_is_asked_in_it() {
+    let servers = [404, 200].map(|status| Nginx::speaking("http2", &format!("location / {{ return {status} \"{status}\"; }}")));
+    let [ill, well] = servers.each_ref().map(|server| server.address);
+    let gateway = Gateway::start(&config("protocol: http2, health: { path: /healthz, body: \"200\" }", &[url(ill), url(well)]));
+    gateway.await_said(&format!("target {ill}: a check failed, and it is unhealthy: it answered 404"));
+    assert_eq!(gateway.metric(&healthy(well)), 1.0);
+    assert!((0..10).all(|_| gateway.client().get("/").text() == "200"));
 }
 
 #[test]
