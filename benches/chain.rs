@@ -26,7 +26,7 @@ fn ctx() -> Ctx {
         consumer: None,
         claims: None,
         limits: Default::default(),
-        cors: None,
+        credentials: None,
         version: None,
     }
 }

@@ -32,7 +32,7 @@ fn look_up(c: &mut Criterion) {
         for (name, path, found) in
             [("parameter", param.as_str(), true), ("exact", exact.as_str(), true), ("nothing", "/api/service-5/none", false)]
         {
-            let query = Query { host: "api.example.com", method: &Method::GET, path, headers: &headers, query: None };
+            let query = Query { host: "api.example.com", method: &Method::GET, asks: None, path, headers: &headers, query: None };
             assert_eq!(matches!(router.find(&query), Outcome::Found { .. }), found, "{path}");
             c.bench_function(&format!("{count} routes, {name}"), |b| b.iter(|| black_box(router.find(black_box(&query)))));
         }

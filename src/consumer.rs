@@ -15,7 +15,7 @@ use crate::building::{BuildError, Errors};
 pub struct ConsumerConfig {
     /// The name, unique among all consumers.
     pub name: String,
-    /// Groups that the consumer belongs to.
+    /// Groups that the consumer belongs to. Nothing reads them yet.
     #[serde(default)]
     pub groups: Vec<String>,
     /// API keys, each as `sha256:` and the hex SHA-256 of the key: the file never holds a key itself.
@@ -61,11 +61,13 @@ impl<'de> Deserialize<'de> for KeyHash {
 fn parse_hash(text: &str) -> Option<[u8; 32]> {
     let hex = text.strip_prefix("sha256:")?;
     let mut hash = [0; 32];
-    if hex.len() != 2 * hash.len() || !hex.is_ascii() {
+    if hex.len() != 2 * hash.len() {
         return None;
     }
-    for (byte, at) in hash.iter_mut().zip((0..hex.len()).step_by(2)) {
-        *byte = u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()?;
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    for (byte, digits) in hash.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+        let [high, low] = digits else { return None };
+        *byte = digit(*high)? * 16 + digit(*low)?;
     }
     Some(hash)
 }
@@ -99,6 +101,11 @@ impl Consumers {
             if config.name.is_empty() {
                 errors.push(BuildError::new("a consumer needs a name", "write a name").at("name").at(index).at("consumers"));
             }
+            if config.name.trim() != config.name {
+                // As a header's value it would be read without, and so as another's.
+                let error = BuildError::new("the name has white space around it", "take it off").at("name");
+                errors.push(error.at(index).at("consumers"));
+            }
             if built.names.insert(config.name.clone(), consumer.clone()).is_some() {
                 let first = configs.iter().position(|other| other.name == config.name).unwrap_or(index);
                 let reason = format!("there are two consumers named `{}`", config.name);
@@ -106,6 +113,11 @@ impl Consumers {
                 errors.push(error.beside([first.into(), "name".into()]).at("consumers"));
             }
             for (place, key) in config.api_keys.iter().enumerate() {
+                if *key == KeyHash::of(b"") {
+                    let error =
+                        BuildError::new("this is the hash of nothing, which is no key", "make one with `printf %s KEY | sha256sum`");
+                    errors.push(error.at(place).at("api_keys").at(index).at("consumers"));
+                }
                 if let Some(other) = built.keys.insert(*key, consumer.clone()) {
                     let reason = format!("consumer `{}` has the same key", other.name);
                     errors
@@ -138,6 +150,29 @@ mod tests {
         let consumers = Consumers::build(&serde_json::from_value::<Vec<ConsumerConfig>>(config).unwrap()).unwrap();
         assert_eq!(consumers.by_key(&KeyHash::of(b"test")).unwrap().name, "app");
         assert!(consumers.by_key(&KeyHash::of(b"other")).is_none());
+    }
+
+    #[test]
+    fn what_is_no_hash_of_a_key_is_refused() {
+        let read = |hex: &str| {
+            let config = serde_json::json!([{"name": "app", "api_keys": [format!("sha256:{hex}")]}]);
+            let configs = serde_json::from_value::<Vec<ConsumerConfig>>(config).map_err(|error| error.to_string())?;
+            Consumers::build(&configs).map_err(|errors| errors.0[0].reason.clone())
+        };
+        let rest = "f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+        assert!(read(&format!("9{rest}")).is_ok() && read(&format!("9{rest}").to_uppercase()).is_ok());
+        for wrong in [format!("+{rest}"), format!("é{}", &rest[1..]), rest.to_owned(), format!("99{rest}")] {
+            assert!(read(&wrong).unwrap_err().contains("64 hex digits"), "{wrong}");
+        }
+        let nothing = read("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(nothing.unwrap_err(), "this is the hash of nothing, which is no key");
+    }
+
+    #[test]
+    fn a_name_that_a_header_would_change_is_refused() {
+        let config = serde_json::json!([{"name": " app"}]);
+        let errors = Consumers::build(&serde_json::from_value::<Vec<ConsumerConfig>>(config).unwrap()).unwrap_err();
+        assert_eq!(errors.0[0].path.to_string(), "consumers[0].name");
     }
 
     #[test]

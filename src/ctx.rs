@@ -33,8 +33,9 @@ pub struct Ctx {
     pub claims: Option<Arc<Value>>,
     /// What limits found, in the order of the chain. Written and read by `rate_limit`, one entry per policy that ran and tells clients.
     pub limits: SmallVec<[LimitState; 2]>,
-    /// Whether `cors` allowed the request's origin. Written and read by `cors`.
-    pub cors: Option<CorsGrant>,
+    /// Query parameters of the route that carry credentials: not to be shown in addresses that answers tell. Written by `proxy`; read by versions and
+    /// redirects.
+    pub credentials: Option<Arc<[Box<str>]>>,
     /// The version that was chosen. Written by `proxy`; read by templates and the log.
     pub version: Option<Arc<str>>,
 }
@@ -48,15 +49,6 @@ pub struct LimitState {
     pub remaining: u64,
     /// Seconds until the next request is added to them, rounded up.
     pub reset: u64,
-}
-
-/// What `cors` decided for the request's origin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CorsGrant {
-    /// A simple or actual request of an allowed origin.
-    Actual,
-    /// A preflight of an allowed origin.
-    Preflight,
 }
 
 /// Path parameters by name, as places in the normalised path.
@@ -82,7 +74,7 @@ impl Ctx {
             consumer: None,
             claims: None,
             limits: SmallVec::new(),
-            cors: None,
+            credentials: None,
             version: None,
         }
     }
@@ -92,6 +84,11 @@ impl Ctx {
         let place = self.params.names.iter().position(|known| **known == *name)?;
         let range = self.params.ranges.get(place)?;
         self.path.get(range.start as usize..range.end as usize)
+    }
+
+    /// Whether a query parameter of that name carries credentials.
+    pub fn is_credential(&self, parameter: &str) -> bool {
+        self.credentials.iter().flat_map(|names| names.iter()).any(|name| **name == *parameter)
     }
 
     /// The request id as text.
@@ -134,7 +131,7 @@ pub(crate) mod testing {
             consumer: None,
             claims: None,
             limits: Default::default(),
-            cors: None,
+            credentials: None,
             version: None,
         }
     }

@@ -13,7 +13,7 @@ pub mod consumer;
 pub mod ctx;
 
 // formats
-/// Small languages inside config values: templates.
+/// Small languages inside config values: templates. And query strings.
 pub mod expr;
 
 // cellar

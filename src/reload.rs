@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -80,7 +81,12 @@ impl Reloader {
 
     /// Reads the file again. What is wrong with it is logged, and the present config stays.
     pub fn reload(&mut self) {
-        let result = match build(&self.path, &self.shared) {
+        let result = surviving(|| self.read_again());
+        self.metrics.process.reloads.with_label_values(&[result]).inc();
+    }
+
+    fn read_again(&mut self) -> &'static str {
+        match build(&self.path, &self.shared) {
             Ok(built) => {
                 self.sources = built.config.sources.clone();
                 self.take(built)
@@ -90,8 +96,7 @@ impl Reloader {
                 log::error!("the config was not taken, the present one stays:\n{errors}");
                 "refused"
             }
-        };
-        self.metrics.process.reloads.with_label_values(&[result]).inc();
+        }
     }
 
     fn take(&mut self, built: Built) -> &'static str {
@@ -157,6 +162,16 @@ async fn tend(snapshot: &Snapshot, control: &Handle, metrics: &Arc<Metrics>) -> 
     tending
 }
 
+/// A defect that a config brings to light costs that config, not the gateway's ear for the next one.
+fn surviving(reload: impl FnOnce() -> &'static str) -> &'static str {
+    // What is changed on the way, the snapshot and what belongs to it, is swapped whole.
+    catch_unwind(AssertUnwindSafe(reload)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        log::error!("the config was not taken, for it meets a defect of the gateway: {}", text.unwrap_or("a panic"));
+        "refused"
+    })
+}
+
 /// How long a config waits at most before it is used.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -213,6 +228,12 @@ fn named(section: Option<&Value>) -> Option<BTreeMap<&str, &Value>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_counts_as_a_refusal() {
+        assert_eq!(surviving(|| "done"), "done");
+        assert_eq!(surviving(|| panic!("no such {}", "year")), "refused");
+    }
 
     #[test]
     fn a_change_is_told_by_name() {

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use super::say;
 use crate::building::{BuildError, Step};
 use crate::config::{Config, Loaded};
-use crate::policy::{Scope, doubts, merge};
+use crate::expr::variables;
+use crate::policy::{PolicyConfig, Scope, doubts, merge};
 use crate::reload::build;
-use crate::routing::ToConfig;
+use crate::routing::{RouteConfig, Source, ToConfig};
 use crate::snapshot::lists;
 use crate::state::Shared;
 use crate::upstream::Verify;
@@ -53,13 +54,18 @@ fn warnings(loaded: &Loaded<Config>) -> Vec<String> {
             };
             [list, vec!["policies".into(), (*index).into(), policy.name().into()]].concat()
         };
-        for doubt in doubts(&chain) {
-            let error = place(doubt.below).into_iter().rev().fold(doubt.error, BuildError::at).beside(place(doubt.above));
+        let versions = route.and_then(|route| config.routes.get(route)).is_some_and(|route| route.versions.is_some());
+        for doubt in doubts(&chain, versions) {
+            let mut error = place(doubt.below).into_iter().rev().fold(doubt.error, BuildError::at);
+            if let Some(above) = doubt.above {
+                error = error.beside(place(above));
+            }
             if !found.contains(&error) {
                 found.push(error);
             }
         }
     }
+    found.extend(config.routes.iter().enumerate().flat_map(|(index, route)| route_doubts(config, index, route)));
     for (name, service) in &config.services {
         if service.tls.as_ref().is_some_and(|tls| tls.verify == Verify::Off) {
             let reason = "certificates are not looked at: anyone on the way can read and change what is sent";
@@ -68,4 +74,35 @@ fn warnings(loaded: &Loaded<Config>) -> Vec<String> {
         }
     }
     found.iter().map(|error| loaded.located(error).to_string()).collect()
+}
+
+/// What is doubtful about one route beside its lists of policies.
+fn route_doubts(config: &Config, index: usize, route: &RouteConfig) -> Vec<BuildError> {
+    let at = |error: BuildError, place: &[&str]| place.iter().rev().fold(error, |error, step| error.at(*step)).at(index).at("routes");
+    let mut found = Vec::new();
+    let own = merge(&lists(config, Some(index), None));
+    let has = |chain: &[(Scope, usize, &PolicyConfig)], name: &str| chain.iter().any(|(_, _, policy)| policy.name() == name);
+    if let Some(redirect) = &route.redirect {
+        let never = variables(&redirect.to).into_iter().filter(|name| {
+            *name == "version"
+                || (name.starts_with("claims.") && !has(&own, "jwt"))
+                || (*name == "consumer.name" && !has(&own, "jwt") && !has(&own, "api_key"))
+        });
+        found.extend(never.map(|name| {
+            let error = BuildError::new(format!("`{{{name}}}` never has a value here, so each request gets 400"), "take it out");
+            at(error, &["redirect", "to"])
+        }));
+    }
+    if let Some(versions) = &route.versions {
+        // Of these a preflight has the path and the query, and says what the request will say.
+        let unsaid = versions.default.is_none() && matches!(versions.from, Source::Header(_) | Source::MediaType(_));
+        let services = versions.versions.values().flat_map(|version| version.to.services());
+        let cors = services.filter(|service| has(&merge(&lists(config, Some(index), Some(service))), "cors")).count();
+        if unsaid && cors > 0 && versions.only_service().is_none() && !has(&own, "cors") {
+            let reason = "a preflight says no version, so the `cors` of the versions' services does not answer it";
+            let fix = "put `cors` into the route's policies, or name a `default`";
+            found.push(at(BuildError::new(reason, fix), &["versions"]));
+        }
+    }
+    found
 }

@@ -12,7 +12,7 @@ use super::located::Located;
 use super::parse::parse;
 use super::scalar::{Kind, Scalar};
 use super::sources::Sources;
-use super::substitute::{Env, plain, substitute};
+use super::substitute::{Env, mend, plain, substitute};
 use super::tree::{Entry, Node, Place, Tree, Value, located, said};
 use crate::building::{ConfigPath, Step};
 
@@ -127,8 +127,7 @@ impl Assembly<'_> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) => {
-                let fix = "check the path, and that the gateway's user may read the file";
-                return self.lack(place, index, &format!("`{name}` cannot be read: {}", plain(&error)), fix);
+                return self.lack(place, index, &format!("`{name}` cannot be read: {}", plain(&error)), mend(&error));
             }
         };
         let (mut tree, mut errors) = match parse(&name.to_string(), &text) {

@@ -12,7 +12,7 @@ use super::include::{Document, assemble};
 use super::located::{ConfigErrors, Located};
 use super::parse::parse;
 use super::sources::Sources;
-use super::substitute::{Env, plain, substitute};
+use super::substitute::{Env, mend, plain, substitute};
 use super::tree::{self, Node, Tree, said};
 use crate::building::{BuildError, ConfigPath, Errors, Step};
 
@@ -116,7 +116,7 @@ where
                 column: 0,
                 path: ConfigPath::default(),
                 reason: format!("the config cannot be read: {}", plain(&error)),
-                fix: "check the path, and that the gateway's user may read the file".into(),
+                fix: mend(&error).into(),
             };
             Err(ConfigErrors { sources: Sources { files: vec![path.to_owned()], globs: Vec::new() }, ..error.into() })
         }

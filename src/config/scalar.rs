@@ -66,6 +66,14 @@ impl Scalar {
     }
 }
 
+impl Scalar {
+    /// Whether it is a number that is not finite, or a whole one beyond 64 bits.
+    pub fn is_beyond(&self) -> bool {
+        let digits = self.text.trim_start_matches(['-', '+']);
+        matches!(self.kind, Kind::Float(float) if !float.is_finite() || digits.bytes().all(|byte| byte.is_ascii_digit()))
+    }
+}
+
 /// Prints `***` in the place of a value from outside, so that a tree can be logged.
 impl fmt::Debug for Scalar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -213,6 +213,14 @@ pub fn plain(error: &io::Error) -> String {
     }
 }
 
+/// What to do about a file that cannot be read.
+pub fn mend(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::InvalidData => "save it as UTF-8",
+        _ => "check the path, and that the gateway's user may read the file",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::parse::parse;

@@ -1,5 +1,7 @@
-//! Small languages inside config values.
+//! Small languages inside config values, and query strings.
 
+mod query;
 mod template;
 
-pub use template::{Template, Variables, query};
+pub use query::{query, without};
+pub use template::{Template, Variables, variables};

@@ -1,9 +1,12 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use http::HeaderName;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use pingora_http::RequestHeader;
 use serde_json::Value;
 
+use super::query;
 use crate::building::{BuildError, did_you_mean};
 use crate::ctx::Ctx;
 
@@ -13,11 +16,16 @@ use crate::ctx::Ctx;
 /// |---|---|
 /// | `{name}` | the path parameter of that name, percent-encoded as in the path |
 /// | `{client.ip}` | the client's address |
-/// | `{request.id}` `{request.method}` `{request.path}` `{request.host}` `{request.scheme}` | of the request as it came |
+/// | `{request.id}` `{request.method}` `{request.scheme}` | of the request |
+/// | `{request.path}` | the normalised path that was matched, percent-encoded |
+/// | `{request.host}` | the host that the client asked for, lower case, without port |
 /// | `{header.NAME}` `{query.NAME}` | of the request; the first, where there are several |
 /// | `{consumer.name}` | who calls |
-/// | `{claims.NAME}` | of the verified token; `.` goes deeper |
+/// | `{claims.NAME}` | of the verified token; `.` goes deeper. The items of a list are joined by spaces |
 /// | `{version}` | the API version that was chosen |
+///
+/// A header that is not UTF-8 counts as missing. So does a claim that is empty or has white space around it, and a list with an item that is empty or has
+/// white space in it: behind us it could not be told from another one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Template {
     parts: Box<[Part]>,
@@ -33,7 +41,7 @@ enum Part {
     Path,
     Host,
     Scheme,
-    Header(Box<str>),
+    Header(HeaderName),
     Query(Box<str>),
     Consumer,
     Claim(Box<[Box<str>]>),
@@ -58,31 +66,33 @@ impl Template {
     /// # Errors
     /// A brace without its partner, or a variable that is not known.
     pub fn parse(text: &str, variables: Variables<'_>) -> Result<Self, BuildError> {
-        let mut parts = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find(['{', '}']) {
-            let (before, from) = rest.split_at(at);
-            literal.push_str(before);
-            if let Some(after) = from.strip_prefix("{{").or_else(|| from.strip_prefix("}}")) {
-                literal.push_str(from.get(..1).unwrap_or_default());
-                rest = after;
-                continue;
-            }
-            let Some((name, after)) = from.strip_prefix('{').and_then(|inner| inner.split_once('}')) else {
-                return Err(BuildError::new(format!("`{text}` has a brace without its partner"), "write `{{` or `}}` for a brace itself"));
-            };
-            if !literal.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut literal).into()));
-            }
-            parts.push(variable(name, variables)?);
-            rest = after;
-        }
-        literal.push_str(rest);
-        if !literal.is_empty() || parts.is_empty() {
-            parts.push(Part::Text(literal.into()));
+        let parts = pieces(text)?.into_iter().map(|piece| match piece {
+            Piece::Text(text) => Ok(Part::Text(text.into())),
+            Piece::Variable(name) => variable(name, variables),
+        });
+        let mut parts = parts.collect::<Result<Vec<_>, _>>()?;
+        if parts.is_empty() {
+            parts.push(Part::Text(Box::default()));
         }
         Ok(Self { parts: parts.into() })
+    }
+
+    /// The same with each text between the variables changed.
+    ///
+    /// # Errors
+    /// Those of `change`.
+    pub fn map_text<E>(self, mut change: impl FnMut(&str) -> Result<String, E>) -> Result<Self, E> {
+        let parts = self.parts.into_iter().map(|part| match part {
+            Part::Text(text) => change(&text).map(|text| Part::Text(text.into())),
+            other => Ok(other),
+        });
+        Ok(Self { parts: parts.collect::<Result<_, _>>()? })
+    }
+
+    /// The text with the same word for each variable: what it may come to.
+    pub fn example(&self, word: &str) -> String {
+        let parts = self.parts.iter().map(|part| if let Part::Text(text) = part { &**text } else { word });
+        parts.collect()
     }
 
     /// The text, if nothing in it depends on the request.
@@ -104,6 +114,68 @@ impl Template {
         }
         Some(Cow::Owned(out))
     }
+
+    /// The same as part of a URL: a value that is not part of one already is percent-encoded, so that it can change nothing around it.
+    pub fn render_url<'a>(&'a self, req: &RequestHeader, cx: &'a Ctx) -> Option<Cow<'a, str>> {
+        if let Some(text) = self.constant() {
+            return Some(Cow::Borrowed(text));
+        }
+        let mut out = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(_) | Part::Param(_) | Part::Path | Part::Host | Part::Scheme => part.render(&mut out, req, cx)?,
+                other => {
+                    let mut value = String::new();
+                    other.render(&mut value, req, cx)?;
+                    out.extend(utf8_percent_encode(&value, NOT_UNRESERVED));
+                }
+            }
+        }
+        Some(Cow::Owned(out))
+    }
+}
+
+/// All but RFC 3986 §2.3.
+const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What a template is made of, before anybody knows which variables there are.
+enum Piece<'t> {
+    Text(String),
+    Variable(&'t str),
+}
+
+/// The names of the variables in a template; none of one that is wrong.
+pub fn variables(text: &str) -> Vec<&str> {
+    let pieces = pieces(text).unwrap_or_default();
+    pieces.iter().filter_map(|piece| if let Piece::Variable(name) = piece { Some(*name) } else { None }).collect()
+}
+
+fn pieces(text: &str) -> Result<Vec<Piece<'_>>, BuildError> {
+    let mut pieces = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        let (before, from) = rest.split_at(at);
+        literal.push_str(before);
+        if let Some(after) = from.strip_prefix("{{").or_else(|| from.strip_prefix("}}")) {
+            literal.push_str(from.get(..1).unwrap_or_default());
+            rest = after;
+            continue;
+        }
+        let Some((name, after)) = from.strip_prefix('{').and_then(|inner| inner.split_once('}')) else {
+            return Err(BuildError::new(format!("`{text}` has a brace without its partner"), "write `{{` or `}}` for a brace itself"));
+        };
+        if !literal.is_empty() {
+            pieces.push(Piece::Text(std::mem::take(&mut literal)));
+        }
+        pieces.push(Piece::Variable(name));
+        rest = after;
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        pieces.push(Piece::Text(literal));
+    }
+    Ok(pieces)
 }
 
 fn variable(name: &str, variables: Variables<'_>) -> Result<Part, BuildError> {
@@ -121,7 +193,12 @@ fn variable(name: &str, variables: Variables<'_>) -> Result<Part, BuildError> {
         "consumer.name" => Part::Consumer,
         "version" => Part::Version,
         _ => match name.split_once('.') {
-            Some(("header", header)) if !header.is_empty() => Part::Header(header.into()),
+            Some(("header", header)) if !header.is_empty() => Part::Header(HeaderName::try_from(header).map_err(|_| {
+                BuildError::new(
+                    format!("`{header}` is not a header name, so `{{{name}}}` never has a value"),
+                    "use letters, digits and `-`",
+                )
+            })?),
             Some(("query", query)) if !query.is_empty() => Part::Query(query.into()),
             Some(("claims", claim)) if !claim.is_empty() => Part::Claim(claim.split('.').map(Box::from).collect()),
             _ => return Err(unknown(name, variables)),
@@ -152,7 +229,7 @@ impl Part {
             Part::Path => out.push_str(&cx.path),
             Part::Host => out.push_str(&cx.host),
             Part::Scheme => out.push_str(cx.scheme),
-            Part::Header(name) => out.push_str(req.headers.get(&**name)?.to_str().ok()?),
+            Part::Header(name) => out.push_str(std::str::from_utf8(req.headers.get(name)?.as_bytes()).ok()?),
             Part::Query(name) => out.push_str(&query(req.uri.query()?, name)?),
             Part::Consumer => out.push_str(&cx.consumer.as_ref()?.name),
             Part::Claim(path) => claim(path.iter().try_fold(&**cx.claims.as_ref()?, |value, key| value.get(&**key))?, out)?,
@@ -165,23 +242,24 @@ impl Part {
 fn claim(value: &Value, out: &mut String) -> Option<()> {
     match value {
         Value::Null => return None,
+        Value::String(text) if text.is_empty() || text.trim() != text => return None,
         Value::String(text) => out.push_str(text),
+        Value::Array(items) if items.is_empty() => return None,
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
                 if index > 0 {
                     out.push(' ');
                 }
+                let start = out.len();
                 claim(item, out)?;
+                if out.get(start..)?.contains(char::is_whitespace) {
+                    return None;
+                }
             }
         }
         other => write!(out, "{other}").ok()?,
     }
     Some(())
-}
-
-/// The first value of a query parameter, decoded (`+` is a space, WHATWG URL §5.1).
-pub fn query<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
-    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
 #[cfg(test)]
@@ -208,6 +286,52 @@ mod tests {
                 .as_deref(),
             Some("42 192.0.2.1 GET acme a b ann a b 7")
         );
+    }
+
+    #[test]
+    fn a_claim_that_could_be_taken_for_another_counts_as_missing() {
+        let render = |claim: Value| {
+            let mut cx = testing::ctx("/", &[]);
+            cx.claims = Some(std::sync::Arc::new(serde_json::json!({ "x": claim })));
+            let req = RequestHeader::build("GET", b"/", None).unwrap();
+            parse("{claims.x}").unwrap().render(&req, &cx).map(Cow::into_owned)
+        };
+        for claim in [
+            serde_json::json!(" alice "),
+            "".into(),
+            "a\n".into(),
+            serde_json::json!(["a", "admin b"]),
+            serde_json::json!(["a", ""]),
+            serde_json::json!([]),
+        ] {
+            assert_eq!(render(claim.clone()), None, "{claim}");
+        }
+        assert_eq!(render("José Ñ".into()).as_deref(), Some("José Ñ"));
+    }
+
+    #[test]
+    fn a_header_in_utf_8_has_a_value_and_another_has_none() {
+        let mut req = RequestHeader::build("GET", b"/", None).unwrap();
+        req.insert_header("x-a", &b"Jos\xc3\xa9"[..]).unwrap();
+        req.insert_header("x-b", &b"Jos\xe9"[..]).unwrap();
+        let cx = testing::ctx("/", &[]);
+        assert_eq!(parse("{header.X-A}").unwrap().render(&req, &cx).as_deref(), Some("José"));
+        assert_eq!(parse("{header.X-B}").unwrap().render(&req, &cx), None);
+        assert_eq!(parse("{header.X Tenant}").unwrap_err().fix, "use letters, digits and `-`");
+    }
+
+    #[test]
+    fn a_value_in_a_url_changes_nothing_around_it() {
+        let mut req = RequestHeader::build("GET", b"/?q=%5Cevil%09%2F..%3Fa", None).unwrap();
+        req.insert_header("x-a", "a b").unwrap();
+        let cx = testing::ctx("/users/4%202", &[("id", 7..12)]);
+        let url = parse("/{query.q}/{header.X-A}/{id}{request.path}").unwrap().render_url(&req, &cx).map(Cow::into_owned);
+        assert_eq!(url.as_deref(), Some("/%5Cevil%09%2F..%3Fa/a%20b/4%202/users/4%202"));
+    }
+
+    #[test]
+    fn the_variables_of_a_template_are_found() {
+        assert_eq!(variables("a{x}b{{y}}{claims.z}"), ["x", "claims.z"]);
     }
 
     #[test]

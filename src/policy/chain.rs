@@ -179,6 +179,7 @@ pub struct Chain {
     request: Box<[usize]>,
     upstream_request: Box<[usize]>,
     response: Box<[usize]>,
+    credentials: Box<[Box<str>]>,
 }
 
 impl Chain {
@@ -190,7 +191,19 @@ impl Chain {
             upstream_request: phase(Phases::UPSTREAM_REQUEST),
             response: phase(Phases::RESPONSE),
             policies: policies.into(),
+            credentials: Box::default(),
         }
+    }
+
+    /// The same with the query parameters that carry credentials to its policies.
+    #[must_use]
+    pub(super) fn with_credentials(self, parameters: Vec<Box<str>>) -> Self {
+        Self { credentials: parameters.into(), ..self }
+    }
+
+    /// The query parameters that carry credentials to its policies.
+    pub fn credentials(&self) -> &[Box<str>] {
+        &self.credentials
     }
 
     /// The names of the policies, in order.

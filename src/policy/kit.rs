@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::{Flow, Policy, PolicyCx};
+use super::{Flow, Policy, PolicyCx, Told};
 use crate::building::BuildError;
 use crate::consumer::{ConsumerConfig, Consumers};
 use crate::ctx::{Ctx, testing};
@@ -37,7 +37,7 @@ pub(crate) fn build<P: Policy>(config: &str, consumers: &str, shared: &Shared) -
             consumers: &Arc::new(Consumers::build(&consumers).unwrap()),
             shared,
             folder: Path::new(env!("CARGO_MANIFEST_DIR")),
-            exposed: &mut Vec::new(),
+            told: &mut Told::default(),
         },
     )
 }

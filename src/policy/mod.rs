@@ -4,6 +4,7 @@
 //! `policies!` below. The config key, the metrics label, the schema and the conformance test come from that line.
 
 mod chain;
+mod chains;
 mod order;
 mod registry;
 
@@ -18,12 +19,12 @@ mod conformance;
 pub(crate) mod kit;
 
 pub use chain::{Chain, Entry, Scope, merge};
-pub use order::{Doubt, doubts, identifies};
+pub use chains::{Chains, Plan, Told};
+pub use order::{Doubt, doubled, doubts, identifies};
 
 use std::path::Path;
 use std::sync::Arc;
 
-use http::HeaderName;
 use pingora_http::{RequestHeader, ResponseHeader};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -127,6 +128,6 @@ pub struct PolicyCx<'a> {
     pub shared: &'a Shared,
     /// The folder that relative file names in the config start from.
     pub folder: &'a Path,
-    /// Headers that a `cors` policy must let scripts read, since another policy writes them.
-    pub exposed: &'a mut Vec<HeaderName>,
+    /// What policies tell each other and their route.
+    pub told: &'a mut Told,
 }

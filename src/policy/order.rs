@@ -1,8 +1,9 @@
 //! Orders of policies that make no sense, though each policy is right by itself. Only what is certainly not meant is told.
 
 use super::traffic::rate_limit::By;
-use super::{PolicyConfig, Scope};
+use super::{Entry, PolicyConfig, Scope};
 use crate::building::BuildError;
+use crate::expr::variables;
 
 /// One policy of a chain: where it was written, its place in the list there, and its settings.
 type Placed<'a> = (Scope, usize, &'a PolicyConfig);
@@ -10,23 +11,49 @@ type Placed<'a> = (Scope, usize, &'a PolicyConfig);
 /// A doubt about two policies of a chain, by their places in it: the second is the one to move.
 #[derive(Debug)]
 pub struct Doubt {
-    /// The one that stands above.
-    pub above: usize,
+    /// The one that stands above, where it is about two.
+    pub above: Option<usize>,
     /// The one that the doubt is about.
     pub below: usize,
     /// What is wrong with it and what to do, without a path.
     pub error: BuildError,
 }
 
-/// What is doubtful about the order of a whole chain.
-pub fn doubts(chain: &[Placed<'_>]) -> Vec<Doubt> {
+/// What is doubtful about the order of a whole chain; `versions` says whether its route has some.
+pub fn doubts(chain: &[Placed<'_>], versions: bool) -> Vec<Doubt> {
     let mut doubts = Vec::new();
-    for (below, (_, _, lower)) in chain.iter().enumerate() {
+    for (below, (scope, _, lower)) in chain.iter().enumerate() {
         // One doubt about each policy is enough: the first that it stands below.
         let found = chain.iter().take(below).enumerate().find_map(|(above, (_, _, upper))| doubt(upper, lower).map(|error| (above, error)));
-        doubts.extend(found.map(|(above, error)| Doubt { above, below, error }));
+        doubts.extend(found.map(|(above, error)| Doubt { above: Some(above), below, error }));
+        // A wider list may be for other routes.
+        let missing = if *scope == Scope::Route { wanting(chain, lower, versions) } else { Vec::new() };
+        doubts.extend(missing.into_iter().map(|error| Doubt { above: None, below, error }));
     }
     doubts
+}
+
+/// The variables of a policy's templates that nothing in its chain gives a value.
+fn wanting(chain: &[Placed<'_>], policy: &PolicyConfig, versions: bool) -> Vec<BuildError> {
+    let edits = match policy {
+        PolicyConfig::request(request) => &request.headers,
+        PolicyConfig::response(response) => &response.headers,
+        _ => return Vec::new(),
+    };
+    let has = |is: fn(&PolicyConfig) -> bool| chain.iter().any(|(_, _, policy)| is(policy));
+    let tokens = has(|policy| matches!(policy, PolicyConfig::jwt(_)));
+    let consumers = has(identifies);
+    let variables = edits.set.values().chain(edits.add.values()).flat_map(|text| variables(text));
+    let missing = variables.filter_map(|name| {
+        let fix = match name {
+            "version" if !versions => "the route has no `versions`: take it out",
+            "consumer.name" if !consumers => "put `api_key`, or `jwt` with `consumer`, into the list, or take it out",
+            name if name.starts_with("claims.") && !tokens => "put `jwt` into the list, or take it out",
+            _ => return None,
+        };
+        Some(BuildError::new(format!("`{{{name}}}` never has a value here"), fix))
+    });
+    missing.collect()
 }
 
 fn doubt(upper: &PolicyConfig, lower: &PolicyConfig) -> Option<BuildError> {
@@ -56,6 +83,19 @@ fn doubt(upper: &PolicyConfig, lower: &PolicyConfig) -> Option<BuildError> {
     Some(BuildError::new(reason, fix))
 }
 
+/// What cannot stand twice in one list and does, at paths relative to the list.
+pub fn doubled(list: &[Entry]) -> Vec<BuildError> {
+    let cors = |entry: &Entry| matches!(entry.config, Some(PolicyConfig::cors(_)));
+    let mut places = list.iter().enumerate().filter(|(_, entry)| cors(entry)).map(|(place, _)| place);
+    let first = places.next().unwrap_or_default();
+    let error = |place: usize| {
+        let fix = "put all origins into one; a route may have its own, in the place of a wider one";
+        let error = BuildError::new("`cors` stands twice in this list: an answer can say it only once", fix);
+        error.at("cors").at(place).beside([first.into(), "cors".into()])
+    };
+    places.map(error).collect()
+}
+
 /// Whether a policy finds out who the consumer is.
 pub fn identifies(policy: &PolicyConfig) -> bool {
     match policy {
@@ -67,7 +107,7 @@ pub fn identifies(policy: &PolicyConfig) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Entry, merge};
+    use super::super::merge;
     use super::*;
     use crate::policy::kit::yaml;
 
@@ -75,7 +115,8 @@ mod tests {
     fn told(list: &str) -> Vec<String> {
         let entries: Vec<Entry> = yaml(list).unwrap();
         let chain = merge(&[(Scope::Document, &entries)]);
-        doubts(&chain).iter().map(|doubt| format!("{} > {}: {}", doubt.above, doubt.below, doubt.error.reason)).collect()
+        let doubts = doubts(&chain, false);
+        doubts.iter().map(|doubt| format!("{} > {}: {}", doubt.above.unwrap(), doubt.below, doubt.error.reason)).collect()
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The way down: who asks for what, which route takes it, and what its policies say.
 
-use http::{HeaderValue, Version, header};
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
@@ -8,7 +10,8 @@ use pingora_proxy::Session;
 use super::{Connection, Exchange, Gateway, answer, forwarded};
 use crate::policy::Flow;
 use crate::problem::{Kind, Problem};
-use crate::routing::{host, path};
+use crate::routing::{Destination, host, path};
+use crate::types::Reply;
 
 /// Runs the way down. True where the answer is out already.
 ///
@@ -22,8 +25,8 @@ pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mu
         session.set_write_timeout(Some(gateway.timeouts().write.into()));
         session.set_total_drain_timeout(Some(gateway.timeouts().discard.into()));
     }
-    let refused = match arrive(gateway, session, exchange) {
-        Ok(refused) => refused,
+    let next = match arrive(gateway, session, exchange) {
+        Ok(next) => next,
         // Without a path that means one thing, there is no route, and no policy that could be asked.
         Err(problem) => {
             answer::problem(session, exchange, problem).await?;
@@ -37,19 +40,55 @@ pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mu
             break flow;
         }
     };
-    match (flow, refused) {
-        (Ok(Flow::Next), None) => Ok(false),
-        (Ok(Flow::Reply(reply)), _) => answer::reply(session, exchange, &reply).await.map(|()| true),
-        (Err(problem), _) | (Ok(Flow::Next), Some(problem)) => answer::problem(session, exchange, problem).await.map(|()| true),
+    let next = match flow {
+        Ok(Flow::Next) if matches!(next, Next::On) => hop(session.downstream_session.req_header_mut(), exchange),
+        Ok(Flow::Next) => next,
+        Ok(Flow::Reply(reply)) => Next::Here(reply),
+        Err(problem) => Next::Refused(problem),
+    };
+    match next {
+        Next::On => Ok(false),
+        Next::Here(reply) => answer::reply(session, exchange, &reply).await.map(|()| true),
+        Next::Refused(problem) => answer::problem(session, exchange, problem).await.map(|()| true),
+    }
+}
+
+/// What becomes of a request once its policies had their say.
+enum Next {
+    /// It goes on to where its route leads.
+    On,
+    /// It is answered with this.
+    Here(Arc<Reply>),
+    /// It is refused.
+    Refused(Problem),
+}
+
+/// Counts one hop of an OPTIONS or TRACE that asks for it (RFC 9110 §7.6.2): who is the last, answers itself.
+fn hop(req: &mut RequestHeader, exchange: &Exchange) -> Next {
+    let counted = matches!(req.method, Method::OPTIONS | Method::TRACE) && matches!(exchange.destination(), Destination::Service { .. });
+    let left = req.headers.get(header::MAX_FORWARDS).filter(|_| counted).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    match left {
+        None => Next::On,
+        Some(0) if req.method == Method::TRACE => {
+            Next::Refused(Problem::new(Kind::NotImplemented, "this TRACE goes no further, and the gateway shows none"))
+        }
+        Some(0) => Next::Here(Arc::new(Reply::empty(StatusCode::NO_CONTENT))),
+        Some(left) => {
+            let _ = req.insert_header(header::MAX_FORWARDS, HeaderValue::from(left - 1));
+            Next::On
+        }
     }
 }
 
 /// Finds out who asks for what and pins the route. A problem inside is to be told after the policies had their say.
-fn arrive(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> Result<Option<Problem>, Problem> {
+fn arrive(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> Result<Next, Problem> {
     let req = session.req_header();
     who(gateway, session, req, exchange)?;
     if session.is_http2() {
         bounds(gateway, req)?;
+    }
+    if req.uri.path() == "*" {
+        return asterisk(req, exchange);
     }
     let path = path::normalise(req.uri.path(), &exchange.pinned.snapshot.paths)
         .map_err(|error| Problem::new(Kind::BadRequest, error.to_string()))?;
@@ -59,7 +98,17 @@ fn arrive(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> Resu
     let refused = length.filter(|length| *length > gateway.limits().body.0).map(|_| too_large());
     let met = exchange.pinned.snapshot.meet(req, &exchange.host, &mut exchange.cx);
     (exchange.route, exchange.way) = (met.route, met.way);
-    Ok(met.refused.or(refused))
+    Ok(met.refused.or(refused).map_or(Next::On, Next::Refused))
+}
+
+/// A request about the gateway as a whole (RFC 9110 §9.3.7): no route takes it, and there is nothing to say but that it is here.
+fn asterisk(req: &RequestHeader, exchange: &mut Exchange) -> Result<Next, Problem> {
+    if req.method != Method::OPTIONS {
+        return Err(Problem::new(Kind::BadRequest, "the target `*` is for OPTIONS alone"));
+    }
+    exchange.cx.path = "*".into();
+    exchange.way = Some(0);
+    Ok(Next::Here(Arc::new(Reply::empty(StatusCode::NO_CONTENT))))
 }
 
 /// Who asks: the connection's peer, or whom trusted proxies speak for.

@@ -1,6 +1,6 @@
 //! Why a request takes a route, and none of those that are near.
 
-use super::leaf::{Verdict, Walk};
+use super::leaf::Verdict;
 use super::{Query, Router};
 
 /// What one candidate says, as it was written.
@@ -63,7 +63,7 @@ impl Router {
             })
             .collect();
         let met: Vec<_> = self.hosts.meet(query.host).map(std::ptr::from_ref).collect();
-        let mut walk = Walk::new(query, self.methods.find(query.method), &self.query_names);
+        let mut walk = self.walk(query);
         walk.seen = Some(Vec::new());
         for tree in self.hosts.all().filter(|tree| !met.contains(&std::ptr::from_ref(*tree))) {
             tree.find(&mut walk);

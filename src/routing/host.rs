@@ -12,7 +12,7 @@ use crate::building::BuildError;
 const LONGEST: usize = 253;
 
 /// The host of an authority (`Host` or `:authority`) in the one form that is matched: lower case, without port and without the
-/// dot at the end of an absolute name. An IPv6 address keeps its brackets. Borrows when there is nothing to change.
+/// dot at the end of an absolute name. An IPv6 address keeps its brackets and is written as RFC 5952 has it. Borrows when there is nothing to change.
 ///
 /// `None` when it is no host (RFC 3986 §3.2.2, without escapes): answer 400.
 /// An empty authority is an empty host (RFC 9112 §3.2).
@@ -20,8 +20,9 @@ pub fn normalise(authority: &str) -> Option<Cow<'_, str>> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(inner) => {
             let (address, port) = inner.split_once(']')?;
-            address.parse::<std::net::Ipv6Addr>().ok()?;
-            (authority.get(..address.len() + 2)?, port)
+            let host = authority.get(..address.len() + 2)?;
+            let canonical = format!("[{}]", address.parse::<std::net::Ipv6Addr>().ok()?);
+            (if host == canonical { Cow::Borrowed(host) } else { Cow::Owned(canonical) }, port)
         }
         None => {
             let end = authority.find(':').unwrap_or(authority.len());
@@ -30,7 +31,7 @@ pub fn normalise(authority: &str) -> Option<Cow<'_, str>> {
             if !host.bytes().all(is_name_byte) || host.contains("..") || host.starts_with('.') || host.ends_with('.') {
                 return None;
             }
-            (host, port)
+            (Cow::Borrowed(host), port)
         }
     };
     match port.strip_prefix(':') {
@@ -41,7 +42,7 @@ pub fn normalise(authority: &str) -> Option<Cow<'_, str>> {
     if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Some(Cow::Owned(host.to_ascii_lowercase()));
     }
-    Some(Cow::Borrowed(host))
+    Some(host)
 }
 
 /// `reg-name` of RFC 3986 §3.2.2.
@@ -84,8 +85,7 @@ impl HostPattern {
         let Some(host) = normalise(name).filter(|host| !host.is_empty() && host.len() <= LONGEST) else {
             return Err(BuildError::new(format!("`{text}` is no host name"), "write a name like `api.example.com` or `*.example.com`"));
         };
-        let bare = name.strip_suffix('.').unwrap_or(name);
-        if host.len() != bare.len() {
+        if name.rsplit(']').next().is_some_and(|tail| tail.contains(':')) {
             return Err(BuildError::new(
                 format!("the host `{text}` has a port"),
                 format!("write `{host}`; ports belong to `server.listeners`"),
@@ -236,6 +236,17 @@ mod tests {
         }
         assert_eq!(HostPattern::parse("*.Example.com").unwrap(), HostPattern::Under("example.com".into()));
         assert_eq!(HostPattern::parse("[::1]").unwrap(), HostPattern::Exact("[::1]".into()));
+    }
+
+    #[test]
+    fn an_ipv6_address_has_one_form() {
+        for spelling in ["[::1]", "[0:0:0:0:0:0:0:1]", "[0::0001]:8080"] {
+            assert_eq!(normalise(spelling).as_deref(), Some("[::1]"), "{spelling}");
+        }
+        assert_eq!(normalise("[2001:DB8::A]").as_deref(), Some("[2001:db8::a]"));
+        assert!(matches!(normalise("[::1]:80"), Some(Cow::Borrowed("[::1]"))));
+        assert_eq!(HostPattern::parse("[0:0::1]").unwrap(), HostPattern::Exact("[::1]".into()));
+        assert!(HostPattern::parse("[::1]:80").unwrap_err().reason.contains("has a port"));
     }
 
     #[test]

@@ -38,9 +38,20 @@ impl Candidate {
         conditions.headers_hold(walk.query.headers) && (!conditions.asks_query() || conditions.query_holds(walk.values()))
     }
 
+    /// Whether it takes this method: all that it names, or else all but TRACE.
+    pub(super) fn takes(&self, method: MethodSet) -> bool {
+        if self.methods.is_empty() { method != MethodSet::TRACE } else { self.methods.overlaps(method) }
+    }
+
+    /// Whether it comes before others of its place for what it names: HEAD before those that get it by way of GET, OPTIONS before those that take a
+    /// preflight for the request that follows it.
+    fn comes_first(&self, walk: &Walk<'_, '_>) -> bool {
+        self.named.overlaps(walk.first)
+    }
+
     /// Whether it takes the request, else why not, where host and path are right.
     fn judge<'r>(&'r self, walk: &mut Walk<'r, '_>) -> Verdict<'r> {
-        if !self.methods.is_empty() && !self.methods.overlaps(walk.method) {
+        if !self.takes(walk.method) && !self.comes_first(walk) {
             return Verdict::Method;
         }
         let Some(conditions) = &self.conditions else { return Verdict::Takes };
@@ -119,12 +130,8 @@ impl Leaf {
             self.watch(walk, admits);
             return None;
         }
-        if walk.method == MethodSet::HEAD {
-            // A route that names HEAD comes before all that get it by way of GET.
-            let named = self
-                .0
-                .iter()
-                .find(|candidate| candidate.named.overlaps(MethodSet::HEAD) && admits(candidate) && candidate.conditions_hold(walk));
+        if !walk.first.is_empty() {
+            let named = self.0.iter().find(|candidate| candidate.comes_first(walk) && admits(candidate) && candidate.conditions_hold(walk));
             if named.is_some() {
                 return named;
             }
@@ -133,7 +140,7 @@ impl Leaf {
             if !admits(candidate) {
                 return false;
             }
-            if candidate.methods.is_empty() || candidate.methods.overlaps(walk.method) {
+            if candidate.takes(walk.method) {
                 return candidate.conditions_hold(walk);
             }
             if !walk.allow.includes(candidate.methods) && candidate.conditions_hold(walk) {
@@ -147,10 +154,8 @@ impl Leaf {
 impl Leaf {
     /// Notes what each candidate says, in the order in which [`Leaf::pick`] asks them.
     fn watch<'r>(&'r self, walk: &mut Walk<'r, '_>, admits: impl Fn(&Candidate) -> bool) {
-        let head = walk.method == MethodSet::HEAD;
-        let first = |candidate: &&Candidate| head && candidate.named.overlaps(MethodSet::HEAD);
-        let (sooner, later) = (self.0.iter().filter(first), self.0.iter().filter(|candidate| !first(candidate)));
-        for candidate in sooner.chain(later).filter(|candidate| admits(candidate)) {
+        let (sooner, later): (Vec<_>, Vec<_>) = self.0.iter().partition(|candidate| candidate.comes_first(walk));
+        for candidate in sooner.into_iter().chain(later).filter(|candidate| admits(candidate)) {
             let verdict = candidate.judge(walk);
             walk.seen.get_or_insert_default().push((candidate, verdict));
         }
@@ -161,6 +166,8 @@ impl Leaf {
 pub(super) struct Walk<'r, 'q> {
     pub(super) query: &'q Query<'q>,
     pub(super) method: MethodSet,
+    /// Methods for which a route comes first in its place if it names them.
+    first: MethodSet,
     /// The methods of the routes that would have matched with another method.
     pub(super) allow: MethodSet,
     /// The parameters on the way to the place being looked at.
@@ -173,7 +180,9 @@ pub(super) struct Walk<'r, 'q> {
 
 impl<'r, 'q> Walk<'r, 'q> {
     pub(super) fn new(query: &'q Query<'q>, method: MethodSet, names: &'r QueryNames) -> Self {
-        Self { query, method, allow: MethodSet::default(), ranges: Ranges::new(), seen: None, names, values: None }
+        let head = if method == MethodSet::HEAD { MethodSet::HEAD } else { MethodSet::default() };
+        let first = if query.asks.is_some() { head.with(MethodSet::OPTIONS) } else { head };
+        Self { query, method, first, allow: MethodSet::default(), ranges: Ranges::new(), seen: None, names, values: None }
     }
 
     pub(super) fn path(&self) -> &'q str {

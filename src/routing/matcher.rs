@@ -22,7 +22,8 @@ pub struct MatchConfig {
     /// The path or paths: `/health`, `/users/{id}`, `/files/{rest...}`, `~/users/\d+` or `{ prefix: /v2 }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<OneOrMany<PathMatch>>,
-    /// The methods. Default: all. A route for GET answers HEAD too, unless another route for the same path names HEAD.
+    /// The methods. Default: all but TRACE. A route for GET answers HEAD too, unless another route for the same path names HEAD. A CORS preflight goes to the
+    /// route of the request that it asks about, whatever stands here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub methods: Vec<Method>,
     /// Whether GET among `methods` stands for HEAD too. Default: true.

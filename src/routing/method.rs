@@ -50,6 +50,8 @@ pub(super) struct MethodSet(u64);
 impl MethodSet {
     pub(super) const GET: Self = Self(1);
     pub(super) const HEAD: Self = Self(2);
+    pub(super) const OPTIONS: Self = Self(1 << 6);
+    pub(super) const TRACE: Self = Self(1 << 7);
 
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0
@@ -137,7 +139,14 @@ mod tests {
             set = set.with(one);
         }
         assert_eq!(methods.list(set.common_to(MethodSet::GET.with(methods.find(&purge)))), [http::Method::GET, purge]);
-        assert_eq!(methods.list(MethodSet::HEAD), [http::Method::HEAD]);
+        for (set, method) in [
+            (MethodSet::GET, http::Method::GET),
+            (MethodSet::HEAD, http::Method::HEAD),
+            (MethodSet::OPTIONS, http::Method::OPTIONS),
+            (MethodSet::TRACE, http::Method::TRACE),
+        ] {
+            assert_eq!(methods.list(set), [method]);
+        }
     }
 
     #[test]

@@ -17,7 +17,9 @@
 //! A route with several hosts or paths is in the order once for each. Two routes that say the same in 1, 2, 4 and 5 and share a
 //! method would be told apart by their places alone, so they are a build error. So is a route that [others before it](prove) take everything from.
 //!
-//! When routes match in everything but the method, the answer is 405 with what they allow (RFC 9110 §15.5.6).
+//! When routes match in everything but the method, the answer is 405 with what they allow (RFC 9110 §15.5.6). TRACE, which shows a client what it sent
+//! and proxies added, is taken only by routes that name it. A CORS preflight is taken by the route of the request that it asks about, or by one that
+//! names OPTIONS in the same place or before it.
 
 mod condition;
 mod explain;
@@ -46,10 +48,10 @@ pub use explain::{Considered, Why};
 pub use matcher::{Condition, MatchConfig, OneOrMany, PathMatch};
 pub use method::Method;
 pub use mirror::{MARK, Mirror, MirrorConfig};
-pub use path::PathOptions;
+pub use path::{PathOptions, PathTemplate};
 pub use route::{Destination, Goal, Route, RouteConfig, Way};
 pub use split::{By, Caller, Choice, ForceConfig, Split, StickyConfig, ToConfig};
-pub use version::{Version, Versions, VersionsConfig};
+pub use version::{Source, Version, Versions, VersionsConfig};
 
 use crate::building::{BuildError, Errors, Step};
 use condition::{Conditions, QueryNames};
@@ -70,9 +72,11 @@ pub type Ranges = SmallVec<[Range<u32>; 4]>;
 pub struct Query<'q> {
     /// As [`host::normalise`] gives it.
     pub host: &'q str,
-    /// The method. For a CORS preflight that no route takes, ask again with its `Access-Control-Request-Method`: that is the
-    /// route whose policies answer it.
+    /// The method.
     pub method: &'q http::Method,
+    /// The method that a CORS preflight asks about. The route of that request takes the preflight, for its policies answer it, unless one that is not
+    /// behind it in host and path names OPTIONS.
+    pub asks: Option<&'q http::Method>,
     /// As [`path::normalise`] gives it.
     pub path: &'q str,
     /// The headers of the request.
@@ -92,6 +96,8 @@ pub enum Outcome<'r> {
         names: &'r Arc<[Box<str>]>,
         /// For each name its bytes of the path.
         params: Ranges,
+        /// What is allowed there, where the route takes a preflight for the request that follows it and not for its own method.
+        allow: Vec<http::Method>,
     },
     /// Routes would take it with one of these methods: 405 and `Allow`.
     MethodNotAllowed(Vec<http::Method>),
@@ -126,7 +132,7 @@ impl Router {
     /// Everyone whose host and path are right for a request, in the order in which they are asked, with what they say to it. The first who takes it is
     /// the one that [`Router::find`] finds, for it is the same walk.
     fn consider<'r>(&'r self, query: &Query<'_>) -> Vec<(&'r Candidate, Verdict<'r>)> {
-        let mut walk = Walk::new(query, self.methods.find(query.method), &self.query_names);
+        let mut walk = self.walk(query);
         walk.seen = Some(Vec::new());
         self.hosts.meet(query.host).for_each(|tree| {
             tree.find(&mut walk);
@@ -134,20 +140,36 @@ impl Router {
         walk.seen.unwrap_or_default()
     }
 
-    /// The route that a request takes, by the [order](self). Allocates only for regexes, repeated headers, query values with escapes and 405.
+    fn walk<'r, 'q>(&'r self, query: &'q Query<'q>) -> Walk<'r, 'q> {
+        Walk::new(query, self.methods.find(query.asks.unwrap_or(query.method)), &self.query_names)
+    }
+
+    /// The route that a request takes, by the [order](self). Allocates only for regexes, repeated headers, query values with escapes, 405 and preflights.
     pub fn find(&self, query: &Query<'_>) -> Outcome<'_> {
-        let mut walk = Walk::new(query, self.methods.find(query.method), &self.query_names);
+        let mut walk = self.walk(query);
         let found = self.hosts.meet(query.host).find_map(|tree| tree.find(&mut walk));
         match found {
             Some(candidate) => {
                 let mut params = walk.ranges;
                 // The rest of a prefix may have no name, where another route of the same place has one.
                 params.truncate(candidate.names.len());
-                Outcome::Found { route: candidate.route as usize, names: &candidate.names, params }
+                let allow = match query.asks {
+                    Some(_) if !candidate.takes(self.methods.find(query.method)) => self.allow(query, candidate.methods),
+                    _ => Vec::new(),
+                };
+                Outcome::Found { route: candidate.route as usize, names: &candidate.names, params, allow }
             }
             None if walk.allow.is_empty() => Outcome::NotFound,
             None => Outcome::MethodNotAllowed(self.methods.list(walk.allow)),
         }
+    }
+
+    /// What the routes of a request's place allow, `known` among it, where its own method is not.
+    fn allow(&self, query: &Query<'_>, known: MethodSet) -> Vec<http::Method> {
+        let query = Query { asks: None, ..*query };
+        let mut walk = self.walk(&query);
+        let _ = self.hosts.meet(query.host).find_map(|tree| tree.find(&mut walk));
+        self.methods.list(walk.allow.with(known))
     }
 }
 

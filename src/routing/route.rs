@@ -8,13 +8,13 @@ use serde::Deserialize;
 
 use super::MatchConfig;
 use super::mirror::{Mirror, MirrorConfig};
+use super::path::PathTemplate;
 use super::split::{ForceConfig, Split, StickyConfig, ToConfig};
 use super::version::{VersionConfig, Versions, VersionsConfig};
 use crate::ctx::Ctx;
-use crate::expr::Template;
 use crate::handler::{Handler, RedirectConfig};
 use crate::policy::{Chain, Entry};
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 use crate::types::ReplyConfig;
 use crate::upstream::Service;
 
@@ -42,7 +42,8 @@ pub struct RouteConfig {
     pub force: Option<ForceConfig>,
     /// The service that gets copies of what goes to the route's own. Default: none.
     pub mirror: Option<MirrorConfig>,
-    /// The path at the service, with the route's path parameters: `/users/{id}`. Default: the path that was matched.
+    /// The path at the service, with the route's path parameters: `/users/{id}`. A request whose parameters would make another path of it, such as `..`
+    /// beside text, is answered with 400. Default: the path that was matched.
     pub path: Option<String>,
     /// Several versions, each with its own service and path.
     pub versions: Option<VersionsConfig>,
@@ -92,6 +93,22 @@ pub struct Route {
     pub mirror: Option<Mirror>,
     /// What a request goes through for which no version can be chosen.
     pub chain: Chain,
+    /// Query parameters that carry credentials to the policies of any of its ways; none where there are none.
+    pub credentials: Option<Arc<[Box<str>]>>,
+}
+
+impl Route {
+    /// Puts a route together.
+    pub fn new(name: &str, versions: Option<Versions>, ways: Box<[Way]>, chain: Chain) -> Self {
+        let mut credentials: Vec<Box<str>> = Vec::new();
+        for name in ways.iter().map(|way| &way.chain).chain([&chain]).flat_map(Chain::credentials) {
+            if !credentials.contains(name) {
+                credentials.push(name.clone());
+            }
+        }
+        let credentials = (!credentials.is_empty()).then(|| credentials.into());
+        Self { name: name.into(), versions, ways, mirror: None, chain, credentials }
+    }
 }
 
 /// The policies and the destination of one version of a route.
@@ -112,7 +129,7 @@ pub enum Destination {
         /// The service.
         service: Arc<Service>,
         /// The path; none for the one that was matched.
-        path: Option<Template>,
+        path: Option<PathTemplate>,
     },
     /// At one of several services: another way of the route, chosen once the policies of this one are through.
     Split(Split),
@@ -126,12 +143,10 @@ impl Destination {
     /// The path that a service gets: what was matched, unless the route says otherwise.
     ///
     /// # Errors
-    /// A parameter that it is made of is missing.
+    /// A parameter that it is made of is missing, or makes another path of it.
     pub fn path<'p>(&'p self, req: &'p RequestHeader, cx: &'p Ctx) -> Result<Cow<'p, str>, Problem> {
         match self {
-            Destination::Service { path: Some(template), .. } => {
-                template.render(req, cx).ok_or_else(|| Problem::new(Kind::Internal, "the service's path cannot be made"))
-            }
+            Destination::Service { path: Some(template), .. } => template.render(req, cx),
             _ => Ok((&*cx.path).into()),
         }
     }

@@ -26,13 +26,17 @@ fn find(router: &Router, request: &str, headers: &[(&str, &str)]) -> String {
         .iter()
         .map(|(name, value)| (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap()))
         .collect();
-    let method = http::Method::from_bytes(method.as_bytes()).unwrap();
-    match router.find(&Query { host, method: &method, path, headers: &headers, query }) {
-        Outcome::Found { route, names, params } => {
+    // `OPTIONS>PUT` is a preflight that asks about PUT.
+    let (method, asks) = method.split_once('>').map_or((method, None), |(method, asks)| (method, Some(asks)));
+    let [method, asks] = [Some(method), asks].map(|method| method.map(|method| http::Method::from_bytes(method.as_bytes()).unwrap()));
+    let method = method.unwrap();
+    match router.find(&Query { host, method: &method, asks: asks.as_ref(), path, headers: &headers, query }) {
+        Outcome::Found { route, names, params, allow } => {
             assert_eq!(names.len(), params.len(), "{request}");
             let params =
                 names.iter().zip(&params).map(|(name, range)| format!(" {name}={}", &path[range.start as usize..range.end as usize]));
-            format!("r{route}{}", params.collect::<String>())
+            let allow = allow.iter().map(|method| format!(" +{method}")).collect::<String>();
+            format!("r{route}{}{allow}", params.collect::<String>())
         }
         Outcome::MethodNotAllowed(allow) => format!("405 {}", allow.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ")),
         Outcome::NotFound => "404".to_owned(),
@@ -183,6 +187,47 @@ fn head_takes_the_route_of_get_unless_one_names_it() {
             ("HEAD h/c", "405 GET"),
         ],
     );
+}
+
+#[test]
+fn a_preflight_takes_the_route_of_the_request_that_follows() {
+    check(
+        &json!([
+            {"path": "/a/{id}", "methods": ["GET", "PUT"]},
+            {"path": "/a/{id}", "methods": ["DELETE"]},
+            {"path": "/{rest...}"},
+            {"path": "/b/{id}", "methods": ["GET"]},
+            {"path": "/b/{x}", "methods": ["OPTIONS"]},
+            {"path": "/c", "methods": ["OPTIONS"]},
+            {"path": "/c/{rest...}", "methods": ["GET"]},
+            {"path": "/c/d/{rest...}", "methods": ["OPTIONS"]},
+            {"path": "/d/{rest...}", "methods": ["OPTIONS"]},
+            {"path": "/d/e", "methods": ["GET"]},
+        ]),
+        &[
+            ("OPTIONS h/a/1", "r2 rest=a/1"),
+            ("OPTIONS>PUT h/a/1", "r0 id=1 +GET +HEAD +PUT +DELETE"),
+            ("OPTIONS>DELETE h/a/1", "r1 id=1 +GET +HEAD +PUT +DELETE"),
+            ("OPTIONS>HEAD h/a/1", "r0 id=1 +GET +HEAD +PUT +DELETE"),
+            ("OPTIONS>PATCH h/a/1", "r2 rest=a/1"),
+            ("OPTIONS>GET h/b/1", "r4 x=1"),
+            ("OPTIONS>GET h/c", "r5"),
+            ("OPTIONS>GET h/c/d/e", "r7 rest=e"),
+            ("OPTIONS>GET h/d/e", "r9 +GET +HEAD"),
+            ("OPTIONS>GET h/d/f", "r8 rest=f"),
+        ],
+    );
+    check(&json!([{"path": "/a", "methods": ["GET"]}]), &[("OPTIONS>GET h/a", "r0 +GET +HEAD"), ("OPTIONS>PUT h/a", "405 GET, HEAD")]);
+}
+
+#[test]
+fn trace_is_taken_only_by_a_route_that_names_it() {
+    check(
+        &json!([{"path": "/a"}, {"path": "/a", "methods": ["TRACE"]}, {"path": "/b"}, {"path": "/c", "methods": ["GET"]}]),
+        &[("TRACE h/a", "r1"), ("TRACE h/b", "404"), ("TRACE h/c", "405 GET, HEAD"), ("GET h/b", "r2")],
+    );
+    // What takes all else does not take it.
+    build(&json!([{"path": "/{rest...}"}, {"path": "/a/{id}", "methods": ["TRACE"]}, {"path": "~/a/.*"}]));
 }
 
 #[test]

@@ -1,5 +1,4 @@
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -7,12 +6,11 @@ use indexmap::IndexMap;
 use super::lists;
 use crate::building::{BuildError, Errors, Step};
 use crate::config::Config;
-use crate::consumer::Consumers;
-use crate::expr::{Template, Variables};
 use crate::handler::{Handler, Redirect};
-use crate::policy::{Chain, Entry, PolicyCx, Runtime, Scope, identifies, merge};
-use crate::routing::{self, Caller, Destination, Goal, Mirror, MirrorConfig, Route, RouteConfig, Split, ToConfig, Versions, Way};
-use crate::state::Shared;
+use crate::policy::{Chain, Chains, Plan, Runtime, doubled, identifies, merge};
+use crate::routing::{
+    self, Caller, Destination, Goal, Mirror, MirrorConfig, PathTemplate, Route, RouteConfig, Split, ToConfig, Versions, Way,
+};
 use crate::upstream::{Backend, Service};
 
 /// One version of a route, and where it stands.
@@ -32,12 +30,8 @@ impl Place<'_> {
 /// What routes are made of, and what is wrong so far.
 pub(super) struct Builder<'a> {
     pub(super) config: &'a Config,
-    pub(super) shared: &'a Shared,
-    pub(super) folder: &'a Path,
-    pub(super) consumers: Arc<Consumers>,
     pub(super) services: HashMap<&'a str, Arc<Service>>,
-    /// Policies that were built, by the place where they stand: chains that share an entry share its policy.
-    pub(super) known: HashMap<Vec<Step>, Option<Arc<Runtime>>>,
+    pub(super) chains: Chains<'a>,
     pub(super) errors: Errors,
 }
 
@@ -135,7 +129,11 @@ impl<'a> Builder<'a> {
             let chain = self.chain(Some(index), None);
             handler.map(|handler| vec![Way { version: 0, chain, destination: Destination::Handler(handler) }])
         };
-        let chain = if route.versions.is_some() { self.chain(Some(index), None) } else { Chain::default() };
+        let chain = match &route.versions {
+            // A preflight says no version that is asked for in a header: it meets the service's policies where all versions have the same service.
+            Some(versions) => self.chain(Some(index), versions.only_service()),
+            None => Chain::default(),
+        };
         if route.versions.is_some() && versions.is_none() {
             return None;
         }
@@ -144,7 +142,7 @@ impl<'a> Builder<'a> {
             Some(mirror) => Some(mirror?),
             None => None,
         };
-        Some(Route { name: route.name.as_str().into(), versions, ways: ways?.into(), mirror, chain })
+        Some(Route { mirror, ..Route::new(&route.name, versions, ways?.into(), chain) })
     }
 
     fn mirror(&mut self, index: usize, route: &RouteConfig, config: &MirrorConfig, ways: &[Way]) -> Option<Mirror> {
@@ -249,7 +247,7 @@ impl<'a> Builder<'a> {
         }
         let path = match goal.path {
             Some(text) => {
-                let parsed = upstream_path(text, params).map_err(|error| place.under(error.at("path")));
+                let parsed = PathTemplate::build(text, params, &self.config.paths).map_err(|error| place.under(error.at("path")));
                 Some(self.keep(*index, parsed)?)
             }
             None => None,
@@ -260,56 +258,41 @@ impl<'a> Builder<'a> {
 
     /// The chain of a route with the policies of a service, of a route alone, or of no route at all.
     pub(super) fn chain(&mut self, route: Option<usize>, service: Option<&'a str>) -> Chain {
-        Chain::new(self.policies(route, service))
+        let params = self.params(route);
+        let plan = self.plan(route, service, &params);
+        self.chains.build(plan, &mut self.errors)
     }
 
     fn policies(&mut self, route: Option<usize>, service: Option<&'a str>) -> Vec<Arc<Runtime>> {
+        let params = self.params(route);
+        let plan = self.plan(route, service, &params);
+        self.chains.policies(plan, &mut self.errors)
+    }
+
+    fn params(&self, route: Option<usize>) -> Vec<Box<str>> {
+        let route = route.and_then(|index| self.config.routes.get(index));
+        route.map(|route| routing::params(&route.matches, &self.config.paths)).unwrap_or_default()
+    }
+
+    fn plan<'p>(&self, route: Option<usize>, service: Option<&'p str>, params: &'p [Box<str>]) -> Plan<'p>
+    where
+        'a: 'p,
+    {
         let config = self.config;
-        let of_route = route.and_then(|index| config.routes.get(index));
-        let lists = lists(config, route, service);
-        let params = of_route.map(|route| routing::params(&route.matches, &config.paths)).unwrap_or_default();
-        let mut policies = Vec::new();
-        let mut exposed = Vec::new();
-        for (scope, entry, policy) in merge(&lists) {
-            let (place, name): (Vec<Step>, &str) = match (scope, route, service) {
-                (Scope::Service, _, Some(name)) => (vec!["services".into(), name.into()], name),
-                (Scope::Route, Some(index), _) => (vec!["routes".into(), index.into()], of_route.map_or("", |route| route.name.as_str())),
-                _ => (Vec::new(), ""),
-            };
-            let place: Vec<Step> = place.into_iter().chain(["policies".into(), entry.into(), policy.name().into()]).collect();
-            if !self.known.contains_key(&place) {
-                let key = format!("{scope:?}/{name}/{}/{}", policy.name(), nth(lists, scope, entry));
-                let mut cx = PolicyCx {
-                    key,
-                    slot: self.known.len(),
-                    params: if scope == Scope::Route { &params } else { &[] },
-                    consumers: &self.consumers,
-                    shared: self.shared,
-                    folder: self.folder,
-                    exposed: &mut exposed,
-                };
-                let built = self.errors.keep(&place, policy.build(&mut cx)).map(Arc::new);
-                self.known.insert(place.clone(), built);
+        let named = route.and_then(|index| Some((index, config.routes.get(index)?.name.as_str())));
+        Plan { lists: lists(config, route, service), route: named, service, params }
+    }
+
+    /// What stands twice in a list and cannot.
+    pub(super) fn doubled(&mut self) {
+        let config = self.config;
+        let services = config.services.iter().map(|(name, service)| (vec!["services".into(), name.as_str().into()], &service.policies));
+        let routes = config.routes.iter().enumerate().map(|(index, route)| (vec!["routes".into(), index.into()], &route.policies));
+        for (mut place, list) in std::iter::once((Vec::new(), &config.policies)).chain(services).chain(routes) {
+            place.push("policies".into());
+            for error in doubled(list) {
+                self.errors.keep::<()>(&place, Err(error));
             }
-            policies.extend(self.known.get(&place).cloned().flatten());
         }
-        policies
     }
-}
-
-/// Which of the policies of that name in its list an entry is: what is kept over a reload must not depend on other policies around it.
-fn nth(lists: [(Scope, &[Entry]); 3], scope: Scope, entry: usize) -> usize {
-    let list = lists.iter().find(|(known, _)| *known == scope).map_or(&[][..], |(_, list)| list);
-    let name = list.get(entry).map(|entry| entry.name);
-    list.iter().take(entry).filter(|other| Some(other.name) == name).count()
-}
-
-fn upstream_path(text: &str, params: &[Box<str>]) -> Result<Template, BuildError> {
-    if !text.starts_with('/') {
-        return Err(BuildError::new("a path starts with `/`", format!("write `/{text}`")));
-    }
-    if text.contains(['?', '#', ' ']) {
-        return Err(BuildError::new("this is more than a path", "remove the query; the request's own query goes along"));
-    }
-    Template::parse(text, Variables { params, only_params: true })
 }

@@ -16,7 +16,7 @@ use crate::building::Errors;
 use crate::config::Config;
 use crate::consumer::Consumers;
 use crate::ctx::{Ctx, Params};
-use crate::policy::{Chain, Entry, Scope};
+use crate::policy::{Chain, Chains, Entry, Scope};
 use crate::problem::{Kind, Problem};
 use crate::routing::{Destination, Outcome, PathOptions, Query, Route, Router, Way};
 use crate::state::Shared;
@@ -78,18 +78,14 @@ impl Snapshot {
                 None
             }
         };
-        let mut builder = Builder { config, shared, folder, consumers: Arc::new(consumers), services, known: HashMap::new(), errors };
+        let mut builder = Builder { config, services, chains: Chains::new(Arc::new(consumers), shared, folder), errors };
         builder.names();
+        builder.doubled();
         let routes: Vec<Option<Route>> = config.routes.iter().enumerate().map(|(index, route)| builder.route(index, route)).collect();
         builder.keys(&routes);
         let chain = builder.chain(None, None);
-        let unmatched = Route {
-            name: "-".into(),
-            versions: None,
-            mirror: None,
-            ways: Box::new([Way { version: 0, chain, destination: Destination::Nowhere }]),
-            chain: Chain::default(),
-        };
+        let way = Way { version: 0, chain, destination: Destination::Nowhere };
+        let unmatched = Route::new("-", None, [way].into(), Chain::default());
         let Builder { errors, services, .. } = builder;
         let mut services: Box<[_]> = services.into_values().collect();
         services.sort_unstable_by(|one: &Arc<Service>, other| one.name.cmp(&other.name));
@@ -115,20 +111,17 @@ impl Snapshot {
     /// Finds the route and the version of a request for `host`, in the form that is matched. Reads the normalised path from `cx`, and leaves the
     /// parameters and the version there.
     pub fn meet(&self, req: &RequestHeader, host: &str, cx: &mut Ctx) -> Met {
-        let mut query = Query { host, method: &req.method, path: &cx.path, headers: &req.headers, query: req.uri.query() };
-        let mut outcome = self.router.find(&query);
         // A preflight asks about the request that will follow: its route's `cors` answers it (Fetch §3.2.2).
-        let following = preflight(req);
-        let mut refused = None;
-        if let (Outcome::MethodNotAllowed(methods), Some(method)) = (&outcome, &following) {
-            query.method = method;
-            if let found @ Outcome::Found { .. } = self.router.find(&query) {
-                refused = Some(not_allowed(methods));
-                outcome = found;
+        let asks = preflight(req);
+        let query = Query { host, method: &req.method, asks: asks.as_ref(), path: &cx.path, headers: &req.headers, query: req.uri.query() };
+        let (number, params, refused) = match self.router.find(&query) {
+            Outcome::Found { route, params, names, allow } => {
+                (route, Params { names: names.clone(), ranges: params }, (!allow.is_empty()).then(|| not_allowed(&allow)))
             }
-        }
-        let (number, params) = match outcome {
-            Outcome::Found { route, params, names } => (route, Params { names: names.clone(), ranges: params }),
+            _ if req.method == Method::TRACE => {
+                let problem = Problem::new(Kind::NotImplemented, "TRACE is passed on only by a route that names it");
+                return Met { route: None, way: Some(0), refused: Some(problem) };
+            }
             Outcome::MethodNotAllowed(methods) => return Met { route: None, way: Some(0), refused: Some(not_allowed(&methods)) },
             Outcome::NotFound => {
                 let problem = Problem::new(Kind::NotFound, "no route takes this request");
@@ -136,8 +129,9 @@ impl Snapshot {
             }
         };
         cx.params = params;
-        let route = Some(number);
-        let Some(versions) = self.routes.get(number).and_then(|route| route.versions.as_ref()) else {
+        let (met, route) = (self.routes.get(number), Some(number));
+        cx.credentials = met.and_then(|route| route.credentials.clone());
+        let Some(versions) = met.and_then(|route| route.versions.as_ref()) else {
             return Met { route, way: Some(0), refused };
         };
         match versions.choose(req, cx) {
@@ -155,7 +149,8 @@ impl Snapshot {
     }
 }
 
-fn preflight(req: &RequestHeader) -> Option<Method> {
+/// The method of the request that a preflight asks about.
+pub fn preflight(req: &RequestHeader) -> Option<Method> {
     let asks = req.method == Method::OPTIONS && req.headers.contains_key(header::ORIGIN);
     let method = req.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD).filter(|_| asks)?;
     Method::from_bytes(method.as_bytes()).ok()

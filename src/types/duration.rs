@@ -6,9 +6,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::building::BuildError;
 
-/// A length of time with its unit: `800ms`, `5s`, `1m`, `1h 30m`.
+/// A length of time with its unit: `800ms`, `5s`, `1m`, `1h 30m`; at most 366 days, so that no clock overflows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(pub time::Duration);
+
+/// Longer than any setting can mean: a longer one is a slip.
+const LONGEST: time::Duration = time::Duration::from_secs(366 * 24 * 3600);
 
 impl Duration {
     /// A constant number of seconds, for defaults.
@@ -41,9 +44,13 @@ impl From<Duration> for time::Duration {
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<'de, str>::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
-            .map(Duration)
-            .map_err(|_| de::Error::custom(format!("`{text}` is not a duration; write a number and a unit, like `800ms`, `5s` or `1m`")))
+        match humantime::parse_duration(&text) {
+            Ok(duration) if duration <= LONGEST => Ok(Self(duration)),
+            Ok(_) | Err(humantime::DurationError::NumberOverflow) => {
+                Err(de::Error::custom(format!("`{text}` is longer than 366 days; write a shorter time")))
+            }
+            Err(_) => Err(de::Error::custom(format!("`{text}` is not a duration; write a number and a unit, like `800ms`, `5s` or `1m`"))),
+        }
     }
 }
 
@@ -62,8 +69,23 @@ impl JsonSchema for Duration {
         json_schema!({
             "type": "string",
             "pattern": r"^\s*(0+|[0-9].*[a-zA-Z])\s*$",
-            "description": "A length of time with its unit: 800ms, 5s, 1m, 1h 30m.",
+            "description": "A length of time with its unit: 800ms, 5s, 1m, 1h 30m; at most 366 days.",
             "examples": ["800ms", "5s", "1m"]
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_no_clock_holds_is_refused() {
+        let read = |text: &str| serde_json::from_str::<Duration>(&format!("\"{text}\"")).map_err(|error| error.to_string());
+        assert_eq!(read("366days"), Ok(Duration::secs(366 * 24 * 3600)));
+        for long in ["366days 1ms", "500000000000y", "99999999999999999999y"] {
+            assert!(read(long).unwrap_err().contains("is longer than 366 days"), "{long}");
+        }
+        assert!(read("5").unwrap_err().contains("is not a duration"));
     }
 }

@@ -34,6 +34,11 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// Whether an answer of that status ends with its header (RFC 9110 §15.3.5, §15.3.6, §15.4.5).
+    pub fn has_no_body(status: StatusCode) -> bool {
+        matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+    }
+
     /// An answer without headers and body.
     pub fn empty(status: StatusCode) -> Self {
         Self { status, headers: Vec::new(), body: Bytes::new() }
@@ -55,7 +60,7 @@ impl ReplyConfig {
     /// Prepares the answer.
     ///
     /// # Errors
-    /// A status or header that cannot be sent, or two bodies.
+    /// A status or header that cannot be sent, two bodies, or one where there is none.
     pub fn build(&self) -> Result<Reply, BuildError> {
         let status = self.status.unwrap_or(200);
         let known = StatusCode::from_u16(status).ok().filter(|_| (200..600).contains(&status));
@@ -78,11 +83,42 @@ impl ReplyConfig {
             (None, Some(text)) => (Some("text/plain; charset=utf-8"), text.clone().into()),
             (None, None) => (None, Bytes::new()),
         };
+        if kind.is_some() && Reply::has_no_body(status) {
+            let place = if self.json.is_some() { "json" } else { "text" };
+            return Err(
+                BuildError::new(format!("an answer with the status {} has no body", status.as_u16()), "remove it, or use 200").at(place)
+            );
+        }
         if let Some(kind) = kind
             && !headers.iter().any(|(name, _)| name == header::CONTENT_TYPE)
         {
             headers.push((header::CONTENT_TYPE, HeaderValue::from_static(kind)));
         }
         Ok(Reply { status, headers, body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_has_no_body_is_given_none() {
+        for (status, json, text, place) in [
+            (204, true, false, Some("json")),
+            (205, false, true, Some("text")),
+            (304, false, true, Some("text")),
+            (204, false, false, None),
+            (200, true, false, None),
+        ] {
+            let config = ReplyConfig {
+                status: Some(status),
+                json: json.then(|| 1.into()),
+                text: text.then(|| "a".to_owned()),
+                ..ReplyConfig::default()
+            };
+            let built = config.build();
+            assert_eq!(built.err().map(|error| error.path.to_string()).as_deref(), place, "{status}");
+        }
     }
 }

@@ -49,6 +49,9 @@ impl Mock {
         let reply =
             ReplyConfig { status: config.status, headers: config.headers.clone(), json: config.json.clone(), text: config.text.clone() };
         let reply = reply.build()?;
+        if config.echo && Reply::has_no_body(reply.status) {
+            return Err(BuildError::new("an answer with this status has no body to echo in", "use 200, or remove `echo`").at("status"));
+        }
         Ok(Self { reply, echo: config.echo, delay: config.delay.map(Into::into).unwrap_or_default() })
     }
 

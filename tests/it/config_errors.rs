@@ -1,6 +1,6 @@
 //! Every mistake of a config is told at once: with its line and column, its path, the reason and the fix.
 
-use crate::support::gateway::check;
+use crate::support::gateway::{Folder, check};
 
 /// A config full of mistakes; each line that has one says which, behind `#!`: the column, the path, words of the reason, words of the fix.
 const WRONG: &str = r##"
@@ -183,4 +183,67 @@ services:
     ] {
         assert!(said.contains(part), "{part}\nis not in\n{said}");
     }
+}
+
+#[test]
+fn a_file_in_another_encoding_is_told_to_be_saved_anew() {
+    let folder = Folder::new();
+    let path = folder.file("tidegate.yaml", b"\xff\xfer\x00o\x00");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate")).arg("check").arg("-c").arg(&path).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("it is not UTF-8 text") && said.contains("save it as UTF-8"), "{said}");
+}
+
+#[test]
+fn a_variable_that_never_has_a_value_here_is_doubted() {
+    let (right, said) = check(
+        r#"
+services: { s: { mock: { echo: true } } }
+policies: [request: { headers: { set: { X-Sub: "{claims.sub}" } } }]
+routes:
+  - name: a
+    match: { path: /a }
+    policies: [response: { headers: { set: { X-Who: "{consumer.name}", X-Version: "{version}", X-Braces: "{{claims.x}}" } } }]
+    to: s
+  - { name: moved, match: { path: /b }, redirect: { to: "/{claims.sub}" } }
+"#,
+    );
+    assert!(right, "{said}");
+    for told in ["`{consumer.name}` never has a value", "`{version}` never has a value", "tidegate.yaml:9"] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+    assert_eq!(said.matches("warning:").count(), 3, "{said}");
+}
+
+#[test]
+fn a_condition_that_no_header_meets_and_a_header_that_is_none_are_refused() {
+    for (text, place) in [
+        ("match: { path: /a, headers: { X-A: \" x \" } }", "no value can be like this"),
+        ("match: { path: /a, headers: { X-A: \"\\tx\" } }", "no value can be like this"),
+        (
+            "match: { path: /a }, policies: [request: { headers: { set: { X-T: \"{header.X Tenant}\" } } }]",
+            "`X Tenant` is not a header name",
+        ),
+        ("match: { path: /a }, policies: [request_id: { header: Content-Length }]", "belongs to the connection"),
+    ] {
+        let (right, said) = check(&format!("services: {{ s: {{ mock: {{ echo: true }} }} }}\nroutes:\n  - {{ name: a, {text}, to: s }}\n"));
+        assert!(!right && said.contains(place), "{text}: {said}");
+    }
+}
+
+#[test]
+fn a_cors_that_preflights_miss_is_doubted() {
+    let config = |default: &str, second: &str| {
+        format!(
+            r#"
+services:
+  c: {{ mock: {{ echo: true }}, policies: [{{ cors: {{ origins: ["*"] }} }}] }}
+  d: {{ mock: {{ echo: true }}, policies: [{{ cors: {{ origins: ["*"] }} }}] }}
+routes: [{{ name: v, match: {{ path: /v }}, versions: {{ from: {{ header: X-V }}, {default} v1: {{ to: c }}, v2: {{ to: {second} }} }} }}]
+"#
+        )
+    };
+    let told = |config: &str| check(config).1.contains("a preflight says no version");
+    assert!(told(&config("", "d")));
+    assert!(!told(&config("default: v1,", "d")) && !told(&config("", "c")));
 }

@@ -34,7 +34,7 @@ routes:
 "#;
 
 /// A request with its headers: the method and address, then the lines.
-const REQUESTS: [(&str, &[&str]); 14] = [
+const REQUESTS: [(&str, &[&str]); 17] = [
     ("GET http://a.com/users/7", &[]),
     ("GET http://A.com:80/x/../users//7?page=1", &[]),
     ("GET http://x.b.com/users/7", &["X-Version: v1"]),
@@ -49,6 +49,10 @@ const REQUESTS: [(&str, &[&str]); 14] = [
     ("HEAD http://b.com/users/7", &[]),
     ("DELETE http://b.com/old", &[]),
     ("OPTIONS http://a.com/users/7", &["Origin: https://x.com", "Access-Control-Request-Method: GET"]),
+    // A route for all methods stands in the same place; the preflight asks about another.
+    ("OPTIONS http://a.com/users/7?page=1", &["Origin: https://x.com", "Access-Control-Request-Method: GET", "Accept: json"]),
+    ("OPTIONS http://a.com/users/7?page=1", &["Origin: https://x.com", "Access-Control-Request-Method: PUT", "Accept: json"]),
+    ("TRACE http://c.com/old", &[]),
 ];
 
 #[test]

@@ -263,3 +263,38 @@ fn a_path_that_servers_read_in_different_ways_is_refused() {
     assert_eq!(client.get("/a").status, 200, "the connection goes on");
     assert_eq!(up.only().target, "/a");
 }
+
+#[test]
+fn a_hop_is_counted_where_a_request_asks_for_it() {
+    let up = Origin::start();
+    let gateway = Gateway::start(&format!(
+        "services: {{ s: {{ targets: [\"http://{}\"] }} }}\nroutes:\n  - {{ name: a, match: {{ path: /a, methods: [GET, OPTIONS, TRACE] }}, to: s }}\n  - {{ name: b, match: {{ path: /b }}, to: s }}\n",
+        up.address
+    ));
+    let mut client = gateway.client();
+    let mut ask = |method: &str, path: &str, left: &str| {
+        client.send(format!("{method} {path} HTTP/1.1\r\nHost: a\r\nMax-Forwards: {left}\r\nCookie: secret\r\n\r\n"));
+        client.read()
+    };
+    assert_eq!(ask("OPTIONS", "/a", "0").status, 204);
+    ask("TRACE", "/a", "0").problem(501, "not-implemented");
+    ask("TRACE", "/b", "5").problem(501, "not-implemented");
+    assert!(up.seen().is_empty());
+    for (method, path, sent, seen) in
+        [("OPTIONS", "/a", "5", "4"), ("TRACE", "/a", "1", "0"), ("GET", "/a", "0", "0"), ("OPTIONS", "/b", "x", "x")]
+    {
+        assert_eq!(ask(method, path, sent).status, 200, "{method} {path}");
+        assert_eq!(up.last().header("max-forwards"), Some(seen), "{method} {path}");
+    }
+}
+
+#[test]
+fn the_gateway_as_a_whole_can_be_asked_and_nothing_else_of_it() {
+    let gateway = Gateway::start("policies: [request_id]\nroutes: [{ name: a, match: {}, reply: { text: here } }]\n");
+    let mut client = gateway.client();
+    client.send("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer = client.read();
+    assert_eq!((answer.status, answer.header("x-request-id").is_some()), (204, true));
+    client.send("GET * HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.read().problem(400, "bad-request")["detail"], "the target `*` is for OPTIONS alone");
+}

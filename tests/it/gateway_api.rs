@@ -100,6 +100,7 @@ fn replay(router: &Router, backends: &[String], request: &Value) -> Result<Strin
         headers.insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value.as_str().unwrap()).unwrap());
     }
     let query = Query {
+        asks: None,
         host: &host::normalise(request["Host"].as_str().unwrap_or("any.example")).unwrap(),
         method: &request["Method"].as_str().unwrap_or("GET").parse().unwrap(),
         path: &path::normalise(raw, &PathOptions::default()).unwrap(),

@@ -191,6 +191,20 @@ fn a_config_that_is_refused_is_told_and_the_present_one_goes_on() {
 }
 
 #[test]
+fn a_date_that_http_cannot_write_is_refused_and_reloading_goes_on() {
+    let with = |sunset: &str| {
+        format!(
+            "services: {{ s: {{ mock: {{ text: here }} }} }}\nroutes:\n  - {{ name: a, match: {{ path: /a }}, versions: {{ from: {{ header: X-V }}, default: v1, v1: {{ to: s, sunset: \"{sunset}\" }} }} }}\n"
+        )
+    };
+    let gateway = Gateway::start(&with("2099-01-01"));
+    assert_eq!(gateway.rewrite(&with("9999-12-31T23:59:59-01:00")), "refused");
+    gateway.await_said("is not between 1970 and 9999");
+    assert_eq!(gateway.rewrite(&with("2000-01-01")), "done");
+    gateway.client().get("/a").problem(410, "gone");
+}
+
+#[test]
 fn a_change_of_what_is_bound_at_start_is_refused() {
     let up = Origin::start();
     let gateway = Gateway::start(&config(up.address, "1s", "one"));

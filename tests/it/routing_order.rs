@@ -244,13 +244,13 @@ fn the_tree_finds_what_the_plain_order_says() {
         for _ in 0..200 {
             let request = random_request(&mut random);
             let Request { host, method, path, headers, query } = &request;
-            let outcome = match router.find(&Query { host, method, path, headers, query: Some(query) }) {
+            let outcome = match router.find(&Query { host, method, asks: None, path, headers, query: Some(query) }) {
                 Outcome::Found { route, .. } => Ok(route),
                 Outcome::MethodNotAllowed(allow) => Err(allow.iter().map(ToString::to_string).collect()),
                 Outcome::NotFound => Err(BTreeSet::new()),
             };
             // What `tidegate explain` says is what is done.
-            let told = router.explain(&Query { host, method, path, headers, query: Some(query) });
+            let told = router.explain(&Query { host, method, asks: None, path, headers, query: Some(query) });
             let taken: Vec<_> = told.iter().filter(|one| one.why == Why::Taken).map(|one| one.route).collect();
             assert_eq!(taken, outcome.iter().copied().collect::<Vec<_>>(), "{told:?}");
             let first = told.iter().position(|one| one.why == Why::Taken).unwrap_or_default();

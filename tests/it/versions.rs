@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::support::gateway::check;
 use crate::support::{Gateway, Response};
 
 fn gateway() -> Gateway {
@@ -140,5 +141,72 @@ fn a_version_that_has_ended_is_gone_and_names_its_successor() {
         assert_eq!(answer.header("sunset"), Some("Mon, 30 Jun 2025 12:00:00 GMT"), "{path}");
         assert_eq!(answer.header("deprecation"), Some("@1704067200"), "{path}");
         assert_eq!(answer.header("link"), Some(format!("<{successor}>; rel=\"successor-version\"").as_str()), "{path}");
+    }
+}
+
+#[test]
+fn a_media_type_that_is_not_there_gives_way_to_one_that_is() {
+    let gateway = gateway();
+    let mut client = gateway.client();
+    let mut accept = |value: &str| client.get_with("/media", &format!("Accept: {value}\r\n"));
+    assert_eq!(service(&accept("application/vnd.acme.v9+json, application/vnd.acme.V3+json;q=0.5")), "new");
+    assert_eq!(service(&accept("application/vnd.acme.v9+json, */*;q=0.1")), "new");
+    accept("application/vnd.acme.v3+json;Q=0").problem(406, "not-acceptable");
+}
+
+#[test]
+fn credentials_are_not_told_in_addresses() {
+    let gateway = Gateway::start(
+        r#"
+consumers:
+  - { name: app, api_keys: ["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"] }
+services:
+  s: { mock: { echo: true, headers: { Deprecation: "true", Sunset: "never", Link: "</its>; rel=own" } } }
+policies: [{ api_key: { header: X-API-Key, query: key } }]
+routes:
+  - name: header
+    match: { path: /header }
+    versions:
+      from: { header: X-V }
+      default: v1
+      v1: { to: s, deprecated: 2026-01-01, sunset: 2099-01-01, successor: v2 }
+      v2: { to: s }
+      v0: { to: s, sunset: 2000-01-01, successor: v2 }
+  - name: query
+    match: { path: /query }
+    versions: { from: { query: v }, default: v1, v1: { to: s, deprecated: 2026-01-01, successor: v2 }, v2: { to: s } }
+  - { name: moved, match: { path: "/old/{rest...}" }, redirect: { to: "/new/{rest}" } }
+"#,
+    );
+    let mut client = gateway.client();
+    let answer = client.get("/header?a=%41&key=test&b");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.all("link"), ["</its>; rel=own", "</header?a=%41&b>; rel=\"successor-version\""]);
+    // What the gateway knows better stands in the place of the service's words.
+    assert_eq!((answer.header("deprecation"), answer.header("sunset")), (Some("@1767225600"), Some("Thu, 01 Jan 2099 00:00:00 GMT")));
+    let answer = client.get_with("/header?k%65y=test", "X-V: v0\r\n");
+    assert_eq!((answer.status, answer.all("link")), (410, vec!["</header>; rel=\"successor-version\""]));
+    let answer = client.get("/query?key=test&a=%41&v=v1");
+    assert!(answer.all("link").contains(&"</query?a=%41&v=v2>; rel=\"successor-version\""), "{answer:?}");
+    assert_eq!(client.get("/old/x?key=test&a=+b").header("location"), Some("/new/x?a=+b"));
+    assert_eq!(client.get("/old/x?key=test").header("location"), Some("/new/x"));
+}
+
+#[test]
+fn versions_that_nobody_can_ask_for_are_refused() {
+    for (versions, place) in [
+        ("from: { header: X-V }, ' v3 ': { to: s }", "no request can ask for a version ` v3 `"),
+        ("from: { header: X-V }, '': { to: s }", "no request can ask for a version ``"),
+        ("from: { param: v }, a/b: { to: s }", "no request can ask for a version `a/b`"),
+        ("from: { query: '' }, v1: { to: s }", "a query parameter needs a name"),
+        ("from: { media_type: 'a/b.{version}' }, v1: { to: s }, V1: { to: s }", "there is a version `V1` already"),
+        ("from: { header: X-V }, v1: { to: s, deprecated: 2026-01-01, docs: foo }", "`foo` is no URL"),
+        ("from: { header: X-V }, v1: { to: s, sunset: '9999-12-31T23:59:59-01:00' }", "is not between 1970 and 9999"),
+    ] {
+        let config = format!(
+            "services: {{ s: {{ mock: {{ echo: true }} }} }}\nroutes:\n  - {{ name: a, match: {{ path: '/{{v}}' }}, versions: {{ {versions} }} }}\n"
+        );
+        let (right, said) = check(&config);
+        assert!(!right && said.contains(place), "{versions}: {said}");
     }
 }

@@ -21,8 +21,8 @@ use crate::ctx::Ctx;
 use crate::policy::{Scope, merge};
 use crate::problem::Problem;
 use crate::reload::{Built, build};
-use crate::routing::{self, By, Destination, Query, Why, host, path};
-use crate::snapshot::lists;
+use crate::routing::{self, By, Destination, Query, VersionsConfig, Why, host, path};
+use crate::snapshot::{lists, preflight};
 use crate::state::Shared;
 use crate::upstream::Backend;
 
@@ -257,8 +257,13 @@ fn explained(built: &Built, asked: &Request) -> Result<Explanation, String> {
         Some(Destination::Split(_) | Destination::Nowhere) | None => None,
     };
     explanation.to = to.or(explanation.to);
+    if met.way.is_none() {
+        let versions = met.route.and_then(|number| config.value.routes.get(number)?.versions.as_ref());
+        service = versions.and_then(VersionsConfig::only_service);
+    }
     explanation.policies = policies(config, met.route, service);
-    let query = Query { host: &host, method: &req.method, path: &path, headers: &req.headers, query: req.uri.query() };
+    let asks = preflight(&req);
+    let query = Query { host: &host, method: &req.method, asks: asks.as_ref(), path: &path, headers: &req.headers, query: req.uri.query() };
     explanation.candidates = snapshot.router.explain(&query).into_iter().map(|considered| candidate(built, &considered)).collect();
     Ok(explanation)
 }
@@ -301,7 +306,9 @@ fn candidate(built: &Built, considered: &crate::routing::Considered<'_>) -> Cand
         Why::Later => ("later", "would take it, but stands behind in the order".to_owned()),
         Why::Host => ("host", format!("is for the host {}", considered.host)),
         Why::Path => ("path", format!("is for the path {}", considered.path)),
-        Why::Method => ("method", format!("is for {}", methods().unwrap_or_default())),
+        Why::Method => {
+            ("method", format!("is for {}", methods().filter(|list| !list.is_empty()).unwrap_or_else(|| "all but TRACE".to_owned())))
+        }
         Why::Condition(words) => ("condition", format!("asks for {words}")),
     };
     Candidate {

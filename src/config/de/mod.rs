@@ -139,6 +139,12 @@ impl<'t> Deserializer<'t> for De<'t, '_> {
     fn deserialize_any<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.node.value {
             Value::Scalar(_) if self.key => self.visit_text(visitor),
+            // Whoever takes any value would take another number, or none, for it: JSON knows neither.
+            Value::Scalar(scalar) if scalar.is_beyond() => {
+                let message =
+                    "this number cannot be held as it is written; write a finite one of at most 64 bits, or quote it if it is text";
+                Err(self.locate(Error::raw(Fault::Custom(message.to_owned()))))
+            }
             Value::Scalar(scalar) => self.visit_kind(scalar, visitor),
             Value::List(_) => self.visit_list(false, visitor),
             Value::Map(_) => self.visit_entries(None, visitor),
@@ -280,6 +286,16 @@ mod tests {
         let map: BTreeMap<String, String> = read("a: 1.0\nb: true\nc: 0x10\n404: x\n");
         let want = [("a", "1.0"), ("b", "true"), ("c", "0x10"), ("404", "x")];
         assert_eq!(map, want.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
+    }
+
+    #[test]
+    fn a_number_that_json_would_change_is_refused() {
+        for wrong in [".inf", "-.inf", ".nan", "1e400", "12345678901234567890123", "-9223372036854775809"] {
+            let said = refuse::<ReplyConfig>(&format!("json: {{ a: [{wrong}] }}\n"));
+            assert!(said.contains("1:13: json.a[0]: this number cannot be held as it is written"), "{said}");
+        }
+        let config: ReplyConfig = read("json: { a: 1e30, b: 18446744073709551615, c: '12345678901234567890123' }\n");
+        assert_eq!(config.json.unwrap(), json!({"a": 1e30, "b": u64::MAX, "c": "12345678901234567890123"}));
     }
 
     #[test]

@@ -5,10 +5,12 @@
 //!   - name: mobile-app
 //!     api_keys: ["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]
 //! policies:
-//!   - api_key                                  # from the header X-API-Key
-//!   - api_key: { query: api_key }
+//!   - api_key: { header: X-API-Key, query: api_key }   # from either; `- api_key` alone reads the header
 //! ```
+//!
+//! Exactly one key is wanted, wherever it may stand. Two entries of `api_key` in a list ask for two keys.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, header};
@@ -19,9 +21,11 @@ use serde::{Deserialize, Serialize};
 use crate::building::BuildError;
 use crate::consumer::{Consumers, KeyHash};
 use crate::ctx::Ctx;
-use crate::policy::transform::header_name;
+use crate::expr;
+use crate::policy::transform::editable;
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
 use crate::problem::{Kind, Problem};
+
 /// The settings of `api_key`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -48,10 +52,13 @@ impl Policy for ApiKey {
     fn build(config: &Config, cx: &mut PolicyCx<'_>) -> Result<Self, BuildError> {
         let header = match (&config.header, &config.query) {
             (None, Some(_)) => None,
-            (name, _) => Some(header_name(name.as_deref().unwrap_or("X-API-Key")).map_err(|error| error.at("header"))?),
+            (name, _) => Some(editable(name.as_deref().unwrap_or("X-API-Key")).map_err(|error| error.at("header"))?),
         };
         if config.query.as_deref() == Some("") {
             return Err(BuildError::new("a query parameter needs a name", "write its name, like `api_key`").at("query"));
+        }
+        if let Some(parameter) = &config.query {
+            cx.told.credential(parameter);
         }
         Ok(Self { header, query: config.query.clone(), consumers: cx.consumers.clone() })
     }
@@ -77,12 +84,13 @@ impl Policy for ApiKey {
 impl ApiKey {
     /// The hash of the one key that the request carries.
     fn key(&self, req: &RequestHeader) -> Result<Option<KeyHash>, Problem> {
-        let headers = self.header.iter().flat_map(|name| req.headers.get_all(name)).map(|key| KeyHash::of(key.as_bytes()));
+        let headers = self.header.iter().flat_map(|name| req.headers.get_all(name)).map(|key| Cow::Borrowed(key.as_bytes()));
         let pairs = self.query.iter().flat_map(|name| {
             let pairs = form_urlencoded::parse(req.uri.query().unwrap_or_default().as_bytes());
-            pairs.filter(move |(key, _)| key == name).map(|(_, key)| KeyHash::of(key.as_bytes()))
+            pairs.filter(move |(key, _)| key == name).map(|(_, key)| Cow::Owned(key.into_owned().into_bytes()))
         });
-        let mut sent = headers.chain(pairs);
+        // A field that is there and empty carries nothing.
+        let mut sent = headers.chain(pairs).filter(|key: &Cow<'_, [u8]>| !key.is_empty()).map(|key| KeyHash::of(&key));
         match (sent.next(), sent.next()) {
             // Two keys could be read as one here and as the other behind us.
             (_, Some(_)) => Err(refuse("more than one API key was sent")),
@@ -99,11 +107,7 @@ fn refuse(detail: &'static str) -> Problem {
 /// Takes every parameter of that name out of the query; the others stay as they were sent, to the byte.
 pub(super) fn without(req: &mut RequestHeader, name: &str) -> Result<(), Problem> {
     let Some(query) = req.uri.query() else { return Ok(()) };
-    let named = |pair: &&str| form_urlencoded::parse(pair.as_bytes()).any(|(key, _)| key == name);
-    if !query.split('&').any(|pair| named(&pair)) {
-        return Ok(());
-    }
-    let rest = query.split('&').filter(|pair| !named(pair)).collect::<Vec<_>>().join("&");
+    let Cow::Owned(rest) = expr::without(query, |key| key == name) else { return Ok(()) };
     let path = req.uri.path();
     let target = if rest.is_empty() { path.to_owned() } else { format!("{path}?{rest}") };
     let uri = target.parse().map_err(|error| Problem::new(Kind::BadRequest, "the query cannot be forwarded").cause(error))?;
@@ -114,7 +118,8 @@ pub(super) fn without(req: &mut RequestHeader, name: &str) -> Result<(), Problem
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::kit::Kit;
+    use crate::policy::kit::{Kit, build};
+    use crate::state::Shared;
 
     fn kit(config: &str) -> Kit<ApiKey> {
         Kit::<ApiKey>::with_consumers(
@@ -136,6 +141,22 @@ mod tests {
         for sent in [&[][..], &["wrong"], &["test", "test"], &[""]] {
             let mut kit = sent.iter().fold(kit("{}"), |kit, key| kit.header("X-API-Key", key));
             assert_eq!(kit.request().await.unwrap_err().kind, Kind::Unauthorized);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_empty_field_is_no_key() {
+        let mut kit = kit("{}").header("X-API-Key", "");
+        assert_eq!(kit.request().await.unwrap_err().detail, "an API key is required");
+        let mut kit = self::kit(r#"{"header":"X-Key","query":"key"}"#).header("X-Key", "").uri("/?key=test");
+        kit.request().await.unwrap();
+    }
+
+    #[test]
+    fn a_header_of_the_connection_carries_no_key() {
+        for name in ["Host", "Content-Length", "Connection", "X Key"] {
+            let config = format!(r#"{{"header":"{name}"}}"#);
+            assert_eq!(build::<ApiKey>(&config, "[]", &Shared::default()).unwrap_err().path.to_string(), "header", "{name}");
         }
     }
 

@@ -7,13 +7,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::header_name;
+use super::editable;
 use crate::building::BuildError;
 use crate::ctx::Ctx;
 use crate::expr::{Template, Variables};
 
 /// Changes to headers, made in this order: `remove`, `rename`, `set`, `add`. Values are templates, like `{consumer.name}` or `v-{header.X-Tenant}`;
-/// they see the headers as they stood before the first change. A value with characters that no header may hold counts as missing.
+/// they see the headers as they stood before the first change. A value with characters that no header may hold counts as missing, and so does one with white
+/// space around it, which whoever reads the header would not see. The items of a claim that is a list are joined by spaces.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HeaderEdits {
@@ -141,29 +142,16 @@ impl Value {
     fn render(&self, req: &RequestHeader, cx: &Ctx) -> Option<HeaderValue> {
         match self {
             Value::Fixed(value) => Some(value.clone()),
-            Value::Template(template) => HeaderValue::try_from(template.render(req, cx)?.into_owned()).ok(),
+            Value::Template(template) => {
+                let text = template.render(req, cx)?;
+                // RFC 9110 §5.5: white space around a value is no part of it, so this one would be read as another.
+                if text.starts_with([' ', '\t']) || text.ends_with([' ', '\t']) {
+                    return None;
+                }
+                HeaderValue::try_from(text.into_owned()).ok()
+            }
         }
     }
-}
-
-/// Headers that belong to one connection or to the framing of one message (RFC 9110 §7.6.1): changing them here would break the gateway's own.
-const OF_THE_CONNECTION: &[&str] =
-    &["connection", "content-length", "transfer-encoding", "te", "upgrade", "trailer", "keep-alive", "http2-settings"];
-
-fn editable(name: &str) -> Result<HeaderName, BuildError> {
-    let header = header_name(name)?;
-    let lower = header.as_str();
-    // RFC 9209 §2: Proxy-Status alone among the Proxy-* is for everyone on the way.
-    if OF_THE_CONNECTION.contains(&lower) || (lower.starts_with("proxy-") && lower != "proxy-status") {
-        let reason = format!("`{name}` belongs to the connection, which the gateway manages itself");
-        return Err(BuildError::new(reason, "take it off the list: the gateway writes or drops it as the connection needs"));
-    }
-    if lower == "host" {
-        let fix =
-            "take it off the list: the host that a service is sent is a setting of the service; to tell it another, use `X-Forwarded-Host`";
-        return Err(BuildError::new("`Host` decides where a request goes", fix));
-    }
-    Ok(header)
 }
 
 /// Refuses a second header of the same name: which of the two comes first would be chance.
@@ -242,6 +230,7 @@ mod tests {
     fn a_header_whose_value_is_missing_or_unfit_is_removed_and_never_the_clients() {
         let sent = [("x-consumer", "forged"), ("x-query", "forged")];
         assert!(edited(r#"{ set: { X-Consumer: "{consumer.name}", X-Query: "{query.q}" } }"#, &sent).is_empty());
+        assert!(edited(r#"{ set: { X-Sub: "{header.X-Alice}" } }"#, &[("x-sub", "forged"), ("x-alice", " alice ")]).len() == 1);
         assert_eq!(edited(r#"{ add: { X-Tag: "{consumer.name}" } }"#, &[("x-tag", "a")]), ["x-tag: a"]);
     }
 

@@ -19,6 +19,30 @@ pub fn header_name(name: &str) -> Result<HeaderName, BuildError> {
         .map_err(|_| BuildError::new(format!("`{name}` is not a header name"), "use letters, digits and `-`, like `X-Request-Id`"))
 }
 
+/// Headers that belong to one connection or to the framing of one message (RFC 9110 §7.6.1): changing them would break the gateway's own.
+const OF_THE_CONNECTION: &[&str] =
+    &["connection", "content-length", "transfer-encoding", "te", "upgrade", "trailer", "keep-alive", "http2-settings"];
+
+/// The name of a header that a policy may write or take out.
+///
+/// # Errors
+/// Text that is no field name, and a header that is the gateway's own business.
+pub fn editable(name: &str) -> Result<HeaderName, BuildError> {
+    let header = header_name(name)?;
+    let lower = header.as_str();
+    // RFC 9209 §2: Proxy-Status alone among the Proxy-* is for everyone on the way.
+    if OF_THE_CONNECTION.contains(&lower) || (lower.starts_with("proxy-") && lower != "proxy-status") {
+        let reason = format!("`{name}` belongs to the connection, which the gateway manages itself");
+        return Err(BuildError::new(reason, "name another header: the gateway writes or drops this one as the connection needs"));
+    }
+    if lower == "host" {
+        let fix =
+            "name another header: the host that a service is sent is a setting of the service; to tell it another, use `X-Forwarded-Host`";
+        return Err(BuildError::new("`Host` decides where a request goes", fix));
+    }
+    Ok(header)
+}
+
 /// Sets a header of a request in the place of those of that name. Only a header map that is full refuses it, and the bounds on what clients and
 /// services may send are far below that.
 pub fn set(req: &mut RequestHeader, name: impl IntoCaseHeaderName, value: HeaderValue) {

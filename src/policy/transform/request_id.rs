@@ -45,8 +45,8 @@ impl Policy for RequestId {
     const PHASES: Phases = Phases::REQUEST.and(Phases::UPSTREAM_REQUEST).and(Phases::RESPONSE);
 
     fn build(config: &Config, cx: &mut PolicyCx<'_>) -> Result<Self, BuildError> {
-        let header = super::header_name(&config.header).map_err(|error| error.at("header"))?;
-        cx.exposed.push(header.clone());
+        let header = super::editable(&config.header).map_err(|error| error.at("header"))?;
+        cx.told.expose(header.clone());
         Ok(Self { header, accept: config.accept })
     }
 
@@ -84,6 +84,15 @@ mod tests {
         kit.request().await.unwrap();
         assert_eq!(kit.upstream_request().unwrap().headers["x-request-id"], "test-id");
         assert_eq!(kit.response(200).headers["x-request-id"], "test-id");
+    }
+
+    #[test]
+    fn a_header_of_the_connection_carries_no_id() {
+        for name in ["Content-Length", "Transfer-Encoding", "Host"] {
+            let config = format!(r#"{{"header":"{name}"}}"#);
+            let error = crate::policy::kit::build::<RequestId>(&config, "[]", &Default::default()).unwrap_err();
+            assert_eq!(error.path.to_string(), "header", "{name}");
+        }
     }
 
     #[tokio::test]

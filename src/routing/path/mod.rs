@@ -2,6 +2,7 @@
 
 mod normalise;
 mod pattern;
+mod template;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use normalise::normal;
 pub use normalise::{PathError, normalise};
 pub(super) use pattern::{Pattern, Segment};
+pub use template::PathTemplate;
 
 /// How request paths are brought to one form before anything looks at them. What was matched is what is forwarded.
 ///
@@ -16,6 +18,10 @@ pub(super) use pattern::{Pattern, Segment};
 /// upper case, and `.` and `..` segments are resolved, never above the root. What no URI may hold is escaped (`{` → `%7B`). A
 /// path with a broken escape, a control character, a raw space, or dots that only some servers would resolve
 /// (`/..;/`, `/..%2F`) is answered with 400. A slash at the end counts: `/users/` is not `/users`.
+///
+/// Not folded, for they may mean something: letter case, `;` with what follows it, and a `%2F` that is kept. Where a service reads `/Key`, `/key;a` or
+/// `/key%2Fx` as `/key` or `/key/x`, a policy on `/key/{rest...}` alone does not guard it: set `semicolons: refuse` and `encoded_slashes: refuse`, and give
+/// the policy to the service or to every route of it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PathOptions {
@@ -25,11 +31,13 @@ pub struct PathOptions {
     pub encoded_slashes: EncodedSlashes,
     /// What becomes of `\` and `%5C`, which some servers take for a slash. Default: `refuse`.
     pub backslashes: Backslashes,
+    /// What becomes of `;` and `%3B`, from which on some servers drop the rest of a segment. Default: `keep`.
+    pub semicolons: Semicolons,
 }
 
 impl Default for PathOptions {
     fn default() -> Self {
-        Self { merge_slashes: true, encoded_slashes: EncodedSlashes::Keep, backslashes: Backslashes::Refuse }
+        Self { merge_slashes: true, encoded_slashes: EncodedSlashes::Keep, backslashes: Backslashes::Refuse, semicolons: Semicolons::Keep }
     }
 }
 
@@ -55,4 +63,15 @@ pub enum Backslashes {
     Refuse,
     /// It is part of its segment and is forwarded as `%5C`.
     Keep,
+}
+
+/// What becomes of `;` and `%3B` in a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Semicolons {
+    /// It is part of its segment, as any other character is: for services that read matrix parameters (`/map;lat=50`).
+    #[default]
+    Keep,
+    /// The request is answered with 400: for services that drop them unread, as servlet containers do.
+    Refuse,
 }

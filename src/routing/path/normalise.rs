@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use super::{Backslashes, EncodedSlashes, PathOptions};
+use super::{Backslashes, EncodedSlashes, PathOptions, Semicolons};
 
 /// Why a path is refused: the request is answered with 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +23,9 @@ pub enum PathError {
     /// A `%2F` where it is refused.
     #[error("the path has an escaped slash")]
     EncodedSlash,
+    /// A `;` or `%3B` where it is refused.
+    #[error("the path has a semicolon")]
+    Semicolon,
     /// A `.` or `..` that some servers resolve and others do not: before `;`, or beside an escaped slash or backslash.
     #[error("the path has a dot segment in disguise")]
     HiddenDots,
@@ -64,13 +67,14 @@ fn is_normal(path: &str, options: &PathOptions) -> bool {
                     return false;
                 }
                 match unescape(*high, *low) {
-                    None | Some(0..0x20 | 0x7f | b'/' | b'\\') => return false,
+                    None | Some(0..0x20 | 0x7f | b'/' | b'\\' | b';') => return false,
                     Some(byte) if is_unreserved(byte) => return false,
                     Some(_) => rest = after,
                 }
                 after_slash = false;
                 continue;
             }
+            b';' if options.semicolons == Semicolons::Refuse => return false,
             byte if !is_path_byte(byte) => return false,
             _ => {}
         }
@@ -97,6 +101,7 @@ pub(super) fn escape(text: &str, options: &PathOptions, out: &mut String) -> Res
                         EncodedSlashes::Decode => out.push('/'),
                     },
                     b'\\' => backslash(options, out)?,
+                    b';' if options.semicolons == Semicolons::Refuse => return Err(PathError::Semicolon),
                     byte if is_unreserved(byte) => out.push(char::from(byte)),
                     byte => push_escaped(byte, out),
                 }
@@ -104,6 +109,7 @@ pub(super) fn escape(text: &str, options: &PathOptions, out: &mut String) -> Res
             b'\\' => backslash(options, out)?,
             0..=0x20 | 0x7f => return Err(PathError::Control),
             b'?' | b'#' => return Err(PathError::Delimiter),
+            b';' if options.semicolons == Semicolons::Refuse => return Err(PathError::Semicolon),
             byte if is_path_byte(byte) => out.push(char::from(byte)),
             byte => push_escaped(byte, out),
         }
@@ -161,10 +167,12 @@ fn hides_dots(segment: &str) -> bool {
 /// A regex that every path matches that [`normalise`] gives; a few others match it too.
 pub fn normal(options: &PathOptions) -> String {
     let class = |bytes: &mut dyn Iterator<Item = u8>| bytes.map(|byte| format!("\\x{byte:02x}")).collect::<String>();
-    let raw = class(&mut (0..=0x7f).filter(|byte| is_path_byte(*byte) && !matches!(byte, b'/' | b'.')));
+    let semicolons = options.semicolons == Semicolons::Keep;
+    let raw = class(&mut (0..=0x7f).filter(|byte| is_path_byte(*byte) && !matches!(byte, b'/' | b'.') && (*byte != b';' || semicolons)));
     let escaped = (0x20..=0xff).filter(|byte| match byte {
         b'/' => options.encoded_slashes == EncodedSlashes::Keep,
         b'\\' => options.backslashes == Backslashes::Keep,
+        b';' => semicolons,
         0x7f => false,
         byte => !is_unreserved(*byte),
     });
@@ -281,6 +289,8 @@ mod tests {
         let options = PathOptions { encoded_slashes: EncodedSlashes::Refuse, ..PathOptions::default() };
         check(&options, &[("/a%2fb", Err(PathError::EncodedSlash)), ("/a%2Fb", Err(PathError::EncodedSlash))]);
         let options = PathOptions { backslashes: Backslashes::Keep, ..PathOptions::default() };
+        let refuse = PathOptions { semicolons: Semicolons::Refuse, ..PathOptions::default() };
+        check(&refuse, &[("/a;b", Err(PathError::Semicolon)), ("/a%3bb", Err(PathError::Semicolon)), ("/a%3C", Ok("/a%3C"))]);
         check(&options, &[("/a\\b", Ok("/a%5Cb")), ("/a%5cb", Ok("/a%5Cb")), ("/..\\b", Err(PathError::HiddenDots))]);
     }
 
@@ -300,6 +310,7 @@ mod tests {
                 merge_slashes: round % 2 == 0,
                 encoded_slashes: [EncodedSlashes::Keep, EncodedSlashes::Decode, EncodedSlashes::Refuse][round % 3],
                 backslashes: [Backslashes::Refuse, Backslashes::Keep][round / 2 % 2],
+                semicolons: [Semicolons::Keep, Semicolons::Refuse][round / 4 % 2],
             };
             let mut path = String::from("/");
             for _ in 0..random.random_range(0..9) {

@@ -171,6 +171,9 @@ fn refused(text: &str, error: PathError) -> BuildError {
         PathError::Backslash => {
             "with `paths.backslashes: refuse` such requests are answered with 400; set it to `keep` or leave this path out"
         }
+        PathError::Semicolon => {
+            "with `paths.semicolons: refuse` such requests are answered with 400; set it to `keep` or leave this path out"
+        }
         PathError::Control => "escape a space as `%20`; control characters are never accepted",
         PathError::BadEscape => "write a percent sign as `%25`",
         PathError::HiddenDots | PathError::NotAbsolute => "such requests are answered with 400; leave this path out",

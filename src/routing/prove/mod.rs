@@ -91,7 +91,8 @@ fn bytes() -> Vec<u8> {
 
 /// Whether no value of a header, or of a query parameter, can be as this text or regex says.
 pub(super) fn is_impossible(test: &Test, header: bool) -> bool {
-    let fits = |value: &[u8]| !header || HeaderValue::from_bytes(value).is_ok();
+    // RFC 9110 §5.5: white space around a value is no part of it.
+    let fits = |value: &[u8]| !header || (HeaderValue::from_bytes(value).is_ok() && value.trim_ascii() == value);
     match test {
         Test::Present(_) => false,
         Test::Exact(text) => !fits(text),
@@ -100,7 +101,8 @@ pub(super) fn is_impossible(test: &Test, header: bool) -> bool {
             if expression.matches(&sample) && fits(&sample) {
                 return false;
             }
-            let bytes: Vec<u8> = bytes().into_iter().filter(|byte| fits(&[*byte])).collect();
+            // Blanks may stand within.
+            let bytes: Vec<u8> = bytes().into_iter().filter(|byte| fits(&[b'x', *byte, b'x'])).collect();
             Language::new(text).is_some_and(|language| search(&[&language], &[], &bytes) == Search::Nothing)
         }
     }
@@ -208,7 +210,7 @@ impl Prover<'_> {
             if matches!(verdict, Verdict::Condition(_)) || !self.covers(other, proposal) {
                 continue;
             }
-            if other.methods.is_empty() {
+            if other.methods.is_empty() && !proposal.methods.overlaps(MethodSet::TRACE) {
                 return Some(Reach::Never(Box::new(example), method));
             }
             taken = taken.with(self.takes(other, proposal));
@@ -218,7 +220,7 @@ impl Prover<'_> {
     }
 
     fn query<'q>(&self, example: &'q Example, method: &'q http::Method) -> Query<'q> {
-        Query { host: &example.host, method, path: &example.path, headers: &example.headers, query: example.query.as_deref() }
+        Query { host: &example.host, method, asks: None, path: &example.path, headers: &example.headers, query: example.query.as_deref() }
     }
 
     /// The route that takes an example.

@@ -162,7 +162,7 @@ fn every_example_is_as_told_and_no_request_reaches_a_route_that_is_refused() {
         let (router, errors) = draft(&routes, &PathOptions::default());
         let find = |method: &http::Method, example: &Example| {
             let Example { host, path, headers, query, .. } = example;
-            match router.find(&Query { host, method, path, headers, query: query.as_deref() }) {
+            match router.find(&Query { host, method, asks: None, path, headers, query: query.as_deref() }) {
                 Outcome::Found { route, .. } => Some(format!("r{route}")),
                 _ => None,
             }

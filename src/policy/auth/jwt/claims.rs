@@ -22,16 +22,27 @@ pub(super) struct Rules {
     pub leeway: f64,
 }
 
+/// Types that say themselves that they give no access: a logout token (OpenID Connect Back-Channel Logout §2.4) and a proof (RFC 9449 §4.2).
+const NO_ACCESS: [&str; 2] = ["logout+jwt", "dpop+jwt"];
+
 impl Rules {
     /// Checks a token's type and claims at `now`, in seconds since 1970.
     ///
     /// # Errors
     /// The first rule that is broken.
     pub(super) fn check(&self, typ: Option<&str>, claims: &Map<String, Value>, now: f64) -> Result<(), Refusal> {
-        if let Some(wanted) = &self.typ
-            && typ.is_none_or(|typ| media_type(typ) != *wanted)
-        {
+        let kind = typ.map(media_type);
+        let fits = match (&self.typ, &kind) {
+            (Some(wanted), kind) => kind.as_ref() == Some(wanted),
+            (None, Some(kind)) => !NO_ACCESS.contains(&kind.as_str()),
+            (None, None) => true,
+        };
+        if !fits {
             return Err(Refusal::because("the token has the wrong type (typ)", format!("typ {}", shown(typ.unwrap_or_default()))));
+        }
+        // RFC 7800 §3.1: such a token is good only with a proof of the key, which nothing here asks for. Who stole it has none (RFC 9449 §7.1, RFC 8705 §3).
+        if claims.get("cnf").is_some_and(|bound| !bound.is_null()) {
+            return Err("the token is bound to a key (cnf), and is no bearer token".into());
         }
         self.times(claims, now)?;
         if let Some(wanted) = &self.issuer {
@@ -191,6 +202,25 @@ mod tests {
         let good = |typ| rules.check(typ, &claims, NOW).is_ok();
         assert!(good(Some("at+jwt")) && good(Some("AT+JWT")) && good(Some("application/at+jwt")));
         assert!(!good(Some("JWT")) && !good(None) && !good(Some("text/at+jwt")));
+    }
+
+    #[test]
+    fn a_token_that_says_it_gives_no_access_is_refused_unless_it_is_asked_for() {
+        let claims = json!({"iss": "me", "aud": "api", "exp": NOW + 1.0}).as_object().unwrap().clone();
+        for typ in ["dpop+jwt", "Logout+JWT", "application/logout+jwt"] {
+            assert!(rules().check(Some(typ), &claims, NOW).is_err(), "{typ}");
+        }
+        assert!(rules().check(Some("JWT"), &claims, NOW).is_ok());
+        let asked = Rules { typ: Some("logout+jwt".into()), ..rules() };
+        assert!(asked.check(Some("logout+jwt"), &claims, NOW).is_ok());
+    }
+
+    #[test]
+    fn a_token_that_is_bound_to_a_key_is_no_bearer_token() {
+        for cnf in [json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}), json!({"x5t#S256": "a"}), json!({}), json!("a")] {
+            assert_eq!(verdict(&rules(), json!({"cnf": cnf})), Err("the token is bound to a key (cnf), and is no bearer token".into()));
+        }
+        assert_eq!(verdict(&rules(), json!({"cnf": null})), Ok(()));
     }
 
     #[test]

@@ -32,12 +32,14 @@ pub struct Config {
     /// Claims that a token must have, besides those that are checked anyway.
     #[serde(default)]
     pub required: Vec<String>,
-    /// The type that a token must have in its header (`typ`), like `at+jwt` for access tokens (RFC 9068). Default: any or none.
+    /// The type that a token must have in its header (`typ`), like `at+jwt` for access tokens (RFC 9068). Default: any or none, but those that are no access
+    /// tokens: `logout+jwt` and `dpop+jwt`.
     pub typ: Option<String>,
     /// Scopes that a token must have, all of them, in its claim `scope` or else `scp`; a token without them gets 403.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// The claim that names the consumer: like `sub`; `.` goes deeper, like `act.sub`. Default: tokens name no consumer.
+    /// The claim that names the consumer, in the place of one that a policy above has found: like `sub`; `.` goes deeper, like `act.sub`. Default: tokens
+    /// name no consumer.
     pub consumer: Option<String>,
     /// What happens to a valid token that names no known consumer. Default: `refuse`, with 403.
     #[serde(default)]
@@ -81,7 +83,7 @@ pub enum Unknown {
     /// It is refused.
     #[default]
     Refuse,
-    /// It goes on without a consumer.
+    /// It goes on without a consumer, even where a policy above has found one.
     Allow,
 }
 

@@ -35,7 +35,7 @@ use crate::building::BuildError;
 use crate::consumer::{Consumer, Consumers};
 use crate::ctx::Ctx;
 use crate::policy::auth::jwks::KeySet;
-use crate::policy::transform::header_name;
+use crate::policy::transform::editable;
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
 use crate::problem::{Kind, Problem};
 use claims::Rules;
@@ -85,6 +85,9 @@ impl Policy for Jwt {
                 return Err(BuildError::new(format!("`{name}` is empty"), format!("write a value, or leave `{name}` out")).at(name));
             }
         }
+        if let Some(parameter) = &config.query {
+            cx.told.credential(parameter);
+        }
         Ok(Self {
             sources: sources(config)?,
             max_size: config.max_size.bytes(),
@@ -117,8 +120,9 @@ impl Policy for Jwt {
         if !claims::grants(&claims, &self.scopes) {
             return Err(self.challenge.insufficient(&self.scopes));
         }
-        if let Some(consumer) = self.consumer(&claims)? {
-            cx.consumer = Some(consumer);
+        if self.consumer.is_some() {
+            // The token has the say: whom another policy has found is not whom it names.
+            cx.consumer = self.consumer(&claims)?;
         }
         cx.claims = Some(Arc::new(Value::Object(claims)));
         Ok(Flow::Next)
@@ -177,7 +181,7 @@ fn sources(config: &Config) -> Result<Sources, BuildError> {
     let header: Option<HeaderName> = match &config.header {
         None if config.query.is_some() || config.cookie.is_some() => None,
         None => Some(header::AUTHORIZATION),
-        Some(name) => Some(header_name(name).map_err(|error| error.at("header"))?),
+        Some(name) => Some(editable(name).map_err(|error| error.at("header"))?),
     };
     Ok(Sources { header, query: config.query.clone(), cookie: config.cookie.clone() })
 }

@@ -108,6 +108,16 @@ async fn a_claim_names_the_consumer_and_strangers_are_refused() {
 }
 
 #[tokio::test]
+async fn a_token_of_a_stranger_leaves_nobody_elses_name_behind() {
+    for (change, left) in [(json!({"consumer": "iss", "unknown_consumer": "allow"}), None), (json!({}), Some("earlier"))] {
+        let mut kit = Kit::<Jwt>::of(&config(change)).header("authorization", &format!("Bearer {}", token(GOOD)));
+        kit.cx.consumer = Some(Arc::new(Consumer { name: "earlier".to_owned(), groups: Vec::new() }));
+        kit.request().await.unwrap();
+        assert_eq!(kit.cx.consumer.as_ref().map(|consumer| consumer.name.as_str()), left);
+    }
+}
+
+#[tokio::test]
 async fn the_service_gets_the_token_unless_told_otherwise() {
     for (forward, left) in [(true, 1), (false, 0)] {
         let mut kit = Kit::<Jwt>::of(&config(json!({"forward": forward}))).header("authorization", &format!("Bearer {}", token(GOOD)));

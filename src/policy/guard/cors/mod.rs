@@ -9,6 +9,9 @@
 //! Put it above authentication and limits: a preflight carries no credentials, and a script can read the 401 or 429 of a policy only where `cors`
 //! stands above it. The service's own `Access-Control-*` headers are replaced. An origin that is not allowed is told nothing: its preflight gets 204
 //! without a grant, which browsers refuse, and its requests are forwarded as those of any other client are, since CORS protects users, not services.
+//!
+//! A preflight is answered by the `cors` of the route that takes the request it asks about, whatever the `methods` of that route are. One without `cors`
+//! there is answered with 405, unless the route takes OPTIONS too: then it goes to the service.
 
 mod origins;
 
@@ -21,7 +24,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::building::BuildError;
-use crate::ctx::{CorsGrant, Ctx};
+use crate::ctx::Ctx;
 use crate::policy::transform::{header_name, set_response};
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
 use crate::problem::Problem;
@@ -34,12 +37,13 @@ use origins::Origins;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Who may use the API from a browser: `https://app.example.com`, `http://localhost:3000`, `https://*.example.com` (every subdomain at any depth,
-    /// not the domain itself), `null` (sandboxed pages and files), or `*` alone for everyone.
+    /// not the domain itself), `null` (sandboxed pages and files, so anyone's: without credentials only), or `*` alone for everyone.
     pub origins: Vec<String>,
-    /// Methods that a preflight allows; `*` allows whichever is asked for. Default: GET, HEAD, POST, PUT, PATCH, DELETE.
+    /// Methods that a preflight allows; `*` allows whichever is asked for, `[]` only those that need no permission: GET, HEAD and POST. Default: GET, HEAD,
+    /// POST, PUT, PATCH, DELETE.
     #[serde(default)]
     pub methods: Option<Vec<String>>,
-    /// Request headers that a preflight allows. Default: `*`, whichever are asked for, with credentials too.
+    /// Request headers that a preflight allows; `[]` none. Default: `*`, whichever are asked for, with credentials too.
     #[serde(default)]
     pub headers: Option<Vec<String>>,
     /// Response headers that scripts may read, besides RateLimit, RateLimit-Policy, Retry-After, Deprecation, Sunset, Link, X-Request-Id and those
@@ -64,14 +68,23 @@ fn ten_minutes() -> Duration {
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 const EXPOSED: &[&str] = &["RateLimit", "RateLimit-Policy", "Retry-After", "Deprecation", "Sunset", "Link", "X-Request-Id"];
 
+/// What a preflight is told to be allowed.
+#[derive(Debug)]
+enum Allowed {
+    /// Whatever it asks for.
+    Asked,
+    /// These.
+    Listed(HeaderValue),
+    /// Nothing, which is said by silence: an empty list is no value that all browsers read.
+    Nothing,
+}
+
 /// `cors`, ready to run.
 #[derive(Debug)]
 pub struct Cors {
     origins: Origins,
-    /// The list to answer with; none for the method that is asked for.
-    methods: Option<HeaderValue>,
-    /// The list to answer with; none for the headers that are asked for.
-    headers: Option<HeaderValue>,
+    methods: Allowed,
+    headers: Allowed,
     expose: HeaderValue,
     credentials: bool,
     max_age: HeaderValue,
@@ -90,10 +103,10 @@ impl Policy for Cors {
         let methods = config.methods.clone().unwrap_or_else(|| METHODS.iter().map(ToString::to_string).collect());
         let methods = one_list(&methods, method).map_err(|error| error.at("methods"))?;
         let headers = config.headers.as_deref().map(|names| one_list(names, |name| header_name(name).map(|_| name.to_owned())));
-        let headers = headers.transpose().map_err(|error| error.at("headers"))?.flatten();
+        let headers = headers.transpose().map_err(|error| error.at("headers"))?.unwrap_or(Allowed::Asked);
         let mut vary = vec!["Access-Control-Request-Method"];
         vary.extend(matches!(origins, Origins::Listed { .. }).then_some("Origin"));
-        vary.extend(headers.is_none().then_some("Access-Control-Request-Headers"));
+        vary.extend(matches!(headers, Allowed::Asked).then_some("Access-Control-Request-Headers"));
         vary.extend(config.private_network.then_some("Access-Control-Request-Private-Network"));
         Ok(Self {
             preflight_vary: value(&vary.join(", "))?,
@@ -108,23 +121,25 @@ impl Policy for Cors {
         })
     }
 
-    async fn request(&self, req: &mut RequestHeader, cx: &mut Ctx) -> Result<Flow, Problem> {
-        let preflight = is_preflight(req);
-        cx.cors =
-            self.origins.allow(req.headers.get(header::ORIGIN)).then_some(if preflight { CorsGrant::Preflight } else { CorsGrant::Actual });
-        Ok(if preflight { Flow::Reply(self.reply.clone()) } else { Flow::Next })
+    async fn request(&self, req: &mut RequestHeader, _cx: &mut Ctx) -> Result<Flow, Problem> {
+        Ok(if is_preflight(req) { Flow::Reply(self.reply.clone()) } else { Flow::Next })
     }
 
-    fn response(&self, res: &mut ResponseHeader, req: &RequestHeader, cx: &mut Ctx) {
+    fn response(&self, res: &mut ResponseHeader, req: &RequestHeader, _cx: &mut Ctx) {
         remove_foreign(res);
         // A cache must tell origins apart also where one is refused or none was sent: that answer is not right for an allowed one.
-        if is_preflight(req) {
+        let preflight = is_preflight(req);
+        if preflight {
             let _ = res.append_header("Vary", self.preflight_vary.clone());
         } else if matches!(self.origins, Origins::Listed { .. }) && !varies_by_origin(&res.headers) {
             let _ = res.append_header("Vary", HeaderValue::from_static("Origin"));
         }
-        let Some(grant) = &cx.cors else { return };
-        match (&self.origins, req.headers.get(header::ORIGIN)) {
+        // Asked again here, not remembered: another `cors` of the chain may have allowed an origin that this one does not.
+        let origin = req.headers.get(header::ORIGIN);
+        if !self.origins.allow(origin) {
+            return;
+        }
+        match (&self.origins, origin) {
             (Origins::Any, _) => set_response(res, "Access-Control-Allow-Origin", HeaderValue::from_static("*")),
             (Origins::Listed { .. }, Some(origin)) => set_response(res, "Access-Control-Allow-Origin", origin.clone()),
             (Origins::Listed { .. }, None) => return,
@@ -132,9 +147,10 @@ impl Policy for Cors {
         if self.credentials {
             set_response(res, "Access-Control-Allow-Credentials", HeaderValue::from_static("true"));
         }
-        match grant {
-            CorsGrant::Actual => set_response(res, "Access-Control-Expose-Headers", self.expose.clone()),
-            CorsGrant::Preflight => self.permit(res, &req.headers),
+        if preflight {
+            self.permit(res, &req.headers);
+        } else {
+            set_response(res, "Access-Control-Expose-Headers", self.expose.clone());
         }
     }
 }
@@ -142,10 +158,10 @@ impl Policy for Cors {
 impl Cors {
     /// What only the answer to a preflight says.
     fn permit(&self, res: &mut ResponseHeader, asked: &HeaderMap) {
-        if let Some(methods) = self.methods.as_ref().or_else(|| asked.get(header::ACCESS_CONTROL_REQUEST_METHOD)) {
+        if let Some(methods) = self.methods.told(asked.get(header::ACCESS_CONTROL_REQUEST_METHOD)) {
             set_response(res, "Access-Control-Allow-Methods", methods.clone());
         }
-        if let Some(headers) = self.headers.as_ref().or_else(|| asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS)) {
+        if let Some(headers) = self.headers.told(asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS)) {
             set_response(res, "Access-Control-Allow-Headers", headers.clone());
         }
         set_response(res, "Access-Control-Max-Age", self.max_age.clone());
@@ -174,13 +190,26 @@ fn varies_by_origin(headers: &HeaderMap) -> bool {
     names.map(str::trim).any(|name| name == "*" || name.eq_ignore_ascii_case("origin"))
 }
 
-/// A list in one header value, or none where it is `*`.
-fn one_list(items: &[String], check: impl Fn(&str) -> Result<String, BuildError>) -> Result<Option<HeaderValue>, BuildError> {
+impl Allowed {
+    fn told<'a>(&'a self, asked: Option<&'a HeaderValue>) -> Option<&'a HeaderValue> {
+        match self {
+            Allowed::Asked => asked,
+            Allowed::Listed(list) => Some(list),
+            Allowed::Nothing => None,
+        }
+    }
+}
+
+/// A list in one header value.
+fn one_list(items: &[String], check: impl Fn(&str) -> Result<String, BuildError>) -> Result<Allowed, BuildError> {
+    if items.is_empty() {
+        return Ok(Allowed::Nothing);
+    }
     if items.iter().any(|item| item == "*") {
-        return Ok(None);
+        return Ok(Allowed::Asked);
     }
     let items = items.iter().enumerate().map(|(place, item)| check(item).map_err(|error| error.at(place)));
-    value(&items.collect::<Result<Vec<_>, _>>()?.join(", ")).map(Some)
+    value(&items.collect::<Result<Vec<_>, _>>()?.join(", ")).map(Allowed::Listed)
 }
 
 fn method(name: &str) -> Result<String, BuildError> {
@@ -189,7 +218,7 @@ fn method(name: &str) -> Result<String, BuildError> {
     Method::from_bytes(name.as_bytes()).map_err(wrong).map(|method| method.to_string())
 }
 
-fn exposed(config: &Config, cx: &PolicyCx<'_>) -> Result<HeaderValue, BuildError> {
+fn exposed(config: &Config, cx: &mut PolicyCx<'_>) -> Result<HeaderValue, BuildError> {
     if let Some(place) = config.expose.iter().position(|name| name == "*") {
         if config.credentials {
             // Fetch §3.3.5: with credentials the star is a header of that name.
@@ -202,7 +231,7 @@ fn exposed(config: &Config, cx: &PolicyCx<'_>) -> Result<HeaderValue, BuildError
         header_name(name).map_err(|error| error.at(place))?;
         names.push(name);
     }
-    names.extend(cx.exposed.iter().map(http::HeaderName::as_str));
+    names.extend(cx.told.exposed().iter().map(http::HeaderName::as_str));
     let mut seen = HashSet::new();
     names.retain(|name| seen.insert(name.to_ascii_lowercase()));
     value(&names.join(", "))
@@ -297,12 +326,35 @@ mod tests {
         assert!(res.headers["access-control-expose-headers"].to_str().unwrap().starts_with("RateLimit, RateLimit-Policy, Retry-After"));
     }
 
+    #[tokio::test]
+    async fn an_empty_list_permits_nothing_and_says_nothing() {
+        let mut kit = preflight(r#"{"origins":["*"],"methods":[],"headers":[]}"#, "https://a.example");
+        kit = kit.header("Access-Control-Request-Headers", "x-a");
+        kit.request().await.unwrap();
+        let res = kit.response(204);
+        assert_eq!(res.headers["access-control-allow-origin"], "*");
+        assert!(!res.headers.contains_key("access-control-allow-methods") && !res.headers.contains_key("access-control-allow-headers"));
+    }
+
+    #[tokio::test]
+    async fn what_another_cors_below_allows_is_not_allowed_here() {
+        let mut kit = Kit::<Cors>::of(LISTED).header("Origin", "https://evil.example");
+        kit.request().await.unwrap();
+        let below = build::<Cors>(r#"{"origins":["*"]}"#, "[]", &Shared::default()).unwrap();
+        below.request(&mut kit.req, &mut kit.cx).await.unwrap();
+        let mut res = ResponseHeader::build(200, None).unwrap();
+        below.response(&mut res, &kit.req, &mut kit.cx);
+        kit.policy.response(&mut res, &kit.req, &mut kit.cx);
+        assert_eq!(res.headers.keys().collect::<Vec<_>>(), ["vary"]);
+    }
+
     #[test]
     fn settings_that_no_browser_would_heed_are_refused() {
         for (config, place) in [
             (r#"{"origins":["*"],"credentials":true}"#, "origins[0]"),
             (r#"{"origins":["https://a.example"],"expose":["*"],"credentials":true}"#, "expose[0]"),
             (r#"{"origins":["https://a.example"],"methods":["GET","P UT"]}"#, "methods[1]"),
+            (r#"{"origins":["https://a.example","null"],"credentials":true}"#, "origins[1]"),
         ] {
             assert_eq!(build::<Cors>(config, "[]", &Shared::default()).unwrap_err().path.to_string(), place, "{config}");
         }

@@ -40,6 +40,11 @@ impl Origins {
                 _ => Err(BuildError::new("`*` stands beside other origins", "keep `*` alone, or list origins without it").at(place)),
             };
         }
+        if let Some(place) = listed.iter().position(|origin| origin == "null").filter(|_| credentials) {
+            // Any page can make itself one of that origin, with a sandboxed frame.
+            let fix = "take it off the list, or leave `credentials` out";
+            return Err(BuildError::new("`null` with credentials lets every page act in the user's name", fix).at(place));
+        }
         let (mut exact, mut subdomains) = (HashSet::new(), Vec::new());
         for (place, text) in listed.iter().enumerate() {
             let origin = normalise(text).ok_or_else(|| {
