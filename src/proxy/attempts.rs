@@ -122,7 +122,8 @@ fn again(
         method: &req.method,
         keyed: req.headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty()),
         replayable: !session.as_downstream().retry_buffer_truncated(),
-        count: exchange.attempts - exchange.spent,
+        count: exchange.attempts - exchange.spent - exchange.aged,
+        aged: exchange.aged,
         tried: exchange.tried.len() + usize::from(asked.is_some()),
         targets: exchange.pool.as_ref().map_or(0, |pool| pool.takers()),
         left: exchange.total.map_or(targets.timeouts.response, |total| total.saturating_sub(gone)),
@@ -134,6 +135,7 @@ fn again(
         let may_repeat = targets.retry.may_repeat(failure, &attempted);
         return fallback::fall(gateway, exchange, failure, may_repeat);
     };
+    exchange.aged += u32::from(failure.is_of_age());
     exchange.wait = Some(wait);
     exchange.tried.extend(asked);
     if let Some(service) = exchange.service() {

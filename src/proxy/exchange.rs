@@ -59,6 +59,8 @@ pub struct Exchange {
     pub(super) attempts: u32,
     /// How many of these were at services that another stands in for by now.
     pub(super) spent: u32,
+    /// How many of the others met a connection that was kept too long.
+    pub(super) aged: u32,
     /// The service that stands in for the one that the request was meant for.
     pub(super) stand_in: Option<Arc<Service>>,
     /// That the answer was made here in the service's stead.
@@ -163,6 +165,7 @@ impl Exchange {
             probe: None,
             attempts: 0,
             spent: 0,
+            aged: 0,
             stand_in: None,
             replied: false,
             reply: None,

@@ -81,7 +81,7 @@ pub(super) fn fall(gateway: &Gateway, exchange: &mut Exchange, failure: Failure,
 
 fn turn(exchange: &mut Exchange, to: Arc<Service>) {
     exchange.stand_in = Some(to);
-    exchange.spent = exchange.attempts;
+    (exchange.spent, exchange.aged) = (exchange.attempts, 0);
     (exchange.pool, exchange.wait) = (None, None);
     exchange.tried.clear();
 }

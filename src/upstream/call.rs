@@ -139,6 +139,7 @@ impl Client {
             keyed: false,
             replayable: true,
             count: 1,
+            aged: 0,
             tried: 0,
             targets: to.pool.takers(),
             left: Duration::MAX,

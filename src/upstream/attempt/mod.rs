@@ -92,6 +92,8 @@ pub struct Attempted<'a> {
     pub replayable: bool,
     /// How often it was sent, the attempt that failed included.
     pub count: u32,
+    /// How often it met a connection that was kept too long before: those are not in `count`.
+    pub aged: u32,
     /// How many targets were asked in vain.
     pub tried: usize,
     /// How many there are.
@@ -104,6 +106,9 @@ pub struct Attempted<'a> {
 
 /// Over which time the budget is counted.
 const SPAN: time::Duration = time::Duration::from_secs(10);
+
+/// How often another connection is tried for one that was kept too long.
+const AGED: u32 = 4;
 
 /// Retries in that time that are always granted: a service with little to do would have none.
 const FLOOR: u64 = 10;
@@ -150,10 +155,14 @@ impl Retry {
         if request.count >= self.config.attempts || !self.minds(failure) || !self.may_repeat(failure, request) {
             return None;
         }
-        if self.elsewhere && !failure.is_of_age() && request.tried >= request.targets {
+        if failure.is_of_age() {
+            // Nobody had work with it, and how busy the target is it does not say: it costs neither an attempt nor the budget.
+            return (request.aged < AGED && !request.left.is_zero()).then_some(time::Duration::ZERO);
+        }
+        if self.elsewhere && request.tried >= request.targets {
             return None;
         }
-        let wait = request.retry_after.unwrap_or_default().max(self.backoff(failure, request.count));
+        let wait = request.retry_after.unwrap_or_default().max(self.backoff(request.count));
         if wait >= request.left {
             return None;
         }
@@ -163,12 +172,10 @@ impl Retry {
     }
 
     /// Full jitter: those who failed together do not come back together.
-    fn backoff(&self, failure: Failure, count: u32) -> time::Duration {
+    fn backoff(&self, count: u32) -> time::Duration {
         let BackoffConfig { base, max } = self.config.backoff;
         let doubled = base.0.saturating_mul(1 << count.saturating_sub(1).min(16));
-        // A connection that was closed while it was idle says nothing of how busy the target is.
-        let most = if failure.is_of_age() { time::Duration::ZERO } else { doubled.min(max.0) };
-        most.mul_f64(rand::random::<f64>())
+        doubled.min(max.0).mul_f64(rand::random::<f64>())
     }
 }
 

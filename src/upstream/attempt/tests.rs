@@ -9,6 +9,7 @@ const GET: Attempted<'_> = Attempted {
     keyed: false,
     replayable: true,
     count: 1,
+    aged: 0,
     tried: 1,
     targets: 2,
     left: Time::from_secs(10),
@@ -97,13 +98,13 @@ fn a_wait_that_the_target_asks_for_is_kept_where_it_fits() {
 fn waits_grow_up_to_their_bound_and_differ() {
     let retry = retry("{\"attempts\": 10, \"backoff\": {\"base\": \"10ms\", \"max\": \"50ms\"}}");
     for (count, most) in [(1, 10), (2, 20), (3, 40), (4, 50), (9, 50)] {
-        let waits: Vec<_> = (0..200).map(|_| retry.backoff(Failure::Reset, count)).collect();
+        let waits: Vec<_> = (0..200).map(|_| retry.backoff(count)).collect();
         assert!(waits.iter().all(|wait| *wait <= Time::from_millis(most)), "{waits:?}");
         assert!(
             waits.iter().any(|wait| *wait > Time::from_millis(most / 2)) && waits.iter().any(|wait| *wait < Time::from_millis(most / 2))
         );
     }
-    assert_eq!(retry.backoff(Failure::Stale, 5), Time::ZERO);
+    assert_eq!(retry.next(Failure::Stale, &GET), Some(Time::ZERO));
 }
 
 #[test]
@@ -133,6 +134,7 @@ fn without_a_word_of_the_user_only_what_can_do_no_harm_is_sent_again() {
     assert!(retry.next(Failure::Connect, &POST).is_some());
     assert_eq!(retry.next(Failure::Connect, &Attempted { tried: 2, ..GET }), None);
     assert!(retry.next(Failure::Stale, &Attempted { tried: 2, ..GET }).is_some());
+    assert_eq!(retry.next(Failure::Stale, &Attempted { aged: 4, ..GET }), None, "not for ever");
     assert_eq!(retry.next(Failure::Stale, &POST), None);
     assert_eq!(retry.next(Failure::Reset, &GET), None);
 }
