@@ -32,10 +32,11 @@ pub struct Welcome {
 impl Welcome {
     /// Makes a connection ready for its first request, or says that there will be none.
     pub async fn greet(&self, mut wire: Wire, facts: &mut Connection, door: &Door) -> Option<(Wire, Speaks)> {
-        if door.proxied && !self.introduce(&mut wire, facts).await {
+        // Boxed: a connection would hold the room for them to its end.
+        if door.proxied && !Box::pin(self.introduce(&mut wire, facts)).await {
             return None;
         }
-        if door.secure { self.handshake(wire, facts, door).await } else { Some((wire, Speaks::Either)) }
+        if door.secure { Box::pin(self.handshake(wire, facts, door)).await } else { Some((wire, Speaks::Either)) }
     }
 
     /// Hears for whom the peer speaks. False where it may not, or does not.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::{ClientConfig, HandshakeKind};
 
 use crate::support::certificates::{Authority, Identity};
-use crate::support::gateway::Folder;
+use crate::support::gateway::{Folder, check};
 use crate::support::{Client, Gateway, Origin};
 
 const H1: &[&str] = &["http/1.1"];
@@ -55,6 +55,14 @@ fn who_the_client_is_reaches_the_service_and_the_log() {
     assert_eq!(seen.header("x-names"), Some("app.example.com"));
     assert_eq!(seen.header("x-print").unwrap().len(), 64);
     gateway.await_log("the client", |line| line["client_cert"] == "CN=app.example.com");
+}
+
+#[test]
+fn a_variable_of_certificates_is_doubted_where_nobody_is_asked_for_one() {
+    let (content, said) = check("routes: [{ name: a, redirect: { to: \"/{client_cert.names}\" } }]\n");
+    assert!(content && said.contains("`{client_cert.names}` never has a value here"), "{said}");
+    let (content, said) = check("routes: [{ name: a, redirect: { to: \"/{client_cert.name}\" } }]\n");
+    assert!(!content && said.contains("did you mean `{client_cert.names}`?"), "{said}");
 }
 
 #[test]
