@@ -119,6 +119,7 @@ impl Gateway {
             request_id: exchange.cx.request_id(),
             client: exchange.cx.client,
             consumer: None,
+            client_cert: connection.client_cert.as_deref().map(|cert| &*cert.subject),
             method: "-",
             host: "",
             path: "",

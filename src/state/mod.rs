@@ -6,6 +6,7 @@ mod buckets;
 mod checks;
 mod load;
 mod registry;
+mod tickets;
 mod window;
 
 pub use answer::{Answer, Known, Located};
@@ -14,8 +15,10 @@ pub use buckets::{Buckets, Decision, Limit};
 pub use checks::{Checked, Checks};
 pub use load::{Changes, InFlight, Load, millis};
 pub use registry::Registry;
+pub use tickets::Tickets;
 pub use window::Window;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 /// Everything that outlives a snapshot. A clone is the same state.
@@ -35,4 +38,6 @@ pub struct Shared {
     pub changes: Registry<Changes>,
     /// What name servers said last, by what they were asked.
     pub answers: Registry<Answer>,
+    /// What clients resume their TLS sessions by.
+    pub tickets: Arc<Tickets>,
 }
