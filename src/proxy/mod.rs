@@ -262,7 +262,7 @@ impl ProxyHttp for Gateway {
             // Nobody asked for it: upgrades are not passed on.
             return Err(upstream::raise(exchange, Problem::new(Kind::BadGateway, "the service switched to another protocol unasked")));
         }
-        response::up(session, exchange, res);
+        response::up(self, session, exchange, res);
         Ok(())
     }
 

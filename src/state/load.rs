@@ -169,6 +169,15 @@ impl InFlight {
         Some(one)
     }
 
+    /// It has found out, though it goes on. Whether it was one that does.
+    pub fn tell(&mut self) -> bool {
+        let was = std::mem::take(&mut self.probe);
+        if was {
+            self.load.probed.store(false, Ordering::Release);
+        }
+        was
+    }
+
     /// Whether it is one that finds out.
     pub fn is_probe(&self) -> bool {
         self.probe
