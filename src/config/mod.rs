@@ -14,6 +14,7 @@ mod include;
 mod de;
 mod gather;
 
+mod upgrade;
 mod server;
 mod document;
 mod load;
@@ -30,3 +31,4 @@ pub use server::{AdminConfig, ClientTimeouts, Limits, ListenerConfig, ServerConf
 pub use sources::Sources;
 pub use substitute::Env;
 pub use tree::{Entry, Node, Place, Tree, Value};
+pub use upgrade::UpgradeConfig;

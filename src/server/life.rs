@@ -15,6 +15,8 @@ use super::conn::{Conn, Patience};
 use super::head::{Bounds, FIELDS};
 use super::listen::Listener;
 use super::serve::{Serving, Terms, serve};
+use super::systemd::{feed, watchdog};
+use super::upgrade::Door;
 use super::worker::{Duty, Worker};
 use crate::config::ServerConfig;
 use crate::observe::{AccessLog, Metrics};
@@ -37,13 +39,16 @@ pub struct Running {
     pub log: Arc<AccessLog>,
     /// Turns true when the process shall end.
     pub shutdown: watch::Sender<bool>,
+    /// What this process takes over, and hands over one day.
+    pub door: Door,
 }
 
-/// Serves until `stop` says so, then lets requests end, for as long as the config grants. `stop` says false for an end at once.
+/// Serves until `stop` says so or another process serves instead, then lets requests end, for as long as the config grants. `stop` says false for an
+/// end at once.
 ///
 /// # Errors
 /// The system's, where threads or sockets cannot be had.
-pub async fn run<A>(running: Running, admin: Arc<A>, stop: impl Future<Output = bool>) -> io::Result<()>
+pub async fn run<A>(mut running: Running, admin: Arc<A>, stop: impl Future<Output = bool>) -> io::Result<()>
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
@@ -68,14 +73,18 @@ where
     }
     let crew = Arc::new(Crew { workers, team });
 
+    running.door.wait().await?;
+    let addresses: Vec<_> = running.sockets.iter().filter_map(|socket| Some(socket.local_addr().ok()?.to_string())).collect();
+    let listening = format!("listening on {}, admin on {}", addresses.join(", "), running.admin.local_addr()?);
+    let (closing, closed) = watch::channel(false);
     let mut accepting = Vec::new();
     for socket in running.sockets {
-        let crew = crew.clone();
+        let (crew, closed) = (crew.clone(), closed.clone());
         // With one worker there is nothing to spread: it accepts by itself, and nobody is woken.
         let alone = crew.workers.first().filter(|_| crew.workers.len() == 1).map(|worker| worker.handle().clone());
         let accept = async move {
             match Listener::new(socket) {
-                Ok(listener) => accept(&listener, |stream, connection| crew.give(stream, connection)).await,
+                Ok(listener) => accept(listener, closed, |stream, connection| crew.give(stream, connection)).await,
                 Err(error) => log::error!("a socket cannot be watched: {error}"),
             }
         };
@@ -84,15 +93,32 @@ where
             None => tokio::spawn(accept),
         });
     }
-    let operators = tokio::spawn(operators(running.admin, admin, terms));
+    let (leaving, left) = watch::channel(false);
+    let operators = tokio::spawn(operators(running.admin, admin, terms, left));
+    let (upgrades, notify) = (running.door.upgrades.clone(), running.door.notify.clone());
+    let mut opened = running.door.open()?;
+    log::info!("{listening}");
+    if let Some(bound) = watchdog() {
+        let (workers, notify) = (crew.workers.iter().map(|worker| worker.handle().clone()).collect(), notify.clone());
+        tokio::spawn(feed(workers, bound, move || notify.say("WATCHDOG=1")));
+    }
 
-    let graceful = stop.await;
-    accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    let (graceful, handed_over) = tokio::select! {
+        graceful = stop => (graceful, false),
+        () = upgrades.over() => (true, true),
+    };
+    notify.say("STOPPING=1\nSTATUS=letting requests end");
+    // Their copies of the sockets go first: an address is closed with the last of them.
+    upgrades.close();
+    opened.close(handed_over);
+    let _ = leaving.send(handed_over);
+    let _ = closing.send(true);
     for task in accepting {
         let _ = task.await;
     }
     running.live.end();
-    log::info!("ending: no new connections, and each answer is the last on its connection");
+    let who = if handed_over { "another process serves" } else { "ending" };
+    log::info!("{who}: no new connections, and each answer is the last on its connection");
     let _ = running.shutdown.send(true);
     for tell in &tellers {
         let _ = tell.send(true);
@@ -158,10 +184,14 @@ impl Crew {
     }
 }
 
-/// Accepts for ever.
-async fn accept(listener: &Listener, take: impl Fn(std::net::TcpStream, Connection)) {
+/// Accepts until it shall not, and then what has come by then: the system tells a client that it is connected before anybody accepts, and would cut it off.
+async fn accept(listener: Listener, mut closed: watch::Receiver<bool>, take: impl Fn(std::net::TcpStream, Connection)) {
     loop {
-        match listener.accept().await {
+        let came = tokio::select! {
+            came = listener.accept() => came,
+            _ = closed.wait_for(|closed| *closed) => break,
+        };
+        match came {
             Ok((stream, connection)) => take(stream, connection),
             // The client was faster in leaving than we in accepting.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -172,17 +202,26 @@ async fn accept(listener: &Listener, take: impl Fn(std::net::TcpStream, Connecti
             }
         }
     }
+    match listener.waiting() {
+        Ok(waiting) => waiting.for_each(|(stream, connection)| take(stream, connection)),
+        Err(error) => log::warn!("connections may have been cut off before they were accepted: {error}"),
+    }
 }
 
-/// Operators' requests, answered on the control thread, to the very end.
-async fn operators<A: HttpServerApp + Send + Sync + 'static>(socket: TcpListener, app: Arc<A>, terms: Terms) {
+/// Operators' requests, answered on the control thread, until another process does, or to the very end.
+async fn operators<A: HttpServerApp + Send + Sync + 'static>(
+    socket: TcpListener,
+    app: Arc<A>,
+    terms: Terms,
+    closed: watch::Receiver<bool>,
+) {
     let serving = Arc::new(Serving { app, refused: Box::new(|problem, _| crate::proxy::raw_answer(problem)) });
     let listener = match Listener::new(socket) {
         Ok(listener) => listener,
         Err(error) => return log::error!("the admin socket cannot be watched: {error}"),
     };
     let (_running, never) = watch::channel(false);
-    accept(&listener, |stream, connection| {
+    accept(listener, closed, |stream, connection| {
         let (serving, mut never) = (serving.clone(), never.clone());
         tokio::spawn(async move {
             let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };

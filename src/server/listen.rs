@@ -47,4 +47,38 @@ impl Listener {
         let local = stream.local_addr()?;
         Ok((stream.into_std()?, Connection::new(peer, local)))
     }
+
+    /// What waits to be accepted, and no longer than it does; with that the socket is closed.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn waiting(self) -> io::Result<impl Iterator<Item = (TcpStream, Connection)>> {
+        // The runtime may not have heard yet that something has come: the system is asked itself.
+        let socket = self.0.into_std()?;
+        let next = move || {
+            let (stream, peer) = socket.accept().ok()?;
+            stream.set_nonblocking(true).ok()?;
+            stream.set_nodelay(true).ok()?;
+            let local = stream.local_addr().ok()?;
+            Some((stream, Connection::new(peer, local)))
+        };
+        // Bounded, should they come faster than they are taken.
+        Ok(std::iter::from_fn(next).take(usize::try_from(BACKLOG).unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_waits_to_be_accepted_is_not_lost_when_an_address_is_closed() {
+        let socket = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = socket.local_addr().unwrap();
+        let listener = Listener::new(socket).unwrap();
+        let clients: Vec<_> = (0..5).map(|_| TcpStream::connect(address).unwrap().local_addr().unwrap()).collect();
+        let peers: Vec<_> = listener.waiting().unwrap().map(|(stream, _)| stream.peer_addr().unwrap()).collect();
+        assert_eq!(peers, clients);
+        TcpStream::connect(address).expect_err("the address is closed");
+    }
 }

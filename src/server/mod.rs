@@ -7,7 +7,10 @@ mod conn;
 mod serve;
 mod worker;
 mod listen;
+mod systemd;
+pub mod upgrade;
 mod life;
 
 pub use life::{Running, run};
 pub use listen::bind;
+pub use systemd::{Notify, raise_open_files, sockets as activated};
