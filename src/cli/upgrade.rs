@@ -67,7 +67,7 @@ fn result(asked: &Upgrade) -> Result<String, (u8, String)> {
             Some((News::Begun { within }, _)) => wire.extend(Duration::from_millis(within)),
             Some((News::Refused { why }, _)) => return Err((REFUSED, format!("the upgrade was refused: {why}"))),
             Some((News::Failed { why }, _)) => {
-                return Err((FAILED, format!("the upgrade failed, and the old process serves on: the new one said or met: {why}")));
+                return Err((FAILED, format!("the upgrade failed, and the old process serves on: {why}")));
             }
             Some((News::Done { pid, version, from, from_version, took, drain }, _)) => {
                 let (took, drain) = (Duration::from_millis(took), Duration::from_millis(drain));

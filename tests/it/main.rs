@@ -28,6 +28,7 @@ mod limits;
 mod mirror;
 mod misbehaviour;
 mod nginx;
+mod packaging;
 mod paths;
 mod patience;
 mod readme;

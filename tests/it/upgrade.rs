@@ -215,8 +215,8 @@ fn a_new_process_that_fails_is_told_of_and_the_old_one_serves_on() {
         (["--config", "/nowhere/tidegate.yaml"], "/nowhere/tidegate.yaml"),
         (["--config", &text(&elsewhere)], "in use"),
         (["--binary", "/nowhere/tidegate"], "/nowhere/tidegate cannot be run: No such file"),
-        (["--binary", &text(&script(&folder, "exits", "exit 7"))], "it ended with exit status 7"),
-        (["--binary", &text(&script(&folder, "crashes", "kill -SEGV $$"))], "it was ended by signal 11"),
+        (["--binary", &text(&script(&folder, "exits", "exit 7"))], "the new process ended with exit status 7"),
+        (["--binary", &text(&script(&folder, "crashes", "kill -SEGV $$"))], "the new process was ended by signal 11"),
         (["--binary", &text(&script(&folder, "mumbles", "echo 0123456789 >&0"))], "does not speak as a gateway does"),
     ] {
         let (code, said) = gateway.upgrade(&arguments);
@@ -225,7 +225,7 @@ fn a_new_process_that_fails_is_told_of_and_the_old_one_serves_on() {
         load.go_on(20);
     }
     assert!(gateway.runs());
-    assert!(gateway.said().contains("this process serves on, for the new one failed"), "{}", gateway.said());
+    assert!(gateway.said().contains("this process serves on: the new process"), "{}", gateway.said());
     // None of it stands in the way of one that works.
     let (code, said) = gateway.upgrade(&[]);
     assert_eq!(code, 0, "{said}");
@@ -250,7 +250,7 @@ fn a_new_process_that_hangs_is_killed_and_a_second_upgrade_meanwhile_is_refused(
     assert_eq!(gateway.client().get("/here").text(), "a");
     let (code, said) = first.wait();
     assert_eq!(code, 1, "{said}");
-    assert!(said.contains("it was not ready within 3 seconds, and was killed"), "{said}");
+    assert!(said.contains("the new process was not ready within 3 seconds, and was killed"), "{said}");
     eventually("it is gone", || (!std::path::Path::new(&format!("/proc/{}", hanging.trim())).exists()).then_some(()));
     assert_eq!(gateway.upgrade(&[]).0, 0);
     assert_eq!(gateway.client().get("/here").text(), "a");

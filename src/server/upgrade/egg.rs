@@ -73,12 +73,12 @@ impl Egg {
         }
         match self.parent.wait() {
             Ok(status) => match (status.code(), status.signal()) {
-                (Some(code @ 129..=192), _) => format!("it was ended by signal {}", code - 128),
-                (Some(code), _) => format!("it ended with exit status {code}"),
-                (None, Some(signal)) => format!("it was ended by signal {signal}"),
-                (None, None) => "it ended".to_owned(),
+                (Some(code @ 129..=192), _) => format!("was ended by signal {}", code - 128),
+                (Some(code), _) => format!("ended with exit status {code}"),
+                (None, Some(signal)) => format!("was ended by signal {signal}"),
+                (None, None) => "ended".to_owned(),
             },
-            Err(error) => format!("how it ended is not known: {error}"),
+            Err(error) => format!("ended, and how is not known: {error}"),
         }
     }
 }

@@ -101,7 +101,7 @@ impl Upgrades {
                 News::Done { pid: next.pid, version: next.version, from, from_version, took, drain }
             }
             Err(why) => {
-                log::error!("upgrade: this process serves on, for the new one failed: {why}");
+                log::error!("upgrade: this process serves on: {why}");
                 News::Failed { why }
             }
         };
@@ -129,7 +129,7 @@ impl Upgrades {
 
     /// All the way to a new process that serves. Whatever goes wrong, it is ended, and this one is what it was.
     fn hand_over(&self, binary: &Path, config: &Path) -> Result<Next, String> {
-        let begun = Egg::lay(binary, config).map_err(|error| format!("it could not be started: {error}"));
+        let begun = Egg::lay(binary, config).map_err(|error| format!("the new process could not be started: {error}"));
         let result = begun.and_then(|(mut egg, stream)| {
             self.set_group(egg.group());
             let mut wire = Wire::new(stream, self.bound);
@@ -141,7 +141,9 @@ impl Upgrades {
                 Err(why) => {
                     self.set_group(None);
                     let end = egg.end();
-                    Err(why.unwrap_or_else(|| format!("{end} before it served; what it said is where the gateway's own words are")))
+                    Err(why.unwrap_or_else(|| {
+                        format!("the new process {end} before it served; what it said is where the gateway's own words are")
+                    }))
                 }
             }
         });
@@ -167,28 +169,30 @@ impl Upgrades {
             }
         };
         if protocol != PROTOCOL {
-            return Err(Some(format!("version {version} hands over by protocol {protocol}, this one by {PROTOCOL}: it takes a restart")));
+            return Err(Some(format!(
+                "the new process, version {version}, takes over by protocol {protocol}, this one hands over by {PROTOCOL}: it takes a restart"
+            )));
         }
-        self.give(wire).map_err(|error| Some(format!("the sockets could not be passed: {error}")))?;
+        self.give(wire).map_err(|error| Some(format!("the sockets could not be passed to the new process: {error}")))?;
         while !matches!(self.step(wire)?, Step::Ready) {}
         egg.orphan();
         // From now on what this process says to systemd would be taken for the new one's words.
         self.notify.hush();
         wire.extend(MOMENT);
-        wire.send(&Grant::Go, &[]).map_err(|error| Some(format!("it could not be told to serve: {error}")))?;
+        wire.send(&Grant::Go, &[]).map_err(|error| Some(format!("the new process could not be told to serve: {error}")))?;
         while !matches!(self.step(wire)?, Step::Serving) {}
         Ok(Next { pid, version })
     }
 
     fn step(&self, wire: &mut Wire) -> Result<Step, Option<String>> {
         match wire.receive() {
-            Ok(Some((Step::Failed { why }, _))) => Err(Some(why)),
+            Ok(Some((Step::Failed { why }, _))) => Err(Some(format!("the new process says: {why}"))),
             Ok(Some((step, _))) => Ok(step),
             Ok(None) => Err(None),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                Err(Some(format!("it was not ready within {} seconds, and was killed", self.bound.as_secs_f32())))
+                Err(Some(format!("the new process was not ready within {} seconds, and was killed", self.bound.as_secs_f32())))
             }
-            Err(error) => Err(Some(format!("it does not speak as a gateway does: {error}"))),
+            Err(error) => Err(Some(format!("the new process does not speak as a gateway does: {error}"))),
         }
     }
 
