@@ -23,7 +23,8 @@ use crate::types::Reply;
 #[serde(deny_unknown_fields)]
 pub struct RedirectConfig {
     /// The new place: a URL or a path, with variables like `{id}` or `{query.page}`. Values are percent-encoded; path parameters and `{request.path}` are
-    /// so already. Before the path only `{request.host}` may stand, alone or with a port behind it: who chooses the host chooses the place.
+    /// so already. Before the path only `{request.host}` may stand, alone or with a port behind it: who chooses the host chooses the place. To the same
+    /// place by TLS: `https://{request.host}{request.path}`.
     pub to: String,
     /// 301, 302, 303, 307 or 308. Default: 308, which keeps the method and may be cached.
     #[serde(default = "permanent")]
@@ -96,7 +97,9 @@ impl Redirect {
 /// Whether nobody but the operator, or the client for itself, chooses the host.
 fn fixed_host(to: &str) -> Result<(), BuildError> {
     let Some((_, rest)) = to.split_once("://").filter(|_| !to.starts_with('/')) else { return Ok(()) };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    // A path always begins with its slash, so it ends the host as a written one does.
+    let before = rest.split("{request.path}").next().unwrap_or(rest);
+    let authority = before.split(['/', '?', '#']).next().unwrap_or(before);
     let port = authority.strip_prefix("{request.host}");
     let of_the_request = port.is_some_and(|port| port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok()));
     if of_the_request || (!authority.is_empty() && !authority.contains(['{', '}', '@'])) {
@@ -136,6 +139,7 @@ mod tests {
         assert_eq!(location("/{query.next}?x", "/?next=/evil.example", ""), "/%2Fevil.example?x");
         assert_eq!(location("/{header.X-A}", "/", "\tevil é?"), "/%09evil%20%C3%A9%3F");
         assert_eq!(location("https://{request.host}:8443/{id}", "/", ""), "https://api.example.com:8443/42");
+        assert_eq!(location("https://{request.host}{request.path}", "/", ""), "https://api.example.com/users/42");
         for to in [
             "https://{header.X-A}/",
             "https://h.example{id}",

@@ -61,7 +61,7 @@ fn doubt(upper: &PolicyConfig, lower: &PolicyConfig) -> Option<BuildError> {
     let (reason, fix) = match (upper, lower) {
         (PolicyConfig::rate_limit(limit), lower) if limit.by == By::Consumer && identifies(lower) => (
             format!("`rate_limit` by consumer stands above `{below}`, which finds out who the consumer is: it counts addresses"),
-            format!("put it below `{below}`, or write `by: ip` if addresses are meant"),
+            format!("put it below `{below}`, or write `by: client_ip` if addresses are meant"),
         ),
         (PolicyConfig::rate_limit(one), PolicyConfig::rate_limit(other)) if one.name == other.name && one.headers && other.headers => (
             format!("two limits are named `{}`: clients cannot tell them apart in the `RateLimit` headers", one.name),
@@ -128,7 +128,7 @@ mod tests {
                 "0 > 1: `rate_limit` by consumer stands above `jwt`",
             ),
             (
-                "[rate_limit: {requests: 1, per: 1s, by: ip}, rate_limit: {requests: 9, per: 1m, by: ip}]",
+                "[rate_limit: {requests: 1, per: 1s, by: client_ip}, rate_limit: {requests: 9, per: 1m, by: client_ip}]",
                 "0 > 1: two limits are named `default`",
             ),
             ("[api_key, request: {headers: {}}, cors: {origins: ['*']}]", "0 > 2: `cors` stands below `api_key`, which refuses"),
@@ -144,7 +144,7 @@ mod tests {
     fn orders_that_make_sense_are_left_alone() {
         for list in [
             "[request_id, cors: {origins: ['*']}, api_key, rate_limit: {requests: 1, per: 1s}]",
-            "[rate_limit: {requests: 1, per: 1s, by: ip, name: flood}, api_key, rate_limit: {requests: 1, per: 1s}]",
+            "[rate_limit: {requests: 1, per: 1s, by: client_ip, name: flood}, api_key, rate_limit: {requests: 1, per: 1s}]",
             "[rate_limit: {requests: 1, per: 1s}, jwt: {issuer: any, audience: any}]",
             "[rate_limit: {requests: 1, per: 1s}, rate_limit: {requests: 1, per: 1s, headers: false}]",
             "[cors: {origins: ['*']}, request_id, jwt: {issuer: any, audience: any}]",

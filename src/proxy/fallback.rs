@@ -22,7 +22,7 @@ pub(super) enum Turned {
 pub(super) fn enter(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Turned> {
     loop {
         let Some(targets) = exchange.targets() else { return Ok(()) };
-        let total = exchange.total.or(targets.timeouts.total);
+        let total = exchange.total.or_else(|| [exchange.route().timeout, targets.timeouts.total].into_iter().flatten().min());
         let left = match targets.breaker.as_ref().map_or(Ok(None), Breaker::admit) {
             Ok(probe) => {
                 targets.retry.begin();

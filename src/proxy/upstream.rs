@@ -55,13 +55,16 @@ async fn mocked(gateway: &Gateway, session: &mut Session, exchange: &mut Exchang
     if let Err(problem) = outgoing(session, exchange, &mut req) {
         return answer::problem(session, exchange, problem).await;
     }
+    exchange.total = exchange.route().timeout;
+    let (started, total) = (exchange.started, exchange.total);
+    let within = |most: Duration| total.map_or(most, |total| most.min(total.saturating_sub(started.elapsed())));
     let mut body = BytesMut::new();
     if mock.wants_body() {
         if req.headers.contains_key(header::EXPECT) {
             session.downstream_session.write_continue_response().await.map_err(|error| error.into_down())?;
         }
         // HTTP/2 has no bound of its own for a body that stops coming.
-        let patience = gateway.timeouts().body.into();
+        let patience = within(gateway.timeouts().body.into());
         let late = || Error::new_down(ErrorType::ReadTimedout);
         while let Some(chunk) = timeout(patience, session.downstream_session.read_request_body())
             .await
@@ -75,7 +78,12 @@ async fn mocked(gateway: &Gateway, session: &mut Session, exchange: &mut Exchang
         }
         exchange.received = body.len() as u64;
     }
-    let mut reply = mock.answer(&req, &body).await;
+    let answer = mock.answer(&req, &body);
+    let made = if total.is_some() { timeout(within(Duration::MAX), answer).await.ok() } else { Some(answer.await) };
+    let Some(mut reply) = made else {
+        let problem = tell_step(late(Step::Waiting), Step::Waiting, 1);
+        return answer::problem(session, exchange, problem).await;
+    };
     reply.headers.extend(exchange.lane.take().map(|cookie| (header::SET_COOKIE, cookie)));
     answer::reply(session, exchange, &reply).await
 }

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::time;
 
 use pingora_http::RequestHeader;
 use schemars::JsonSchema;
@@ -15,7 +16,7 @@ use crate::ctx::Ctx;
 use crate::handler::{Handler, RedirectConfig};
 use crate::policy::{Chain, Entry};
 use crate::problem::Problem;
-use crate::types::ReplyConfig;
+use crate::types::{Duration, ReplyConfig};
 use crate::upstream::Service;
 
 /// One entry of `routes:`. It goes to one place: `to`, `versions`, `reply` or `redirect`.
@@ -40,6 +41,9 @@ pub struct RouteConfig {
     pub sticky: Option<StickyConfig>,
     /// Where testers can name the one of several services that they want. Default: nowhere.
     pub force: Option<ForceConfig>,
+    /// How long its requests may take in all, from their arrival to the end of the answer and over every attempt. Where the `timeouts.total` of the service
+    /// is shorter, that holds. Default: none.
+    pub timeout: Option<Duration>,
     /// The service that gets copies of what goes to the route's own. Default: none.
     pub mirror: Option<MirrorConfig>,
     /// The path at the service, with the route's path parameters: `/users/{id}`. A request whose parameters would make another path of it, such as `..`
@@ -89,6 +93,8 @@ pub struct Route {
     pub versions: Option<Versions>,
     /// One way per version, in the order of `versions`; else one. Then those behind splits.
     pub ways: Box<[Way]>,
+    /// How long its requests may take in all.
+    pub timeout: Option<time::Duration>,
     /// Who gets copies of what goes to a service.
     pub mirror: Option<Mirror>,
     /// What a request goes through for which no version can be chosen.
@@ -107,7 +113,7 @@ impl Route {
             }
         }
         let credentials = (!credentials.is_empty()).then(|| credentials.into());
-        Self { name: name.into(), versions, ways, mirror: None, chain, credentials }
+        Self { name: name.into(), versions, ways, timeout: None, mirror: None, chain, credentials }
     }
 }
 

@@ -52,13 +52,19 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// A service that goes by a path parameter which no route to it has would never go by it.
+    /// A service that goes by a path parameter which no route to it has would never go by it, and one that nobody gives a time has none to tell of.
     pub(super) fn keys(&mut self, routes: &[Option<Route>]) {
         for (name, service) in &self.services {
             let Backend::Targets(targets) = &service.backend else { continue };
+            let leads = |way: &Way| matches!(&way.destination, Destination::Service { service: other, .. } if Arc::ptr_eq(other, service));
+            let has_time =
+                |route: &Option<Route>| route.as_ref().is_none_or(|route| route.timeout.is_some() && route.ways.iter().any(leads));
+            if targets.deadline_header.is_some() && targets.timeouts.total.is_none() && !routes.iter().any(has_time) {
+                let error = BuildError::new("there is no time to tell of", "set `timeouts: { total: … }`, or remove it");
+                self.errors.push(["deadline_header", name, "services"].into_iter().fold(error, BuildError::at));
+            }
             let pool = targets.pool();
             let Some(param) = pool.param() else { continue };
-            let leads = |way: &Way| matches!(&way.destination, Destination::Service { service: other, .. } if Arc::ptr_eq(other, service));
             let has = |route: &RouteConfig| routing::params(&route.matches, &self.config.paths).iter().any(|known| **known == *param);
             // A route that is wrong may be the one.
             let known = routes.iter().zip(&self.config.routes).any(|(built, route)| match built {
@@ -142,7 +148,13 @@ impl<'a> Builder<'a> {
             Some(mirror) => Some(mirror?),
             None => None,
         };
-        Some(Route { mirror, ..Route::new(&route.name, versions, ways?.into(), chain) })
+        let timeout = route.timeout.map(|timeout| match route.goal().is_some() || route.versions.is_some() {
+            true => timeout.not_zero(),
+            false => Err(BuildError::new("what the gateway answers itself takes no time", "remove it")),
+        });
+        let timeout = timeout.map(|checked| self.keep(index, checked.map_err(|error| error.at("timeout")).map(|()| route.timeout)));
+        let timeout = timeout.flatten().flatten().map(Into::into);
+        Some(Route { timeout, mirror, ..Route::new(&route.name, versions, ways?.into(), chain) })
     }
 
     fn mirror(&mut self, index: usize, route: &RouteConfig, config: &MirrorConfig, ways: &[Way]) -> Option<Mirror> {

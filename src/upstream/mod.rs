@@ -308,7 +308,7 @@ impl Targets {
             idle: timeouts.idle.into(),
         };
         let deadline_header =
-            config.deadline_header.as_ref().map(|name| deadline_header(name, &timeouts).map_err(|error| error.at("deadline_header")));
+            config.deadline_header.as_ref().map(|name| deadline_header(name).map_err(|error| error.at("deadline_header")));
         let deadline_header = deadline_header.and_then(|name| errors.keep(root, name));
         let plan = Plan::build(name, config, timeouts, base, errors, root);
         let retry = Retry::build(config.retry.as_ref(), name, base.shared).map_err(|error| error.at("retry"));
@@ -356,7 +356,7 @@ impl Targets {
     }
 }
 
-fn deadline_header(name: &str, timeouts: &Timeouts) -> Result<HeaderName, BuildError> {
+fn deadline_header(name: &str) -> Result<HeaderName, BuildError> {
     const TAKEN: [HeaderName; 9] = [
         header::HOST,
         header::CONNECTION,
@@ -370,8 +370,5 @@ fn deadline_header(name: &str, timeouts: &Timeouts) -> Result<HeaderName, BuildE
     ];
     let parsed = HeaderName::try_from(name).ok().filter(|name| !TAKEN.contains(name));
     let wrong = || BuildError::new(format!("`{name}` is not a header that could tell it"), "write one like `X-Request-Timeout-Ms`");
-    match timeouts.total {
-        Some(_) => parsed.ok_or_else(wrong),
-        None => Err(BuildError::new("there is no time to tell of", "set `timeouts: { total: … }`, or remove it")),
-    }
+    parsed.ok_or_else(wrong)
 }

@@ -270,6 +270,39 @@ fn all_attempts_share_one_time() {
 }
 
 #[test]
+fn a_route_has_less_time_than_its_service_where_it_says_so() {
+    let (stalls, quick) = (stalling(), Origin::start());
+    let services = format!(
+        "services:
+  slow: {{ targets: [\"http://{}\"], timeouts: {{ total: 15s, response: 15s }} }}
+  told: {{ targets: [\"http://{}\"], deadline_header: X-Left }}
+  mock: {{ mock: {{ text: late, delay: 15s }} }}",
+        stalls.address, quick.address
+    );
+    let route = |name| format!("  - {{ name: {name}, match: {{ path: /{name} }}, to: {name}, timeout: 300ms }}\n");
+    let own = Gateway::start(&format!("{services}\nroutes:\n{}{}{}", route("slow"), route("told"), route("mock")));
+    let mut client = own.client();
+    for path in ["/slow", "/mock"] {
+        let started = Instant::now();
+        let body = client.get(path).problem(504, "gateway-timeout");
+        assert_eq!(body["step"], "waiting", "{path}: {body}");
+        assert!(started.elapsed() < PATIENCE / 2, "{path}");
+    }
+    assert_eq!(client.get("/told").status, 200);
+    let left: u64 = quick.only().header("x-left").unwrap().parse().unwrap();
+    assert!(left <= 300, "{left}");
+    for (keys, place, fix) in [
+        ("to: a, timeout: 0s", "timeout: ", "longer"),
+        ("to: a, timeout: soon", "timeout: ", "like"),
+        ("to: a, time: 1s", "time: unknown key", "timeout"),
+        ("reply: {}, timeout: 1s", "timeout: what the gateway answers itself takes no time", "remove it"),
+    ] {
+        let (content, said) = check(&format!("services: {{ a: {{ mock: {{}} }} }}\nroutes: [{{ name: a, {keys} }}]\n"));
+        assert!(!content && said.contains(&format!("routes[0].{place}")) && said.contains(fix), "{keys}:\n{said}");
+    }
+}
+
+#[test]
 fn each_attempt_is_told_how_long_it_has() {
     let (bad, sound) = (failing(503, Some("1")), Origin::start());
     let targets = [bad.address.to_string(), sound.address.to_string()];

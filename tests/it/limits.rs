@@ -18,7 +18,7 @@ consumers:
 routes:
   - name: shared
     match: {{ path: /shared }}
-    policies: [rate_limit: {{ requests: 50, per: 1h, by: ip }}]
+    policies: [rate_limit: {{ requests: 50, per: 1h, by: client_ip }}]
     reply: {{ text: "{reply}" }}
   - name: each
     match: {{ path: /each }}
@@ -26,7 +26,7 @@ routes:
     reply: {{ text: "{reply}" }}
   - name: second
     match: {{ path: /second }}
-    policies: [rate_limit: {{ requests: 1, per: 1s, by: ip }}]
+    policies: [rate_limit: {{ requests: 1, per: 1s, by: client_ip }}]
     reply: {{ text: "{reply}" }}
 "#,
         KEYS[0].1, KEYS[1].1

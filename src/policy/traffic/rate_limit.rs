@@ -3,7 +3,7 @@
 //! ```yaml
 //! policies:
 //!   - rate_limit: { requests: 100, per: 1m }                                   # each consumer, else each address
-//!   - rate_limit: { requests: 10, per: 1s, burst: 20, by: ip, name: burst }
+//!   - rate_limit: { requests: 10, per: 1s, burst: 20, by: client_ip, name: burst }
 //!   - rate_limit: { requests: 5000, per: 1h, by: { header: X-Tenant }, name: tenant }
 //! ```
 //!
@@ -61,15 +61,15 @@ pub struct Config {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
-    /// Each identified consumer has its own; callers without one are counted by `ip`. Needs authentication above.
+    /// Each identified consumer has its own; callers without one are counted by `client_ip`. Needs authentication above.
     #[default]
     Consumer,
     /// Each client address has its own; IPv6 clients by their /64 network, since one client has all of it.
-    Ip,
+    ClientIp,
     /// All requests that come by this entry share one.
     Route,
     /// Each value of that request header has its own; requests without it share one. Whoever chooses the value freely chooses the bucket, so use a
-    /// header that something in front of the gateway vouches for, or a limit by `ip` beside this one.
+    /// header that something in front of the gateway vouches for, or a limit by `client_ip` beside this one.
     Header(String),
 }
 
@@ -120,7 +120,7 @@ impl Policy for RateLimit {
     fn build(config: &Config, cx: &mut PolicyCx<'_>) -> Result<Self, BuildError> {
         let by = match &config.by {
             By::Consumer => Partition::Consumer,
-            By::Ip => Partition::Ip,
+            By::ClientIp => Partition::Ip,
             By::Route => Partition::Route,
             By::Header(name) => Partition::Header(header_name(name).map_err(|error| error.at("header").at("by"))?),
         };
@@ -324,7 +324,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_ipv6_client_is_its_network_and_a_mapped_one_is_ipv4() {
-        let mut kit = Kit::<RateLimit>::of(r#"{"requests":1,"per":"1m","by":"ip"}"#);
+        let mut kit = Kit::<RateLimit>::of(r#"{"requests":1,"per":"1m","by":"client_ip"}"#);
         for (client, new) in
             [("2001:db8::1", true), ("2001:db8::ffff:2", false), ("2001:db8:0:1::1", true), ("::ffff:10.0.0.1", true), ("10.0.0.1", false)]
         {
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn the_settings_read_as_yaml() {
-        for (by, expected) in [("ip", By::Ip), ("{ header: X-Tenant }", By::Header("X-Tenant".to_owned()))] {
+        for (by, expected) in [("client_ip", By::ClientIp), ("{ header: X-Tenant }", By::Header("X-Tenant".to_owned()))] {
             let config: Config = crate::policy::kit::yaml(&format!("{{ requests: 1, per: 1m, by: {by} }}")).unwrap();
             assert_eq!(config.by, expected);
         }
