@@ -36,7 +36,7 @@ pub struct Asking<'a> {
     /// The hash of the request's key, for `hash`.
     pub key: Option<u64>,
     /// The value of the cookie that `sticky` set.
-    pub cookie: Option<&'a str>,
+    pub cookie: Option<&'a [u8]>,
     /// Whether the client came by HTTPS.
     pub secure: bool,
     /// The places of targets that were asked in vain.
@@ -317,7 +317,7 @@ impl Key {
     pub fn of(&self, req: &RequestHeader, cx: &Ctx) -> Option<u64> {
         let value = match self {
             Key::Header(name) => req.headers.get(name)?.as_bytes(),
-            Key::Cookie(name) => cookie::find(&req.headers, name)?.as_bytes(),
+            Key::Cookie(name) => cookie::find(&req.headers, name)?,
             Key::Param(name) => cx.param(name)?.as_bytes(),
             Key::Consumer => cx.consumer.as_ref()?.name.as_bytes(),
             Key::ClientIp => {

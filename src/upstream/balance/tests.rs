@@ -87,7 +87,7 @@ fn a_target_without_weight_is_never_picked() {
     let How::Sticky(cookies) = &sticky.how else { panic!() };
     let cookie = cookies.cookie(1, false).unwrap();
     let value = cookie.to_str().unwrap().split(['=', ';']).nth(1).unwrap();
-    assert_eq!(sticky.place(&Asking { cookie: Some(value), ..Asking::default() }), Some(0), "not by its cookie either");
+    assert_eq!(sticky.place(&Asking { cookie: Some(value.as_bytes()), ..Asking::default() }), Some(0), "not by its cookie either");
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn a_cookie_names_its_target_until_that_is_gone() {
     let secure = balance.cookie(2, &Asking { secure: true, ..Asking::default() }).unwrap();
     assert_eq!(secure.to_str().unwrap(), format!("{text}; Secure"));
     let value = pair.strip_prefix("at=").unwrap();
-    let asking = Asking { cookie: Some(value), ..Asking::default() };
+    let asking = Asking { cookie: Some(value.as_bytes()), ..Asking::default() };
     assert!((0..100).all(|_| balance.place(&asking) == Some(2)));
     assert_eq!(balance.cookie(2, &asking), None, "it has it already");
     assert!(balance.cookie(1, &asking).is_some());
