@@ -50,9 +50,9 @@ impl Plan {
             errors.keep(root, entry)
         });
         let entries: Vec<Entry> = entries.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?;
-        let mut urls = HashSet::new();
-        for (index, target) in config.targets.iter().enumerate().filter(|(_, target)| !urls.insert((&*target.url, target.srv))) {
-            let error = BuildError::new(format!("`{}` is named twice", target.url), "name it once, with a `weight` for how much it gets");
+        let mut places = HashSet::new();
+        for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| !places.insert(entry.place())) {
+            let error = BuildError::new(format!("`{}` is named twice", entry.url), "name it once, with a `weight` for how much it gets");
             errors.keep::<()>(root, Err(error.at(index).at("targets")));
         }
         if config.tls.is_some() && !entries.iter().any(|entry| entry.tls) {
