@@ -94,9 +94,12 @@ impl Plan {
     /// More targets, or weights, than a balancer can hold.
     pub fn pool(&self) -> Result<Pool, BuildError> {
         let mut targets: Vec<Target> = Vec::new();
+        let mut complete = true;
         for Source { entry, asked } in &self.sources {
-            let known = asked.as_ref().map(|(_, answer)| answer.known().places).unwrap_or_default();
-            for target in entry.targets(&known, &self.transport) {
+            let known = asked.as_ref().map(|(_, answer)| answer.known());
+            complete &= known.as_ref().is_none_or(|known| known.due.is_some());
+            let places = known.map(|known| known.places).unwrap_or_default();
+            for target in entry.targets(&places, &self.transport) {
                 // Two entries may lead to the same place by the same name.
                 if !targets.iter().any(|other| other.key == target.key) {
                     targets.push(target);
@@ -109,6 +112,7 @@ impl Plan {
         let weighed: Vec<_> =
             targets.iter().map(|Target { key, weight, priority, .. }| Weighed { url: key, weight: *weight, priority: *priority }).collect();
         let balance = self.balance(&weighed)?;
+        balance.welcome(complete);
         Ok(Pool::new(balance, targets))
     }
 

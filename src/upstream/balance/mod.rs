@@ -148,8 +148,12 @@ impl Balance {
         });
         let groups = ranked.collect::<Result<_, BuildError>>().map_err(|error| error.at("targets"))?;
         let loads: Box<[_]> = targets.iter().map(|target| shared.loads.get(&format!("{service} {}", target.url))).collect();
-        Load::welcome(&loads, millis());
         Ok(Self { how, groups, loads, ejection, standing })
+    }
+
+    /// Welcomes those of its targets that are new. It is `complete` where no name waits for its first answer.
+    pub fn welcome(&self, complete: bool) {
+        Load::welcome(&self.loads, millis(), complete);
     }
 
     /// What of a request the choice depends on. `tried` are the places of targets that were asked in vain.
