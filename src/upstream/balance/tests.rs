@@ -262,6 +262,33 @@ fn a_cookie_names_its_target_until_that_is_gone() {
 }
 
 #[test]
+fn a_cookie_keeps_nobody_at_a_target_that_stands_by() {
+    let urls = urls(3);
+    let targets: Vec<_> = urls.iter().zip([0, 0, 7]).map(|(url, priority)| Weighed { url, weight: 1, priority }).collect();
+    let shared = Shared::default();
+    let standing = Standing::new(Rules { health: true, min_available: 0.5, ..Rules::default() }, shared.changes.get("users"));
+    let config = yaml("sticky: { cookie: at }").unwrap();
+    let balance = Balance::build(&config, None, Some(standing), "users", &targets, &shared).unwrap();
+    let told = |index| balance.cookie(index, &Asking::default()).unwrap().to_str().unwrap()[3..19].to_owned();
+    let turn = |index: usize, well: bool| {
+        let failure = (!well).then(|| "it is ill".to_owned());
+        balance.load(index).unwrap().checks.note(crate::state::Checked { at: std::time::SystemTime::now(), failure }, 1, 1);
+        shared.changes.get("users").note();
+    };
+    let (first, spare) = (told(1), told(2));
+    let (first, spare) =
+        (Asking { cookie: Some(first.as_bytes()), ..Asking::default() }, Asking { cookie: Some(spare.as_bytes()), ..Asking::default() });
+    assert!((0..100).all(|_| balance.place(&spare) != Some(2) && balance.place(&first) == Some(1)));
+    turn(0, false);
+    assert!((0..100).all(|_| balance.place(&spare) == Some(1) && balance.place(&first) == Some(1)));
+    turn(1, false);
+    assert!((0..100).all(|_| balance.place(&spare) == Some(2) && balance.place(&first) == Some(2)));
+    turn(1, true);
+    assert!((0..100).all(|_| balance.place(&spare) == Some(1) && balance.place(&first) == Some(1)));
+    assert!(balance.cookie(1, &spare).is_some(), "it is told where it is now");
+}
+
+#[test]
 fn a_secret_changes_every_cookie_and_none_in_samesite_needs_https() {
     let value = |config: &str| balance(config, &[1]).cookie(0, &Asking::default()).unwrap();
     assert_ne!(value("sticky: { cookie: at }"), value("sticky: { cookie: at, secret: hunter2 }"));
