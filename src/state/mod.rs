@@ -6,6 +6,7 @@ mod buckets;
 mod checks;
 mod load;
 mod registry;
+mod room;
 mod window;
 
 pub use answer::{Answer, Known, Located};
@@ -14,6 +15,7 @@ pub use buckets::{Buckets, Decision, Limit};
 pub use checks::{Checked, Checks};
 pub use load::{Changes, InFlight, Load, millis};
 pub use registry::Registry;
+pub use room::Room;
 pub use window::Window;
 
 use std::sync::atomic::AtomicUsize;
@@ -33,6 +35,8 @@ pub struct Shared {
     pub loads: Registry<Load>,
     /// How often a target of each service left or came back.
     pub changes: Registry<Changes>,
+    /// The copies of each route's requests under way.
+    pub mirrors: Registry<Room>,
     /// What name servers said last, by what they were asked.
     pub answers: Registry<Answer>,
 }
