@@ -81,6 +81,9 @@ impl Breaker {
     /// Numbers and times that cannot work.
     pub fn build(config: &BreakerConfig, service: &str, shared: &Shared) -> Result<Self, BuildError> {
         let measure = Measure::build(config.failures, config.error_rate, config.window, config.min_requests)?;
+        if config.on.is_empty() {
+            return Err(measure::none_counts());
+        }
         if config.probes == 0 {
             return Err(measure::never_met().at("probes"));
         }
