@@ -280,6 +280,11 @@ impl Service {
 
     /// Starts what is done for it beside its requests.
     fn tend(self: &Arc<Self>, tasks: &mut JoinSet<()>, control: &Handle, settling: &Settling, metrics: &Arc<Metrics>) {
+        if let Backend::Targets(targets) = &self.backend
+            && let Some(breaker) = &targets.breaker
+        {
+            breaker.show(metrics);
+        }
         follow::follow(self, tasks, control, settling, metrics);
         health::check(self, tasks, control, settling, metrics);
     }
