@@ -32,6 +32,8 @@ pub struct Load {
     known: AtomicBool,
     /// Whether it had its place when the service was complete: one that comes later is new beside it.
     settled: AtomicBool,
+    /// Whether the service has it no more.
+    gone: AtomicBool,
     /// When it began to stand as it does, in [`millis`].
     since: AtomicU64,
     /// What active checks say.
@@ -111,6 +113,7 @@ impl Load {
     pub fn welcome(all: &[Arc<Load>], now: u64, complete: bool) {
         let are_others = all.iter().any(|load| load.settled.load(Ordering::Relaxed));
         for load in all {
+            load.gone.store(false, Ordering::SeqCst);
             if !load.known.swap(true, Ordering::Relaxed) {
                 load.turned(now, are_others);
             }
@@ -118,6 +121,16 @@ impl Load {
                 load.settled.store(true, Ordering::Relaxed);
             }
         }
+    }
+
+    /// The service has it no more: what is said of it from now on is of the past.
+    pub fn leave(&self) {
+        self.gone.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the service has it no more.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
     }
 
     fn forget(&self) {
