@@ -17,6 +17,7 @@ use tidegate::state::Shared;
 fn ctx() -> Ctx {
     Ctx {
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        client_cert: None,
         scheme: "http",
         host: "api.example.com".into(),
         port: 80,

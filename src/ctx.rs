@@ -9,12 +9,15 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use crate::consumer::Consumer;
+use crate::types::Certificate;
 
 /// The facts of one request.
 #[derive(Debug)]
 pub struct Ctx {
     /// The client's address: the rightmost hop that is no trusted proxy. Written by `proxy`; read by limits, templates and the log.
     pub client: IpAddr,
+    /// What the client has shown over TLS, and proven to be its own. Written by `proxy`; read by templates and the log.
+    pub client_cert: Option<Arc<Certificate>>,
     /// The scheme the client used, as far as trusted proxies tell. Written by `proxy`; read by templates and forwarding headers.
     pub scheme: &'static str,
     /// The host the client asked for, as far as trusted proxies tell, lower case, without port. Written by `proxy`; read by templates and the log.
@@ -65,6 +68,7 @@ impl Ctx {
     pub fn new(request_id: HeaderValue) -> Self {
         Self {
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            client_cert: None,
             scheme: "http",
             host: Box::default(),
             port: 80,
@@ -122,6 +126,7 @@ pub(crate) mod testing {
         };
         Ctx {
             client: [192, 0, 2, 1].into(),
+            client_cert: None,
             scheme: "http",
             host: "api.example.com".into(),
             port: 80,

@@ -23,6 +23,8 @@ pub mod observe;
 pub mod state;
 
 // tools
+/// Who we are and whom we believe, over TLS: certificates, keys, authorities.
+pub mod tls;
 /// Where requests go: services, their targets, and the choice between them.
 pub mod upstream;
 /// What answers by itself instead of forwarding.

@@ -31,8 +31,21 @@ pub struct Built {
 /// Everything that is wrong, with its place.
 pub fn build(path: &Path, shared: &Shared) -> Result<Built, ConfigErrors> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let (config, snapshot) = load(path, &process_env, |config: &Config| Snapshot::build(config, shared, folder))?;
-    Ok(Built { config, snapshot })
+    let mut named = Vec::new();
+    let loaded = load(path, &process_env, |config: &Config| {
+        named = config.files(folder);
+        Snapshot::build(config, shared, folder)
+    });
+    match loaded {
+        Ok((mut config, snapshot)) => {
+            config.sources.files.extend(named);
+            Ok(Built { config, snapshot })
+        }
+        Err(mut errors) => {
+            errors.sources.files.extend(named);
+            Err(errors)
+        }
+    }
 }
 
 /// Takes new configs while the gateway runs.
@@ -72,6 +85,14 @@ impl Reloader {
             retired: Vec::new(),
         };
         reloader.note_time();
+        reloader.note_certificates();
+        let (reminded, mut clock) = (live.clone(), tokio::time::interval(REMIND));
+        tokio::spawn(async move {
+            loop {
+                clock.tick().await;
+                warn(&reminded.load());
+            }
+        });
         (reloader, live)
     }
 
@@ -116,11 +137,18 @@ impl Reloader {
         }
         let change = change(&self.present.json(), &built.config.json());
         let tending = self.control.block_on(tend(&built.snapshot, &self.control, &self.metrics));
-        self.retired.push(self.live.swap(built.snapshot));
+        let renewed = changed(&self.live.load(), &built.snapshot);
+        let before = self.live.swap(built.snapshot);
+        self.retired.push(before);
+        if renewed {
+            self.note_certificates();
+            warn(&self.live.load());
+        }
         self._tending = tending;
         self.present = built.config;
         if change.is_empty() {
-            log::info!("the config was read again; the file says the same");
+            let certificates = if renewed { ", and the certificates are new" } else { "" };
+            log::info!("the config was read again; the file says the same{certificates}");
             return "unchanged";
         }
         self.generation += 1;
@@ -152,11 +180,41 @@ impl Reloader {
         !self.retired.is_empty()
     }
 
+    fn note_certificates(&self) {
+        let expiry = &self.metrics.process.certificate_expiry;
+        expiry.reset();
+        let snapshot = self.live.load();
+        for (listener, secure) in self.present.value.server.listeners.iter().zip(&snapshot.secure) {
+            for shown in secure.iter().flat_map(|secure| &secure.shown) {
+                expiry.with_label_values(&[&listener.address.to_string(), &*shown.file]).set(shown.certificate.not_after);
+            }
+        }
+    }
+
     fn note_time(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.metrics.process.config_since.set(i64::try_from(now.as_secs()).unwrap_or_default());
         self.metrics.process.config_generation.set(self.generation);
     }
+}
+
+/// Tells of certificates that end soon or have ended.
+fn warn(snapshot: &Snapshot) {
+    for doubt in snapshot.doubts(SystemTime::now()) {
+        log::warn!("{doubt}");
+    }
+}
+
+/// Between two warnings of the same.
+const REMIND: Duration = Duration::from_secs(12 * 3600);
+
+/// Whether listeners show other certificates than before.
+fn changed(before: &Snapshot, after: &Snapshot) -> bool {
+    let shown = |snapshot: &Snapshot| -> Vec<_> {
+        let secure = snapshot.secure.iter().flatten();
+        secure.flat_map(|secure| secure.shown.iter().map(|shown| shown.certificate.fingerprint.clone())).collect()
+    };
+    shown(before) != shown(after)
 }
 
 /// Starts what is done for the services of a snapshot, and waits a moment for what requests should find: better an old config than one without targets.

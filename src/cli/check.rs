@@ -1,5 +1,6 @@
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use super::say;
 use crate::building::{BuildError, Step};
@@ -18,7 +19,9 @@ pub fn check(path: &Path) -> ExitCode {
         Ok(built) => {
             let config = &built.config.value;
             say(&format!("{}: {} routes, {} services, nothing is wrong", path.display(), config.routes.len(), config.services.len()));
-            for warning in warnings(&built.config) {
+            let doubts = built.snapshot.doubts(SystemTime::now());
+            let doubts = doubts.iter().map(|doubt| built.config.located(doubt).to_string());
+            for warning in doubts.chain(warnings(&built.config)) {
                 say(&format!("warning: {warning}"));
             }
             ExitCode::SUCCESS
@@ -82,9 +85,11 @@ fn route_doubts(config: &Config, index: usize, route: &RouteConfig) -> Vec<Build
     let mut found = Vec::new();
     let own = merge(&lists(config, Some(index), None));
     let has = |chain: &[(Scope, usize, &PolicyConfig)], name: &str| chain.iter().any(|(_, _, policy)| policy.name() == name);
+    let asked = config.server.listeners.iter().any(|listener| listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()));
     if let Some(redirect) = &route.redirect {
         let never = variables(&redirect.to).into_iter().filter(|name| {
             *name == "version"
+                || (name.starts_with("client_cert.") && !asked)
                 || (name.starts_with("claims.") && !has(&own, "jwt"))
                 || (*name == "consumer.name" && !has(&own, "jwt") && !has(&own, "api_key"))
         });

@@ -14,6 +14,7 @@ use crate::observe::{AccessLog, Metrics};
 use crate::reload::{Built, Reloader, build};
 use crate::server::{Running, bind, run as serve};
 use crate::state::Shared;
+use crate::types::Address;
 
 /// `tidegate run`.
 pub fn run(path: &Path) -> ExitCode {
@@ -37,11 +38,9 @@ pub fn run(path: &Path) -> ExitCode {
 
 fn start(path: &Path, shared: Arc<Shared>, built: Built) -> io::Result<()> {
     let config = built.config.value.server.clone();
-    let named = |address: std::net::SocketAddr| move |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
-    let sockets = config.listeners.iter().map(|listener| bind(listener.address).map_err(named(listener.address)));
-    let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
-    let operators = built.config.value.admin.address;
-    let admin = bind(operators).map_err(named(operators))?;
+    let named = |address: &Address| bind(address).map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")));
+    let sockets = config.listeners.iter().map(|listener| named(&listener.address)).collect::<io::Result<Vec<_>>>()?;
+    let admin = named(&Address::Tcp(built.config.value.admin.address))?;
     let metrics = Arc::new(Metrics::new(config.workers.count()).map_err(io::Error::other)?);
     let log = AccessLog::start(&built.config.value.access_log, config.workers.count(), metrics.process.log_dropped.clone())?;
 
@@ -51,8 +50,8 @@ fn start(path: &Path, shared: Arc<Shared>, built: Built) -> io::Result<()> {
         let (reloader, live) = Reloader::start(path.to_owned(), shared, metrics.clone(), built).await;
         reloads(reloader)?;
         let (shutdown, ending) = watch::channel(false);
-        let addresses: Vec<_> = sockets.iter().filter_map(|socket| socket.local_addr().ok()).map(|address| address.to_string()).collect();
-        log::info!("listening on {}, admin on {}", addresses.join(", "), admin.local_addr()?);
+        let addresses: Vec<_> = sockets.iter().filter_map(|socket| socket.address().ok()).map(|address| address.to_string()).collect();
+        log::info!("listening on {}, admin on {}", addresses.join(", "), admin.address()?);
         let operators = Admin { metrics: metrics.clone(), live: live.clone(), ending };
         let running = Running { config, sockets, admin, live, metrics, log: Arc::new(log), shutdown };
         let graceful = async {

@@ -22,7 +22,7 @@ impl Watch {
     /// Watches these files until it is dropped.
     ///
     /// # Errors
-    /// The folder of the main file cannot be watched.
+    /// Not even the folder of the main file can be watched.
     pub fn start(sources: &Sources, wake: Sender<Duration>) -> notify::Result<Self> {
         let ours = Arc::new(Mutex::new(Sources::default()));
         let known = ours.clone();
@@ -34,11 +34,14 @@ impl Watch {
             }
         })?;
         let mut watch = Self { watcher, folders: Vec::new(), sources: ours };
-        let mut failed = watch.change(sources);
-        match failed.pop() {
-            Some(error) => Err(error),
-            None => Ok(watch),
+        for error in watch.change(sources) {
+            // Of a folder that holds keys one may be allowed to read the files and not to list them, which is what watching takes.
+            if watch.folders.is_empty() {
+                return Err(error);
+            }
+            log::warn!("changes will not be noticed, and SIGHUP is needed: {error}");
         }
+        Ok(watch)
     }
 
     /// Goes on with these files. A folder that cannot be watched is left out: it may not be there yet, and SIGHUP works without it.

@@ -1,3 +1,5 @@
+use std::path::{Path, PathBuf};
+
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -34,4 +36,16 @@ pub struct Config {
     pub policies: Vec<Entry>,
     /// Which request goes where.
     pub routes: Vec<RouteConfig>,
+}
+
+impl Config {
+    /// The files that settings of TLS name, found from the folder of the main file: what is in them may change while the config stays.
+    pub fn files(&self, folder: &Path) -> Vec<PathBuf> {
+        let own = self.server.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(|tls| tls.files());
+        let of_services = self.services.values().filter_map(|service| service.tls.as_ref()).flat_map(|tls| tls.files());
+        let mut files: Vec<_> = own.chain(of_services).map(|name| folder.join(name)).collect();
+        files.sort();
+        files.dedup();
+        files
+    }
 }

@@ -14,19 +14,21 @@ mod include;
 mod de;
 mod gather;
 
+mod listener;
 mod server;
 mod document;
 mod load;
 mod schema;
 
 pub use document::Config;
+pub use listener::{ListenerConfig, RedirectHttps};
 #[cfg(test)]
 pub(crate) use load::load_str;
 pub use load::{Loaded, load, process_env};
 pub use located::{ConfigErrors, Located};
 pub use scalar::{Hidden, Kind, Scalar};
 pub use schema::schema;
-pub use server::{AdminConfig, ClientTimeouts, Limits, ListenerConfig, ServerConfig, Workers};
+pub use server::{AdminConfig, ClientTimeouts, Limits, ServerConfig, Workers};
 pub use sources::Sources;
 pub use substitute::Env;
 pub use tree::{Entry, Node, Place, Tree, Value};

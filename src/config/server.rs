@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::ListenerConfig;
 use crate::building::{BuildError, Errors};
 use crate::types::{Duration, Size};
 
@@ -19,7 +20,7 @@ pub struct ServerConfig {
     pub workers: Workers,
     /// Where to listen. Default: 127.0.0.1:8080.
     pub listeners: Vec<ListenerConfig>,
-    /// Networks whose forwarding headers (`X-Forwarded-For`, `Forwarded`) are believed. Default: none.
+    /// Networks whose forwarding headers (`X-Forwarded-For`, `Forwarded`) are believed, and PROXY headers where a listener asks for them. Default: none.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
     /// What a request may have at most.
@@ -34,7 +35,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             workers: Workers::Auto,
-            listeners: vec![ListenerConfig { address: SocketAddr::from(([127, 0, 0, 1], 8080)) }],
+            listeners: vec![ListenerConfig::plain(SocketAddr::from(([127, 0, 0, 1], 8080)))],
             trusted_proxies: Vec::new(),
             limits: Limits::default(),
             timeouts: ClientTimeouts::default(),
@@ -49,6 +50,7 @@ impl ServerConfig {
         let mut errors = Errors::default();
         let times = &self.timeouts;
         for (name, time) in [
+            ("handshake", times.handshake),
             ("header", times.header),
             ("idle", times.idle),
             ("body", times.body),
@@ -60,6 +62,18 @@ impl ServerConfig {
         }
         if self.listeners.is_empty() {
             errors.push(BuildError::new("there is no address to listen on", "name one").at("listeners").at("server"));
+        }
+        for (index, listener) in self.listeners.iter().enumerate() {
+            for error in listener.mistakes(&self.trusted_proxies).0 {
+                errors.push(error.at(index).at("listeners").at("server"));
+            }
+            let before = self.listeners.iter().take(index).position(|other| other.address == listener.address && !listener.is_any_port());
+            if let Some(before) = before {
+                let error =
+                    BuildError::new(format!("{} is listened on already", listener.address), "take one of the two out").at("address");
+                let error = error.at(index).beside([before.into(), "address".into()]);
+                errors.push(error.at("listeners").at("server"));
+            }
         }
         if !(1..=256).contains(&self.limits.header_fields) {
             let reason = format!("{} is no number of fields that can be held to", self.limits.header_fields);
@@ -73,15 +87,6 @@ impl ServerConfig {
         }
         errors
     }
-}
-
-/// One address.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ListenerConfig {
-    /// IP address and port, like `0.0.0.0:8080` or `[::]:8080`. HTTP/1.1 and HTTP/2 without TLS are both spoken.
-    #[schemars(with = "String", extend("pattern" = ADDRESS))]
-    pub address: SocketAddr,
 }
 
 /// What a request may have at most.
@@ -108,6 +113,8 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClientTimeouts {
+    /// For what comes before the first request of a connection: a PROXY header, and the handshake of TLS. Then it is closed. Default: 10s.
+    pub handshake: Duration,
     /// From the first byte of a request's header to its last; then 408. Default: 10s.
     pub header: Duration,
     /// Between two requests on a connection, and before the first; then it is closed. Default: 60s.
@@ -128,6 +135,7 @@ pub struct ClientTimeouts {
 impl Default for ClientTimeouts {
     fn default() -> Self {
         Self {
+            handshake: Duration::secs(10),
             header: Duration::secs(10),
             idle: Duration::secs(60),
             body: Duration::secs(30),

@@ -21,6 +21,8 @@ use crate::ctx::Ctx;
 /// | `{request.host}` | the host that the client asked for, lower case, without port |
 /// | `{header.NAME}` `{query.NAME}` | of the request; the first, where there are several |
 /// | `{consumer.name}` | who calls |
+/// | `{client_cert.subject}` `{client_cert.common_name}` `{client_cert.fingerprint}` | of the certificate that the client has shown over TLS: the subject as RFC 4514 writes it, its common name, the SHA-256 in hex |
+/// | `{client_cert.names}` | its alternative names: hosts, URIs and e-mail addresses, joined by spaces |
 /// | `{claims.NAME}` | of the verified token; `.` goes deeper. The items of a list are joined by spaces |
 /// | `{version}` | the API version that was chosen |
 ///
@@ -46,6 +48,10 @@ enum Part {
     Consumer,
     Claim(Box<[Box<str>]>),
     Version,
+    Subject,
+    CommonName,
+    Fingerprint,
+    Names,
 }
 
 /// What a template may use besides the fixed variables.
@@ -57,8 +63,20 @@ pub struct Variables<'a> {
     pub only_params: bool,
 }
 
-const FIXED: &[&str] =
-    &["client.ip", "request.id", "request.method", "request.path", "request.host", "request.scheme", "consumer.name", "version"];
+const FIXED: &[&str] = &[
+    "client.ip",
+    "request.id",
+    "request.method",
+    "request.path",
+    "request.host",
+    "request.scheme",
+    "consumer.name",
+    "version",
+    "client_cert.subject",
+    "client_cert.common_name",
+    "client_cert.fingerprint",
+    "client_cert.names",
+];
 
 impl Template {
     /// Parses the text and resolves its variables.
@@ -192,6 +210,10 @@ fn variable(name: &str, variables: Variables<'_>) -> Result<Part, BuildError> {
         "request.scheme" => Part::Scheme,
         "consumer.name" => Part::Consumer,
         "version" => Part::Version,
+        "client_cert.subject" => Part::Subject,
+        "client_cert.common_name" => Part::CommonName,
+        "client_cert.fingerprint" => Part::Fingerprint,
+        "client_cert.names" => Part::Names,
         _ => match name.split_once('.') {
             Some(("header", header)) if !header.is_empty() => Part::Header(HeaderName::try_from(header).map_err(|_| {
                 BuildError::new(
@@ -234,6 +256,10 @@ impl Part {
             Part::Consumer => out.push_str(&cx.consumer.as_ref()?.name),
             Part::Claim(path) => claim(path.iter().try_fold(&**cx.claims.as_ref()?, |value, key| value.get(&**key))?, out)?,
             Part::Version => out.push_str(cx.version.as_deref()?),
+            Part::Subject => out.push_str(&cx.client_cert.as_ref()?.subject),
+            Part::CommonName => out.push_str(cx.client_cert.as_ref()?.common_name.as_deref()?),
+            Part::Fingerprint => out.push_str(&cx.client_cert.as_ref()?.fingerprint),
+            Part::Names => out.push_str(&cx.client_cert.as_ref().map(|cert| cert.names.join(" ")).filter(|names| !names.is_empty())?),
         }
         Some(())
     }

@@ -80,6 +80,9 @@ pub struct Line<'a> {
     /// Who called, where known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumer: Option<&'a str>,
+    /// The subject of the certificate that the client has shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_cert: Option<&'a str>,
     /// As sent.
     pub method: &'a str,
     /// As asked for.
@@ -241,6 +244,7 @@ mod tests {
                 request_id: "a\"b",
                 client: [192, 0, 2, 1].into(),
                 consumer: None,
+                client_cert: None,
                 method: "GET",
                 host: "a",
                 path: "/",

@@ -39,6 +39,7 @@ use crate::types::Reply;
 
 registry::policies! {
     request_id: transform::request_id::RequestId,
+    hsts: transform::hsts::Hsts,
     cors: guard::cors::Cors,
     api_key: auth::api_key::ApiKey,
     jwt: auth::jwt::Jwt,

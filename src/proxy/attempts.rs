@@ -9,6 +9,7 @@ use pingora_proxy::Session;
 
 use super::exchange::Step;
 use super::{Exchange, Gateway, fallback, upstream};
+use crate::problem::{Kind, Problem};
 use crate::upstream::{Attempted, Failure};
 
 /// The error that Pingora carries from an answer that is not taken to the next attempt.
@@ -26,6 +27,8 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) async fn pause(session: &mut Session, exchange: &mut Exchange) -> Result<()> {
     let Some(wait) = exchange.wait.take().filter(|wait| !wait.is_zero()) else { return Ok(()) };
     exchange.step = Step::Retrying;
+    // An attempt that is over weighs on nobody's choice.
+    (exchange.in_flight, exchange.turn) = (None, None);
     let over = tokio::time::sleep(wait);
     if !session.is_body_done() {
         over.await;
@@ -49,9 +52,16 @@ pub(super) fn unconnected(gateway: &Gateway, session: &Session, exchange: &mut E
 }
 
 /// The connection, or what came over it, broke.
-pub(super) fn broken(gateway: &Gateway, session: &Session, exchange: &mut Exchange, mut error: Box<Error>, reused: bool) -> Box<Error> {
+pub(super) fn broken(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange, mut error: Box<Error>, reused: bool) -> Box<Error> {
     if error.etype() == &AGAIN || error.etype() == &INSTEAD {
         error.set_retry(error.etype() == &AGAIN);
+        return error;
+    }
+    if is_the_clients(session, &error) {
+        exchange.asked = None;
+        let detail = "neither the rest of the request nor an answer of the service came in time";
+        exchange.pending.get_or_insert_with(|| Problem::new(Kind::GatewayTimeout, detail).cause(&error));
+        error.set_retry(false);
         return error;
     }
     let failure = failure(&error, reused).filter(|_| exchange.pending.is_none() && !begun(session));
@@ -66,6 +76,10 @@ pub(super) fn broken(gateway: &Gateway, session: &Session, exchange: &mut Exchan
 /// # Errors
 /// Another attempt is made in its stead.
 pub(super) fn answered(gateway: &Gateway, session: &Session, exchange: &mut Exchange, res: &ResponseHeader) -> Result<()> {
+    // Over HTTP/2 nobody else looks at the time until the answer is passed on.
+    if upstream::is_late(exchange) && !begun(session) {
+        return Err(upstream::raise(exchange, upstream::late(Step::Waiting)));
+    }
     let failure = Failure::Status(res.status);
     let minds = exchange
         .targets()
@@ -147,6 +161,12 @@ fn again(
 /// Whether an answer is on its way to the client. A 1xx is none yet.
 fn begun(session: &Session) -> bool {
     session.response_written().is_some_and(|res| !res.status.is_informational())
+}
+
+/// Whether the target may just have waited for a client that does not send the rest of its body: that is not held against it, or any client could have
+/// a sound service left alone.
+fn is_the_clients(session: &mut Session, error: &Error) -> bool {
+    *error.esource() == ErrorSource::Upstream && *error.etype() == ErrorType::ReadTimedout && !session.is_body_done()
 }
 
 /// What an error says of the target; none where it says nothing.

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -10,12 +11,20 @@ use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
+use crate::types::Certificate;
+
 /// What is known about a client's connection, told by the server to the proxy through Pingora.
 pub struct Connection {
-    /// Who connected.
+    /// Who connected, or for whom a trusted proxy did.
     pub peer: SocketAddr,
     /// What they connected to.
     pub local: SocketAddr,
+    /// Whether it speaks TLS.
+    pub secure: bool,
+    /// What the client has shown over TLS, and proven to be its own.
+    pub client_cert: Option<Arc<Certificate>>,
+    /// The port over TLS that requests without it are sent to.
+    pub redirect_https: Option<u16>,
     /// The peer's address as forwarding headers have it: written once, not for each request.
     pub(super) peer_text: HeaderValue,
     /// The local port, likewise.
@@ -36,9 +45,25 @@ impl fmt::Debug for Connection {
 impl Connection {
     /// A new connection.
     pub fn new(peer: SocketAddr, local: SocketAddr) -> Self {
-        let peer_text = HeaderValue::try_from(peer.ip().to_canonical().to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        let port_text = HeaderValue::from(local.port());
-        Self { peer, local, peer_text, port_text, kept: Mutex::default(), closing: AtomicBool::new(false), deadline: Mutex::default() }
+        let (peer_text, port_text) = texts(peer, local);
+        Self {
+            peer,
+            local,
+            secure: false,
+            client_cert: None,
+            redirect_https: None,
+            peer_text,
+            port_text,
+            kept: Mutex::default(),
+            closing: AtomicBool::new(false),
+            deadline: Mutex::default(),
+        }
+    }
+
+    /// The peer connects for another, as a trusted proxy may say.
+    pub fn speak_for(&mut self, peer: SocketAddr, local: SocketAddr) {
+        (self.peer, self.local) = (peer, local);
+        (self.peer_text, self.port_text) = texts(peer, local);
     }
 
     /// Wraps it in the one thing that Pingora carries along with a connection.
@@ -85,4 +110,9 @@ impl Connection {
     pub fn closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }
+}
+
+fn texts(peer: SocketAddr, local: SocketAddr) -> (HeaderValue, HeaderValue) {
+    let peer = HeaderValue::try_from(peer.ip().to_canonical().to_string());
+    (peer.unwrap_or_else(|_| HeaderValue::from_static("unknown")), HeaderValue::from(local.port()))
 }

@@ -69,6 +69,8 @@ pub struct Exchange {
     pub(super) reply: Option<Reply>,
     /// How long it may take in all, from its start.
     pub(super) total: Option<Duration>,
+    /// Whether the present attempt has less time than the service gives, for what those before it took.
+    pub(super) hurried: bool,
     /// How long to wait before it is sent again.
     pub(super) wait: Option<Duration>,
     /// What it waits for now.
@@ -170,6 +172,7 @@ impl Exchange {
             replied: false,
             reply: None,
             total: None,
+            hurried: false,
             wait: None,
             step: Step::Arriving,
             cut: None,

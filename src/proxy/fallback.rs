@@ -22,7 +22,10 @@ pub(super) enum Turned {
 pub(super) fn enter(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Turned> {
     loop {
         let Some(targets) = exchange.targets() else { return Ok(()) };
-        let total = exchange.total.or_else(|| [exchange.route().timeout, targets.timeouts.total].into_iter().flatten().min());
+        // The time of a service that stands in begins when it does.
+        let gone = if exchange.stand_in.is_some() { exchange.started.elapsed() } else { Duration::ZERO };
+        let own = targets.timeouts.total.map(|total| gone + total);
+        let total = exchange.total.or_else(|| [exchange.route().timeout, own].into_iter().flatten().min());
         let left = match targets.breaker.as_ref().map_or(Ok(None), Breaker::admit) {
             Ok(probe) => {
                 targets.retry.begin();
@@ -64,14 +67,14 @@ pub(super) fn fall(gateway: &Gateway, exchange: &mut Exchange, failure: Failure,
     };
     let in_time = exchange.total.is_none_or(|total| exchange.started.elapsed() < total);
     let Some(next) = next.filter(|_| in_time) else { return false };
-    let (failed, before) = (exchange.service().map(|service| service.name.clone()), exchange.stand_in.take());
+    let (failed, before) = (exchange.service().map(|service| service.name.clone()), (exchange.stand_in.take(), exchange.total));
     turn(exchange, next);
     match enter(gateway, exchange) {
         Ok(()) => {}
         Err(Turned::Reply(reply)) => exchange.reply = Some(reply),
         // It is left alone as well: the first failure is what there is to tell.
         Err(Turned::Away(_)) => {
-            exchange.stand_in = before;
+            (exchange.stand_in, exchange.total) = before;
             return false;
         }
     }

@@ -28,6 +28,7 @@ pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Opti
         request_id: exchange.cx.request_id(),
         client: exchange.cx.client,
         consumer: exchange.cx.consumer.as_ref().map(|consumer| consumer.name.as_str()),
+        client_cert: exchange.cx.client_cert.as_deref().map(|cert| &*cert.subject),
         method: session.req_header().method.as_str(),
         host: &exchange.cx.host,
         path: &exchange.cx.path,

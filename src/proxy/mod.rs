@@ -119,6 +119,7 @@ impl Gateway {
             request_id: exchange.cx.request_id(),
             client: exchange.cx.client,
             consumer: None,
+            client_cert: connection.client_cert.as_deref().map(|cert| &*cert.subject),
             method: "-",
             host: "",
             path: "",
@@ -261,7 +262,7 @@ impl ProxyHttp for Gateway {
             // Nobody asked for it: upgrades are not passed on.
             return Err(upstream::raise(exchange, Problem::new(Kind::BadGateway, "the service switched to another protocol unasked")));
         }
-        response::up(session, exchange, res);
+        response::up(self, session, exchange, res);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
@@ -33,6 +34,10 @@ pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mu
             return Ok(true);
         }
     };
+    if let Next::Away(reply) = next {
+        answer::reply(session, exchange, &reply).await?;
+        return Ok(true);
+    }
     let flow = loop {
         let (chain, cx, depth) = exchange.parts();
         let flow = chain.request(session.downstream_session.req_header_mut(), cx, depth).await;
@@ -48,7 +53,7 @@ pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mu
     };
     match next {
         Next::On => Ok(false),
-        Next::Here(reply) => answer::reply(session, exchange, &reply).await.map(|()| true),
+        Next::Here(reply) | Next::Away(reply) => answer::reply(session, exchange, &reply).await.map(|()| true),
         Next::Refused(problem) => answer::problem(session, exchange, problem).await.map(|()| true),
     }
 }
@@ -59,6 +64,8 @@ enum Next {
     On,
     /// It is answered with this.
     Here(Arc<Reply>),
+    /// It is sent to TLS, before anything is asked of it that it should not say without.
+    Away(Arc<Reply>),
     /// It is refused.
     Refused(Problem),
 }
@@ -83,7 +90,9 @@ fn hop(req: &mut RequestHeader, exchange: &Exchange) -> Next {
 /// Finds out who asks for what and pins the route. A problem inside is to be told after the policies had their say.
 fn arrive(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> Result<Next, Problem> {
     let req = session.req_header();
-    who(gateway, session, req, exchange)?;
+    if let Some(port) = who(gateway, session, req, exchange)? {
+        return away(req, exchange, port).map(Next::Away);
+    }
     if session.is_http2() {
         bounds(gateway, req)?;
     }
@@ -111,8 +120,23 @@ fn asterisk(req: &RequestHeader, exchange: &mut Exchange) -> Result<Next, Proble
     Ok(Next::Here(Arc::new(Reply::empty(StatusCode::NO_CONTENT))))
 }
 
-/// Who asks: the connection's peer, or whom trusted proxies speak for.
-fn who(gateway: &Gateway, session: &Session, req: &RequestHeader, exchange: &mut Exchange) -> Result<(), Problem> {
+/// The same place over TLS, with its method (RFC 9110 §15.4.9).
+fn away(req: &RequestHeader, exchange: &Exchange, port: u16) -> Result<Arc<Reply>, Problem> {
+    let host = &exchange.cx.host;
+    if host.is_empty() {
+        return Err(Problem::new(Kind::BadRequest, "the request names no host to ask over TLS"));
+    }
+    let mut location = format!("https://{host}");
+    if port != 443 {
+        location.push_str(&format!(":{port}"));
+    }
+    location.push_str(req.uri.path_and_query().map_or("/", PathAndQuery::as_str).trim_start_matches('*'));
+    let location = HeaderValue::try_from(location).map_err(|_| Problem::new(Kind::BadRequest, "the request target is malformed"))?;
+    Ok(Arc::new(Reply { headers: vec![(header::LOCATION, location)], ..Reply::empty(StatusCode::PERMANENT_REDIRECT) }))
+}
+
+/// Who asks: the connection's peer, or whom trusted proxies speak for. Gives the port over TLS that the client is to be sent to.
+fn who(gateway: &Gateway, session: &Session, req: &RequestHeader, exchange: &mut Exchange) -> Result<Option<u16>, Problem> {
     let connection = Connection::of_session(session).ok_or_else(|| Problem::new(Kind::Internal, "the connection has no origin"))?;
     let malformed = || Problem::new(Kind::BadRequest, "the Host is malformed");
     exchange.authority = match req.uri.authority() {
@@ -125,10 +149,13 @@ fn who(gateway: &Gateway, session: &Session, req: &RequestHeader, exchange: &mut
     let said = if exchange.trusted { forwarded::read(&req.headers, gateway.trusted()) } else { forwarded::Said::default() };
     let cx = &mut exchange.cx;
     cx.client = said.client.unwrap_or(peer);
-    cx.scheme = if said.https == Some(true) { "https" } else { "http" };
-    cx.port = said.port.unwrap_or_else(|| if said.https == Some(true) { 443 } else { connection.local.port() });
+    let https = said.https.unwrap_or(connection.secure);
+    cx.scheme = if https { "https" } else { "http" };
+    // The port of a proxy that spoke TLS in our stead is not told; the usual one is the best guess.
+    cx.port = said.port.unwrap_or_else(|| if https && !connection.secure { 443 } else { connection.local.port() });
+    cx.client_cert.clone_from(&connection.client_cert);
     cx.host = said.host.map_or_else(|| exchange.host.clone(), Into::into);
-    Ok(())
+    Ok(connection.redirect_https.filter(|_| !https))
 }
 
 /// What the keep-alive loop checks for HTTP/1.1.

@@ -10,14 +10,15 @@ use pingora_proxy::Session;
 use smallvec::SmallVec;
 
 use super::exchange::Step;
-use super::{Exchange, answer};
+use super::{Exchange, Gateway, answer, upstream};
 use crate::problem::{Kind, Problem};
 
 /// The way up of a forwarded answer.
-pub(super) fn up(session: &mut Session, exchange: &mut Exchange, res: &mut ResponseHeader) {
+pub(super) fn up(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange, res: &mut ResponseHeader) {
     if res.status.is_informational() {
         return;
     }
+    upstream::tried(gateway, exchange, res.status);
     exchange.answered = Some(res.status);
     exchange.step = Step::Reading;
     hop_by_hop(res);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::RequestHeader;
@@ -131,6 +131,7 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
             connection.set_deadline(Some(exchange.started + total + Duration::from_millis(20)));
         }
         let left = total.saturating_sub(now - exchange.started);
+        exchange.hurried = exchange.attempts > 1 && peer.options.read_timeout.is_some_and(|own| left < own);
         if left.is_zero() {
             fallback::fall(gateway, exchange, Failure::Timeout, false);
             return Err(raise(exchange, late(exchange.step)));
@@ -159,12 +160,15 @@ fn nowhere(gateway: &Gateway, exchange: &mut Exchange) -> Box<Error> {
 
 /// Tells the service how the attempt at its target ended: by an answer, or by an error of the target's. What ended otherwise says nothing of it.
 pub(super) fn ended(gateway: &Gateway, exchange: &mut Exchange, error: Option<&Error>, failure: Option<Failure>) {
-    let (asked, answered, probe) = (exchange.asked.take(), exchange.answered.take(), exchange.probe.take());
-    let (Some(service), Some(targets)) = (exchange.service(), exchange.targets()) else { return };
-    let (Some(asked), Some(pool)) = (asked, &exchange.pool) else { return };
+    // A probe is for the attempt that comes, where none is under way.
+    let Some(asked) = exchange.asked.take() else { return };
+    let (answered, probe) = (exchange.answered.take(), exchange.probe.take());
+    let (Some(service), Some(targets), Some(pool)) = (exchange.service(), exchange.targets(), &exchange.pool) else { return };
     let source = error.map(|error| error.esource());
     let ended = match (failure, source, answered) {
         (Some(failure), ..) if failure.is_of_age() => return,
+        // It had less time than the service gives, since others had taken theirs.
+        (Some(Failure::Timeout), ..) if exchange.hurried => return,
         (Some(failure), ..) => failure,
         (None, Some(ErrorSource::Upstream), _) => Failure::Reset,
         (None, None | Some(ErrorSource::Downstream), Some(status)) => Failure::Status(status),
@@ -175,6 +179,23 @@ pub(super) fn ended(gateway: &Gateway, exchange: &mut Exchange, error: Option<&E
     }
     let trial = exchange.in_flight.as_ref().is_some_and(InFlight::is_probe);
     pool.note(&service.name, asked, ended, trial, &gateway.0.shard);
+}
+
+/// The header of an answer ends the trial that a request may be: its body may take as long as it likes, and nobody else could find out meanwhile.
+pub(super) fn tried(gateway: &Gateway, exchange: &mut Exchange, status: StatusCode) {
+    let trial = exchange.in_flight.as_mut().is_some_and(InFlight::tell);
+    let probe = exchange.probe.take();
+    if !trial && probe.is_none() {
+        return;
+    }
+    let (Some(service), Some(targets)) = (exchange.service(), exchange.targets()) else { return };
+    let ended = Failure::Status(status);
+    if let (Some(breaker), Some(probe)) = (&targets.breaker, probe) {
+        breaker.note(Some(probe), breaker.minds(ended), &gateway.0.shard);
+    }
+    if let (true, Some(asked), Some(pool)) = (trial, exchange.asked, &exchange.pool) {
+        pool.note(&service.name, asked, ended, true, &gateway.0.shard);
+    }
 }
 
 /// The problem of a request whose time is up.

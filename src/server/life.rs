@@ -1,7 +1,6 @@
 //! From the first bound socket to the last answered request.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,24 +10,25 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use tokio::sync::{mpsc, watch};
 
-use super::conn::{Conn, Patience};
+use super::conn::{Conn, Patience, Speaks};
 use super::head::{Bounds, FIELDS};
-use super::listen::Listener;
+use super::listen::{Accepted, Bound, Door, Listener};
 use super::serve::{Serving, Terms, serve};
+use super::welcome::Welcome;
 use super::worker::{Duty, Worker};
 use crate::config::ServerConfig;
 use crate::observe::{AccessLog, Metrics};
-use crate::proxy::{Connection, Gateway};
+use crate::proxy::Gateway;
 use crate::snapshot::Live;
 
 /// What the life of the process needs.
 pub struct Running {
     /// `server:` as it was at start.
     pub config: ServerConfig,
-    /// The sockets for clients.
-    pub sockets: Vec<TcpListener>,
+    /// The sockets for clients, one for each listener of the config.
+    pub sockets: Vec<Bound>,
     /// The socket for operators.
-    pub admin: TcpListener,
+    pub admin: Bound,
     /// The snapshot that new requests use.
     pub live: Arc<Live>,
     /// Everything that is counted.
@@ -64,18 +64,20 @@ where
         // Each worker is told by itself: every request looks, and one place for all would be passed between the cores.
         let (tell, told) = watch::channel(false);
         tellers.push(tell);
-        team.push(Arc::new(Duty { serving, terms, shutdown: told, _alive: alive.clone() }));
+        let (live, shard, patience) = (running.live.clone(), shard.clone(), running.config.timeouts.handshake.into());
+        let welcome = Welcome { live, shard, trusted: trusted.clone(), patience };
+        team.push(Arc::new(Duty { serving, terms, welcome, shutdown: told, _alive: alive.clone() }));
     }
     let crew = Arc::new(Crew { workers, team });
 
     let mut accepting = Vec::new();
-    for socket in running.sockets {
-        let crew = crew.clone();
+    for (index, (socket, listener)) in running.sockets.into_iter().zip(&running.config.listeners).enumerate() {
+        let (crew, door) = (crew.clone(), Door::new(index, listener));
         // With one worker there is nothing to spread: it accepts by itself, and nobody is woken.
         let alone = crew.workers.first().filter(|_| crew.workers.len() == 1).map(|worker| worker.handle().clone());
         let accept = async move {
-            match Listener::new(socket) {
-                Ok(listener) => accept(&listener, |stream, connection| crew.give(stream, connection)).await,
+            match Listener::new(socket, door) {
+                Ok(listener) => accept(&listener, |accepted| crew.give(accepted)).await,
                 Err(error) => log::error!("a socket cannot be watched: {error}"),
             }
         };
@@ -150,19 +152,19 @@ struct Crew {
 
 impl Crew {
     /// Hands a connection to the worker that has the fewest.
-    fn give(&self, stream: std::net::TcpStream, connection: Connection) {
+    fn give(&self, accepted: Accepted) {
         let fewest = self.workers.iter().zip(&self.team).min_by_key(|(worker, _)| worker.connections());
         if let Some((worker, duty)) = fewest {
-            worker.give(stream, connection, duty);
+            worker.give(accepted, duty);
         }
     }
 }
 
 /// Accepts for ever.
-async fn accept(listener: &Listener, take: impl Fn(std::net::TcpStream, Connection)) {
+async fn accept(listener: &Listener, take: impl Fn(Accepted)) {
     loop {
         match listener.accept().await {
-            Ok((stream, connection)) => take(stream, connection),
+            Ok(accepted) => take(accepted),
             // The client was faster in leaving than we in accepting.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -175,18 +177,18 @@ async fn accept(listener: &Listener, take: impl Fn(std::net::TcpStream, Connecti
 }
 
 /// Operators' requests, answered on the control thread, to the very end.
-async fn operators<A: HttpServerApp + Send + Sync + 'static>(socket: TcpListener, app: Arc<A>, terms: Terms) {
+async fn operators<A: HttpServerApp + Send + Sync + 'static>(socket: Bound, app: Arc<A>, terms: Terms) {
     let serving = Arc::new(Serving { app, refused: Box::new(|problem, _| crate::proxy::raw_answer(problem)) });
-    let listener = match Listener::new(socket) {
+    let listener = match Listener::new(socket, Door::default()) {
         Ok(listener) => listener,
         Err(error) => return log::error!("the admin socket cannot be watched: {error}"),
     };
     let (_running, never) = watch::channel(false);
-    accept(&listener, |stream, connection| {
+    accept(&listener, |accepted| {
         let (serving, mut never) = (serving.clone(), never.clone());
         tokio::spawn(async move {
-            let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
-            if let Ok(conn) = Conn::new(stream, connection, terms.patience) {
+            let Ok((wire, facts, _)) = accepted.take_over() else { return };
+            if let Ok(conn) = Conn::new(wire, Speaks::Either, facts, terms.patience) {
                 serve(conn, &serving, &terms, &mut never).await;
             }
         });

@@ -3,11 +3,14 @@
 // Each uses only those above it.
 mod framing;
 mod head;
+mod wire;
 mod conn;
 mod serve;
-mod worker;
 mod listen;
+mod proxied;
+mod welcome;
+mod worker;
 mod life;
 
 pub use life::{Running, run};
-pub use listen::bind;
+pub use listen::{Bound, bind};

@@ -87,6 +87,7 @@ async fn next<A>(conn: &mut Conn, serving: &Serving<A>, terms: &Terms, shutdown:
             None => timeout(terms.patience.farewell, conn.first_bytes()).await,
         };
         if !came.is_ok_and(|came| came.unwrap_or(false)) {
+            conn.end(terms.drain).await;
             return None;
         }
     }

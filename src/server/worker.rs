@@ -1,7 +1,6 @@
 //! One worker: a thread with a runtime of its own, on which every connection given to it lives and dies.
 
 use std::io;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -12,8 +11,9 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 
 use super::conn::Conn;
+use super::listen::Accepted;
 use super::serve::{Serving, Terms, serve};
-use crate::proxy::Connection;
+use super::welcome::Welcome;
 
 /// A running worker, as the control thread sees it.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct Duty<A> {
     pub serving: Serving<A>,
     /// What a connection may take.
     pub terms: Terms,
+    /// What comes before a connection's first request.
+    pub welcome: Welcome,
     /// Turns true when the process shall end.
     pub shutdown: ShutdownWatch,
     /// Never sent on: the receiving side is told when the last connection, and so the last holder of this, has ended.
@@ -63,16 +65,17 @@ impl Worker {
     }
 
     /// Gives it a connection: one wake-up, and none after that.
-    pub fn give<A: HttpServerApp + Send + Sync + 'static>(&self, socket: TcpStream, facts: Connection, duty: &Arc<Duty<A>>) {
+    pub fn give<A: HttpServerApp + Send + Sync + 'static>(&self, accepted: Accepted, duty: &Arc<Duty<A>>) {
         let held = Held::new(self.connections.clone());
         let duty = duty.clone();
         self.handle.spawn(async move {
             let _held = held;
-            let stream = match tokio::net::TcpStream::from_std(socket) {
-                Ok(stream) => stream,
+            let (wire, mut facts, door) = match accepted.take_over() {
+                Ok(taken) => taken,
                 Err(error) => return log::warn!("a connection could not be taken over: {error}"),
             };
-            if let Ok(conn) = Conn::new(stream, facts, duty.terms.patience) {
+            let Some((wire, speaks)) = duty.welcome.greet(wire, &mut facts, &door).await else { return };
+            if let Ok(conn) = Conn::new(wire, speaks, facts, duty.terms.patience) {
                 serve(conn, &duty.serving, &duty.terms, &mut duty.shutdown.clone()).await;
             }
         });

@@ -7,12 +7,13 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Method, header};
 use pingora_http::RequestHeader;
 
-use crate::building::Errors;
+use crate::building::{BuildError, Errors};
 use crate::config::Config;
 use crate::consumer::Consumers;
 use crate::ctx::{Ctx, Params};
@@ -20,6 +21,7 @@ use crate::policy::{Chain, Chains, Entry, Scope};
 use crate::problem::{Kind, Problem};
 use crate::routing::{Destination, Outcome, PathOptions, Query, Route, Router, Way};
 use crate::state::Shared;
+use crate::tls::Secure;
 use crate::upstream::{self, Base, Names, Service};
 use builder::Builder;
 
@@ -35,6 +37,8 @@ pub struct Snapshot {
     pub paths: PathOptions,
     /// Where requests go, by name.
     pub services: Box<[Arc<Service>]>,
+    /// What each listener that speaks TLS does so with, in the order of the file.
+    pub secure: Box<[Option<Secure>]>,
 }
 
 impl fmt::Debug for Snapshot {
@@ -50,6 +54,7 @@ impl Snapshot {
     /// Every error that was found.
     pub fn build(config: &Config, shared: &Shared, folder: &Path) -> Result<Self, Errors> {
         let mut errors = config.server.mistakes();
+        let secure = secure(config, shared, folder, &mut errors);
         let consumers = match Consumers::build(&config.consumers) {
             Ok(consumers) => consumers,
             Err(found) => {
@@ -90,10 +95,28 @@ impl Snapshot {
         let mut services: Box<[_]> = services.into_values().collect();
         services.sort_unstable_by(|one: &Arc<Service>, other| one.name.cmp(&other.name));
         match (router, routes.into_iter().collect::<Option<Box<[_]>>>()) {
-            (Some(router), Some(routes)) => errors.finish(Self { router, routes, unmatched, paths: config.paths.clone(), services }),
+            (Some(router), Some(routes)) => {
+                errors.finish(Self { router, routes, unmatched, paths: config.paths.clone(), services, secure })
+            }
             _ => Err(errors),
         }
     }
+}
+
+fn secure(config: &Config, shared: &Shared, folder: &Path, errors: &mut Errors) -> Box<[Option<Secure>]> {
+    let listeners = config.server.listeners.iter().enumerate();
+    let secure = listeners.map(|(index, listener)| match Secure::build(listener.tls.as_ref()?, folder, &shared.tickets) {
+        Ok(secure) => Some(secure),
+        Err(found) => {
+            errors.0.extend(found.0.into_iter().map(|error| of_listener(error, index)));
+            None
+        }
+    });
+    secure.collect()
+}
+
+fn of_listener(error: BuildError, index: usize) -> BuildError {
+    error.at("tls").at(index).at("listeners").at("server")
 }
 
 /// What a request meets: also what it is refused with, after the policies had their say.
@@ -141,6 +164,12 @@ impl Snapshot {
             }
             Err(problem) => Met { route, way: None, refused: Some(problem) },
         }
+    }
+
+    /// What is doubtful about certificates at this time.
+    pub fn doubts(&self, now: SystemTime) -> Vec<BuildError> {
+        let secure = self.secure.iter().enumerate().filter_map(|(index, secure)| Some((index, secure.as_ref()?)));
+        secure.flat_map(|(index, secure)| secure.doubts(now).into_iter().map(move |doubt| of_listener(doubt, index))).collect()
     }
 
     /// The route of that number, or what a request goes through that has none.

@@ -28,8 +28,13 @@ pub struct BreakerState {
 pub enum Admission {
     /// As any.
     Closed,
-    /// As one of those that find out whether the service is well; this is the first of them.
-    Probe(bool),
+    /// As one of those that find out whether the service is well.
+    Probe {
+        /// Whether it is the first of them.
+        first: bool,
+        /// Which time of being open it ends, where it goes well.
+        until: u64,
+    },
     /// Not for so long.
     Open(Duration),
 }
@@ -53,7 +58,7 @@ impl BreakerState {
         }
         let taken = self.probes.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |probes| (probes < most).then_some(probes + 1));
         match taken {
-            Ok(before) => Admission::Probe(before == 0 && self.passed.load(Ordering::Relaxed) == 0),
+            Ok(before) => Admission::Probe { first: before == 0 && self.passed.load(Ordering::Relaxed) == 0, until },
             Err(_) => Admission::Open(PROBING),
         }
     }
@@ -87,20 +92,20 @@ impl BreakerState {
         self.turn(0, lasts)
     }
 
-    /// A probe is over, and says whether the service is well: none where it cannot tell. True where that closes or opens the breaker.
-    pub fn probed(&self, well: Option<bool>, needed: u32, lasts: Duration) -> bool {
-        let until = self.until.load(Ordering::Acquire);
+    /// A probe that was admitted with this `until` is over, and says whether the service is well: none where it cannot tell. True where that closes or
+    /// opens the breaker.
+    pub fn probed(&self, until: u64, well: Option<bool>, needed: u32, lasts: Duration) -> bool {
         let _ = self.probes.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |probes| probes.checked_sub(1));
-        match well {
+        // One that started before the breaker opened again says nothing new.
+        match well.filter(|_| self.until.load(Ordering::Acquire) == until) {
             Some(true) => self.passed.fetch_add(1, Ordering::AcqRel) + 1 >= needed && self.close(until),
-            // One that started before the breaker opened again says nothing new.
-            Some(false) => until != 0 && until <= millis() && self.turn(until, lasts),
+            Some(false) => self.turn(until, lasts),
             None => false,
         }
     }
 
     fn close(&self, until: u64) -> bool {
-        let closed = until != 0 && self.until.compare_exchange(until, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let closed = self.until.compare_exchange(until, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if closed {
             self.begin(0);
         }
@@ -140,13 +145,13 @@ mod tests {
         let Admission::Open(left) = state.admit(2) else { panic!() };
         assert!(left <= Duration::from_secs(5));
         let later = millis() + 6000;
-        assert_eq!(state.admit_at(later, 2), Admission::Probe(true));
-        assert_eq!(state.admit_at(later, 2), Admission::Probe(false));
+        let Admission::Probe { first: true, until } = state.admit_at(later, 2) else { panic!() };
+        assert_eq!(state.admit_at(later, 2), Admission::Probe { first: false, until });
         assert_eq!(state.admit_at(later, 2), Admission::Open(PROBING));
-        assert!(!state.probed(None, 2, Duration::ZERO));
-        assert!(!state.probed(Some(true), 2, Duration::ZERO));
-        assert_eq!(state.admit_at(later, 2), Admission::Probe(false));
-        assert!(state.probed(Some(true), 2, Duration::ZERO));
+        assert!(!state.probed(until, None, 2, Duration::ZERO));
+        assert!(!state.probed(until, Some(true), 2, Duration::ZERO));
+        assert_eq!(state.admit_at(later, 2), Admission::Probe { first: false, until });
+        assert!(state.probed(until, Some(true), 2, Duration::ZERO));
         assert!(state.is_closed());
         assert_eq!(state.admit(2), Admission::Closed);
     }
@@ -155,9 +160,19 @@ mod tests {
     fn a_probe_that_fails_opens_it_again() {
         let state = BreakerState::default();
         assert!(state.open(Duration::ZERO));
-        assert_eq!(state.admit(1), Admission::Probe(true));
-        assert!(state.probed(Some(false), 1, Duration::from_secs(5)));
+        let Admission::Probe { first: true, until } = state.admit(1) else { panic!() };
+        assert!(state.probed(until, Some(false), 1, Duration::from_secs(5)));
         assert!(matches!(state.admit(1), Admission::Open(_)));
+    }
+
+    #[test]
+    fn a_probe_of_an_earlier_time_says_nothing_of_the_present_one() {
+        let state = BreakerState::default();
+        assert!(state.open(Duration::ZERO));
+        let (Admission::Probe { until, .. }, Admission::Probe { .. }) = (state.admit(2), state.admit(2)) else { panic!() };
+        assert!(state.probed(until, Some(false), 2, Duration::from_millis(1)));
+        assert!(!state.probed(until, Some(true), 1, Duration::ZERO));
+        assert!(!state.is_closed());
     }
 
     #[test]
@@ -170,6 +185,6 @@ mod tests {
             })
         };
         assert_eq!(count(&|| state.open(Duration::ZERO)), 1);
-        assert_eq!(count(&|| matches!(state.admit(3), Admission::Probe(_))), 3);
+        assert_eq!(count(&|| matches!(state.admit(3), Admission::Probe { .. })), 3);
     }
 }

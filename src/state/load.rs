@@ -12,12 +12,11 @@ pub fn millis() -> u64 {
     u64::try_from(START.elapsed().as_millis()).map_or(u64::MAX, |millis| millis.saturating_add(1))
 }
 
-/// How one target stands, over all workers.
+/// How one target stands, over all workers. In this order, so that what a pick looks at lies beside the count of who holds it.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Load {
     in_flight: AtomicU32,
-    /// Attempts of late, and how many of them failed.
-    pub attempts: Window,
     /// Failures in a row.
     failures: AtomicU32,
     /// When a probe may go there, in [`millis`]; 0 while it is not ejected.
@@ -28,6 +27,8 @@ pub struct Load {
     probed: AtomicBool,
     /// When it came back, or came to others as a new one, in [`millis`]; 0 where it did neither.
     back: AtomicU64,
+    /// Attempts of late, and how many of them failed.
+    pub attempts: Window,
     /// Whether a pool has it already.
     known: AtomicBool,
     /// Whether it had its place when the service was complete: one that comes later is new beside it.
@@ -186,6 +187,15 @@ impl InFlight {
         let mut one = Self::begin(load);
         one.probe = true;
         Some(one)
+    }
+
+    /// It has found out, though it goes on. Whether it was one that does.
+    pub fn tell(&mut self) -> bool {
+        let was = std::mem::take(&mut self.probe);
+        if was {
+            self.load.probed.store(false, Ordering::Release);
+        }
+        was
     }
 
     /// Whether it is one that finds out.

@@ -7,6 +7,7 @@ mod checks;
 mod load;
 mod registry;
 mod room;
+mod tickets;
 mod window;
 
 pub use answer::{Answer, Known, Located};
@@ -16,8 +17,10 @@ pub use checks::{Checked, Checks};
 pub use load::{Changes, InFlight, Load, millis};
 pub use registry::Registry;
 pub use room::Room;
+pub use tickets::Tickets;
 pub use window::Window;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 /// Everything that outlives a snapshot. A clone is the same state.
@@ -39,4 +42,6 @@ pub struct Shared {
     pub mirrors: Registry<Room>,
     /// What name servers said last, by what they were asked.
     pub answers: Registry<Answer>,
+    /// What clients resume their TLS sessions by.
+    pub tickets: Arc<Tickets>,
 }

@@ -1,11 +1,15 @@
 //! Leaf values, parsed once when the config is read.
 
+mod address;
+mod certificate;
 mod duration;
 mod percent;
 mod reply;
 mod secret;
 mod size;
 
+pub use address::Address;
+pub use certificate::Certificate;
 pub use duration::Duration;
 pub use percent::Percent;
 pub use reply::{Reply, ReplyConfig};

@@ -101,7 +101,7 @@ pub struct ServiceConfig<P> {
 pub struct TimeoutsConfig {
     /// For a connection to be made, TLS included. Default: 1s.
     pub connect: Duration,
-    /// Between the request, or one piece of the answer, and the next. Default: 30s.
+    /// Between one piece of the request's body or of the answer and the next, and from the end of the request to the answer. Default: 30s.
     pub response: Duration,
     /// For the whole request, from its arrival to the end of the answer; over HTTP/2 it is looked at with each piece of the answer only.
     /// Default: none.

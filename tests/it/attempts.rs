@@ -303,6 +303,27 @@ fn a_route_has_less_time_than_its_service_where_it_says_so() {
 }
 
 #[test]
+fn a_target_that_got_what_others_had_left_is_not_ejected_for_it() {
+    let stalls = stalling();
+    let patient = RawOrigin::start(|mut talk| {
+        talk.request();
+        let (_held, never) = mpsc::channel::<()>();
+        let _ = never.recv_timeout(Duration::from_millis(500));
+        talk.try_say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhere");
+    });
+    let targets = [stalls.address.to_string(), patient.address.to_string()];
+    let times = "timeouts: { total: 1200ms, response: 1s }, retry: { on: [timeout], budget: 100%, backoff: { base: 1ms } }";
+    let own = gateway(&targets, &format!(", {times}, ejection: {{ failures: 1, for: 1m, max_ejected: 100% }}"));
+    let series = |target| own.metric(&format!("tidegate_target_ejected{{service=\"up\",target=\"{target}\"}}"));
+    let mut client = own.client();
+    // Whoever meets the first has too little left for the second.
+    let answers: Vec<_> = (0..2).map(|_| client.get("/").status).collect();
+    assert!(answers.contains(&504), "{answers:?}");
+    assert_eq!((series(&targets[0]), series(&targets[1])), (1.0, 0.0));
+    assert_eq!(client.get("/").text(), "here");
+}
+
+#[test]
 fn each_attempt_is_told_how_long_it_has() {
     let (bad, sound) = (failing(503, Some("1")), Origin::start());
     let targets = [bad.address.to_string(), sound.address.to_string()];

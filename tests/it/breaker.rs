@@ -114,6 +114,55 @@ fn while_the_breaker_is_open_nothing_is_sent_again() {
 }
 
 #[test]
+fn a_client_that_stops_sending_is_not_held_against_the_service() {
+    let origin = Origin::start();
+    let settings = "timeouts: { response: 200ms }, breaker: { failures: 2, open: 1m }, ejection: { failures: 2, max_ejected: 100% }";
+    let gateway = Gateway::start(&config(&origin.address.to_string(), settings));
+    for _ in 0..4 {
+        let mut client = gateway.client();
+        client.send("POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 10\r\n\r\nhalf");
+        assert_eq!(client.read().problem(504, "gateway-timeout")["step"], "sending");
+    }
+    assert_eq!(gateway.client().get("/").text(), "here");
+    assert_eq!(gateway.metric(OPEN), 0.0);
+}
+
+#[test]
+fn an_answer_that_has_begun_well_ends_a_probe_however_long_it_goes_on() {
+    let ill = Arc::new(AtomicBool::new(true));
+    let state = ill.clone();
+    let origin = RawOrigin::start(move |mut talk| {
+        while talk.request().is_some() {
+            if state.load(Ordering::Relaxed) {
+                talk.say("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+            } else {
+                talk.say("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nfirst");
+                talk.until_closed();
+            }
+        }
+    });
+    let settings = "breaker: { failures: 2, open: 1ms }, ejection: { failures: 2, for: 1ms, max_ejected: 100% }";
+    let gateway = Gateway::start(&config(&origin.address.to_string(), settings));
+    let mut client = gateway.client();
+    assert!((0..2).all(|_| client.get("/").status == 503));
+    gateway.await_metric(OPEN, 1.0);
+    ill.store(false, Ordering::Relaxed);
+    let ask = || {
+        let mut client = gateway.client();
+        client.send("GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n");
+        let status = client.head().status;
+        (status, client)
+    };
+    let _streams = [ask(), ask(), ask()].map(|(status, client)| {
+        assert_eq!(status, 200);
+        client
+    });
+    assert_eq!(gateway.metric(OPEN), 0.0);
+    let standing = format!("tidegate_target_ejected{{service=\"up\",target=\"{}\"}}", origin.address);
+    assert_eq!(gateway.metric(&standing), 0.0);
+}
+
+#[test]
 fn settings_that_cannot_be_are_told_with_their_place_and_their_fix() {
     for (settings, place, fix) in [
         ("breaker: { failures: 0 }", "breaker.failures: zero can never be met", "at least 1"),

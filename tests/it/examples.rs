@@ -16,7 +16,7 @@ fn examples() -> Vec<PathBuf> {
 fn replay(path: &Path) -> Result<(), String> {
     let text = std::fs::read_to_string(path).unwrap();
     let comments = text.lines().filter_map(|line| line.strip_prefix('#')).map(|line| line.strip_prefix(' ').unwrap_or(line));
-    let scenes = scenes(comments);
+    let mut scenes = scenes(comments);
     if scenes.is_empty() {
         return Err("shows no request".to_owned());
     }
@@ -29,7 +29,11 @@ fn replay(path: &Path) -> Result<(), String> {
             std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
         }
     }
-    let gateway = Gateway::start_in(folder, &text.replace(":8080", &format!(":{}", port())).replace(":9090", ":0"));
+    // Sockets lie there too: only root may put them where the examples do.
+    let run = format!("{}/", folder.path().display());
+    scenes.iter_mut().for_each(|scene| scene.command = scene.command.replace("/run/", &run));
+    let text = text.replace(":8080", &format!(":{}", port())).replace(":9090", ":0").replace("/run/", &run);
+    let gateway = Gateway::start_in(folder, &text);
     scenes.iter().try_for_each(|scene| scene.replay(gateway.address))
 }
 

@@ -1,11 +1,13 @@
 //! What answers in the stead of a service that fails.
 
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::StatusCode;
 
 use crate::support::gateway::check;
-use crate::support::{Answer, Gateway, Origin, RawOrigin};
+use crate::support::{Answer, Gateway, Origin, RawOrigin, eventually};
 
 /// A gateway whose service `up` has this target, and `stand-in` that one.
 fn gateway(target: &str, settings: &str, stand_in: &str) -> Gateway {
@@ -149,6 +151,48 @@ fn no_time_is_left_that_was_used_up_before() {
     );
     let body = own.client().get("/").problem(504, "gateway-timeout");
     assert_eq!((&body["step"], stand_in.received().len()), (&"waiting".into(), 1), "{body}");
+}
+
+#[test]
+fn a_service_that_stands_in_is_tried_again_by_those_who_come_from_a_broken_one() {
+    let (resets, ill) = (resetting(), Arc::new(AtomicBool::new(true)));
+    let state = ill.clone();
+    let stand_in = Origin::answering(move |_| {
+        let mut answer = Answer::new("here".to_owned());
+        if state.load(Ordering::Relaxed) {
+            *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        answer
+    });
+    let breaker = "breaker: { failures: 2, open: 1ms }";
+    let own = gateway(&resets.address.to_string(), "fallback: { to: stand-in }", &format!("{}, {breaker}", of(stand_in.address)));
+    let mut client = own.client();
+    assert!((0..2).all(|_| client.get("/").status == 503));
+    own.await_metric("tidegate_breaker_open{service=\"stand-in\"}", 1.0);
+    ill.store(false, Ordering::Relaxed);
+    eventually("the one that stands in is found well", || (client.get("/").status == 200).then_some(()));
+    own.await_metric("tidegate_breaker_open{service=\"stand-in\"}", 0.0);
+}
+
+#[test]
+fn the_time_of_a_service_that_stands_in_is_its_own() {
+    let stalls = stalling();
+    let quick = Origin::start();
+    let first = "timeouts: { response: 600ms }, fallback: { to: stand-in }";
+    let own = gateway(&stalls.address.to_string(), first, &format!("{}, timeouts: {{ total: 500ms }}", of(quick.address)));
+    assert_eq!(own.client().get("/").text(), "here");
+    // Where it is left alone, its time is nobody's.
+    let slow = RawOrigin::start(|mut talk| {
+        talk.request();
+        let (_held, never) = std::sync::mpsc::channel::<()>();
+        let _ = never.recv_timeout(std::time::Duration::from_millis(700));
+        talk.say("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 3\r\n\r\nill");
+    });
+    let (first, last) = ("fallback: { to: stand-in, on: [503] }", "timeouts: { total: 500ms }, breaker: { failures: 1, open: 1m }");
+    let own = gateway(&slow.address.to_string(), first, &format!("{}, {last}", of(refusing())));
+    let mut client = own.client();
+    client.get("/").problem(502, "bad-gateway");
+    assert_eq!(client.get("/").text(), "ill");
 }
 
 #[test]

@@ -45,6 +45,10 @@ pub struct Shard {
     pub breakers: IntGaugeVec,
     /// Whether a target is ejected, or tried after that, by service and target: one state of all workers too.
     pub ejected: IntGaugeVec,
+    /// Handshakes of TLS with clients, by result: `full`, `resumed`, `failed`, `late`.
+    pub handshakes: IntCounterVec,
+    /// PROXY headers, by result: `taken`, `without_address`, `untrusted`, `malformed`, `late`.
+    pub proxy_headers: IntCounterVec,
     /// Connections held now.
     pub connections: IntGauge,
 }
@@ -61,6 +65,8 @@ pub struct ProcessMetrics {
     pub config_since: IntGauge,
     /// The number of the present config since start.
     pub config_generation: IntGauge,
+    /// When each certificate that is shown expires, in seconds since 1970, by listener and file.
+    pub certificate_expiry: IntGaugeVec,
     /// Whether active checks find a target well, by service and target.
     pub healthy: IntGaugeVec,
     /// Active checks, by service, target and result: `passed`, `failed`.
@@ -179,6 +185,8 @@ impl Shard {
                 &["route", "service", "status"],
             )?,
             mirrors: counter("tidegate_mirror_total", "Copies of requests for another service.", &["service", "result"])?,
+            handshakes: counter("tidegate_handshakes_total", "Handshakes of TLS with clients.", &["result"])?,
+            proxy_headers: counter("tidegate_proxy_headers_total", "PROXY headers of clients' connections.", &["result"])?,
             breakers: process.breakers.clone(),
             ejected: process.ejected.clone(),
             connections: register(&registry, IntGauge::with_opts(held))?,
@@ -208,6 +216,13 @@ impl ProcessMetrics {
             config_generation: register(
                 &registry,
                 IntGauge::new("tidegate_config_generation", "The number of the present config since start."),
+            )?,
+            certificate_expiry: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new("tidegate_certificate_expiry_seconds", "When a certificate expires, in seconds since 1970."),
+                    &["listener", "certificate"],
+                ),
             )?,
             dns_lookups: register(
                 &registry,

@@ -1,6 +1,7 @@
 //! In what form.
 
 mod headers;
+pub mod hsts;
 pub mod request;
 pub mod request_id;
 pub mod response;

@@ -6,7 +6,7 @@
 //!       headers:
 //!         remove: [Server, X-Powered-By]
 //!         rename: { X-Took: X-Upstream-Took }
-//!         set: { Strict-Transport-Security: "max-age=31536000", X-Request: "{request.id}" }
+//!         set: { X-Content-Type-Options: nosniff, X-Request: "{request.id}" }
 //!         add: { Link: "</docs>; rel=\"help\"" }
 //! ```
 //!

@@ -13,13 +13,13 @@ use bytes::{Buf, BytesMut};
 use pingora_core::protocols::SocketDigest;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 mod pingora;
 
 use super::framing::Framing;
 use super::head::{Bounds, Front, front};
+use super::wire::Wire;
 use crate::problem::{Kind, Problem};
 use crate::proxy::Connection;
 
@@ -43,7 +43,8 @@ pub struct Patience {
 
 /// One accepted connection.
 pub struct Conn {
-    stream: TcpStream,
+    stream: Wire,
+    speaks: Speaks,
     /// Read from the client, not yet handed out.
     ahead: BytesMut,
     /// So many bytes at the front of `ahead` belong to the present request's body.
@@ -62,6 +63,17 @@ pub struct Conn {
     digest: Arc<SocketDigest>,
 }
 
+/// Which HTTP a client may speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// Any: its first bytes will tell.
+    Either,
+    /// HTTP/1.1, as was agreed upon.
+    Http1,
+    /// HTTP/2, as was agreed upon.
+    Http2,
+}
+
 /// What the next bytes of a connection are.
 #[derive(Debug)]
 pub enum Next {
@@ -74,16 +86,17 @@ pub enum Next {
 }
 
 impl Conn {
-    /// Takes over an accepted socket.
+    /// Takes over a connection whose first request is to come.
     ///
     /// # Errors
     /// Never in practice: see [`Connection::into_digest`].
-    pub fn new(stream: TcpStream, facts: Connection, patience: Patience) -> pingora_error::Result<Self> {
+    pub fn new(stream: Wire, speaks: Speaks, facts: Connection, patience: Patience) -> pingora_error::Result<Self> {
         let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
         let _ = digest.peer_addr.set(Some(facts.peer.into()));
         let _ = digest.local_addr.set(Some(facts.local.into()));
         Ok(Self {
             stream,
+            speaks,
             ahead: BytesMut::new(),
             known: 0,
             framing: Framing::Length(0),
@@ -144,6 +157,11 @@ impl Conn {
                 self.ahead.advance(2);
             }
             match front(&self.ahead, &mut seen, bounds)? {
+                Front::Request { .. } if self.speaks == Speaks::Http2 => return Ok(Next::Closed),
+                // RFC 9113 §3.2: prior knowledge is for connections without TLS.
+                Front::Http2 if self.speaks == Speaks::Http1 => {
+                    return Err(Problem::new(Kind::BadRequest, "HTTP/2 over TLS is agreed upon in the handshake (ALPN)"));
+                }
                 Front::Request { length, framing, rewritten } => {
                     // Without a body or a next request the buffer goes as it is; splitting it would cost an allocation.
                     let header = if length == self.ahead.len() { std::mem::take(&mut self.ahead) } else { self.ahead.split_to(length) };
@@ -178,6 +196,13 @@ impl Conn {
             io::Result::Ok(())
         };
         let _ = tokio::time::timeout(patience, sent).await;
+    }
+
+    /// Ends a connection that was told all. Over TLS the client must be able to tell the end from a cut (RFC 8446 §6.1).
+    pub async fn end(&mut self, patience: Duration) {
+        if self.stream.is_secure() {
+            let _ = tokio::time::timeout(patience, self.stream.shutdown()).await;
+        }
     }
 
     /// Finds how much of `ahead` belongs to the body.
@@ -236,6 +261,11 @@ impl Conn {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.out.advance(sent);
+        }
+        if self.stream.is_secure() {
+            // What was written may wait there, in records that the socket did not take yet.
+            let flushed = Pin::new(&mut self.stream).poll_flush(cx).map_ok(|()| 0);
+            ready!(self.in_time(flushed, cx))?;
         }
         // Kept while the connection is busy; see `rest`.
         Poll::Ready(Ok(()))

@@ -63,13 +63,14 @@ pub struct Breaker {
 #[derive(Debug)]
 pub struct Probe {
     breaker: Arc<Breaker>,
+    until: u64,
     told: bool,
 }
 
 impl Drop for Probe {
     fn drop(&mut self) {
         if !self.told {
-            self.breaker.state.probed(None, self.breaker.config.probes, time::Duration::ZERO);
+            self.breaker.state.probed(self.until, None, self.breaker.config.probes, time::Duration::ZERO);
         }
     }
 }
@@ -100,11 +101,11 @@ impl Breaker {
     pub fn admit(self: &Arc<Self>) -> Result<Option<Probe>, time::Duration> {
         match self.state.admit(self.config.probes) {
             Admission::Closed => Ok(None),
-            Admission::Probe(first) => {
+            Admission::Probe { first, until } => {
                 if first {
                     log::info!("service {}: its breaker lets requests try it", self.service);
                 }
-                Ok(Some(Probe { breaker: self.clone(), told: false }))
+                Ok(Some(Probe { breaker: self.clone(), until, told: false }))
             }
             Admission::Open(left) => Err(left),
         }
@@ -141,7 +142,7 @@ impl Breaker {
             probe.told = true;
             let lasts = self.lasts();
             self.state.gauge.get_or_init(gauge);
-            match (self.state.probed(Some(!failed), self.config.probes, lasts), failed) {
+            match (self.state.probed(probe.until, Some(!failed), self.config.probes, lasts), failed) {
                 (true, true) => log::warn!("service {}: it fails still, and its breaker is open for {lasts:?} more", self.service),
                 (true, false) => log::info!("service {}: it is well again, and its breaker is closed", self.service),
                 (false, _) => {}

@@ -31,19 +31,19 @@ impl Group {
     /// # Errors
     /// None is left.
     pub fn build(targets: impl IntoIterator<Item = (usize, u32, u64)>) -> Result<Self, BuildError> {
-        let mut total = 0;
-        let weighted = targets.into_iter().filter(|(_, weight, _)| *weight > 0);
-        let members: Box<[Member]> = weighted
-            .map(|(index, weight, seed)| {
-                let weight = u64::from(weight);
-                total += weight;
-                Member { index, weight, upto: total, seed }
-            })
-            .collect();
-        let Some(first) = members.first() else {
+        let weighted: Vec<_> = targets.into_iter().filter(|(_, weight, _)| *weight > 0).collect();
+        let Some((_, first, _)) = weighted.first() else {
             return Err(BuildError::new("every weight is zero", "give at least one target a weight above zero"));
         };
-        let even = members.iter().all(|member| member.weight == first.weight);
+        let even = weighted.iter().all(|(_, weight, _)| weight == first);
+        let mut total = 0;
+        let members = weighted.iter().map(|(index, weight, seed)| {
+            // Where all are the same they may as well be one: a point is then a place.
+            let weight = if even { 1 } else { u64::from(*weight) };
+            total += weight;
+            Member { index: *index, weight, upto: total, seed: *seed }
+        });
+        let members = members.collect();
         Ok(Self { members, total, even })
     }
 
@@ -53,7 +53,8 @@ impl Group {
     }
 
     fn at(&self, point: u64) -> Option<&Member> {
-        self.members.get(self.members.partition_point(|member| member.upto <= point))
+        let searched = || self.members.partition_point(|member| member.upto <= point);
+        self.members.get(if self.even { usize::try_from(point).unwrap_or_default() } else { searched() })
     }
 
     fn draw(&self) -> Option<&Member> {

@@ -174,9 +174,25 @@ impl Balance {
 
     /// Takes the next target: its place, and the count of the request there.
     pub fn pick(&self, asking: &Asking<'_>) -> Option<(usize, InFlight)> {
+        let named = match (&self.how, asking.cookie) {
+            (How::Sticky(sticky), Some(cookie)) => sticky.target(cookie),
+            _ => None,
+        };
+        let now = self.standing.as_ref().and_then(|standing| standing.now(&self.loads));
+        if now.is_some() || !asking.tried.is_empty() {
+            return self.pick_apart(asking, now, named);
+        }
+        // As mostly: all are free.
+        let index = named.filter(|index| self.is_of(0, *index)).or_else(|| self.within(self.groups.first()?, asking, |_| true))?;
+        Some((index, InFlight::begin(self.loads.get(index)?)))
+    }
+
+    /// The same where some target is not to be used as any. Out of the way of what happens mostly.
+    #[cold]
+    fn pick_apart(&self, asking: &Asking<'_>, now: Option<u64>, named: Option<usize>) -> Option<(usize, InFlight)> {
         // Where another takes a trial first, the next choice knows.
         for _ in 0..TRIES {
-            let choice = self.choose(asking)?;
+            let choice = self.choose(asking, now, named)?;
             let load = self.loads.get(choice.index)?;
             if let Some(taken) = if choice.trial { InFlight::probe(load) } else { Some(InFlight::begin(load)) } {
                 return Some((choice.index, taken));
@@ -193,19 +209,8 @@ impl Balance {
     }
 
     /// Those that are away come after those that are not, whatever their priority, and those that were tried come last.
-    fn choose(&self, asking: &Asking<'_>) -> Option<Choice> {
-        let now = self.standing.as_ref().and_then(|standing| standing.now(&self.loads));
-        let named = match (&self.how, asking.cookie) {
-            (How::Sticky(sticky), Some(cookie)) => sticky.target(cookie),
-            _ => None,
-        };
-        // A cookie keeps nobody at a target that stands by.
-        let named_of = |rank: usize| named.filter(|index| self.ranks.get(*index) == Some(&rank));
+    fn choose(&self, asking: &Asking<'_>, now: Option<u64>, named: Option<usize>) -> Option<Choice> {
         let plain = |index| Choice { index, trial: false };
-        // As mostly: all are free.
-        if now.is_none() && asking.tried.is_empty() {
-            return named_of(0).or_else(|| self.within(self.groups.first()?, asking, |_| true)).map(plain);
-        }
         let stand = |index: usize| match (&self.standing, now, self.loads.get(index)) {
             (Some(standing), Some(now), Some(load)) => standing.of(load, now),
             _ => Stand::Full,
@@ -226,7 +231,7 @@ impl Balance {
             let members = ranked.group.members();
             let available = members.iter().filter(|member| stand(member.index).is_available()).count();
             if has(ranked, &free) && available as f64 >= least * members.len() as f64 {
-                let named = named_of(rank).filter(|index| free(*index) || trial(*index));
+                let named = named.filter(|index| self.is_of(rank, *index) && (free(*index) || trial(*index)));
                 let index = named.or_else(|| self.within(ranked, asking, mine)).or_else(|| self.within(ranked, asking, free))?;
                 return Some(Choice { index, trial: !stand(index).is_available() });
             }
@@ -240,6 +245,11 @@ impl Balance {
             None => self.within(self.groups.first()?, asking, |_| true),
         }
         .map(plain)
+    }
+
+    /// Whether the group of this number has the target: a cookie keeps nobody at one that stands by.
+    fn is_of(&self, rank: usize, index: usize) -> bool {
+        self.ranks.get(index) == Some(&rank)
     }
 
     fn within(&self, ranked: &Ranked, asking: &Asking<'_>, free: impl Fn(usize) -> bool) -> Option<usize> {

@@ -1,7 +1,5 @@
 use std::fmt;
-use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
 use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,15 +7,12 @@ use std::sync::Arc;
 use pingora_core::protocols::tls::CaType;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
-use rustls::RootCertStore;
-use rustls::crypto::ring::default_provider;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::sign::CertifiedKey;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::building::BuildError;
+use crate::tls::{PairConfig, certificates, pair, read, roots};
 
 /// `tls:` of a service: whom to believe behind `https://`, and who we are to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -26,22 +21,12 @@ pub struct TlsConfig {
     /// A file with the certificates, in PEM, of those who may vouch for the targets. Default: those that the system believes.
     pub ca: Option<String>,
     /// What the gateway shows to targets that ask who it is.
-    pub client_certificate: Option<ClientCertificateConfig>,
+    pub client_certificate: Option<PairConfig>,
     /// The name that is asked for (SNI), and that the certificate of a target must have. Default: the host of the target's URL.
     pub server_name: Option<String>,
     /// What of a target's certificate is looked at: `full`, `chain` for any name, which needs an own `ca`, or `off`, with which anyone on the way can
     /// read and change what is sent. Default: full.
     pub verify: Verify,
-}
-
-/// A certificate and its key.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ClientCertificateConfig {
-    /// A file with the certificate, in PEM, and behind it those that lead to its issuer.
-    pub cert: String,
-    /// A file with its private key, in PEM.
-    pub key: String,
 }
 
 /// What of a target's certificate is looked at.
@@ -55,6 +40,13 @@ pub enum Verify {
     Chain,
     /// Nothing.
     Off,
+}
+
+impl TlsConfig {
+    /// The files that it names.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.ca.as_deref().into_iter().chain(self.client_certificate.iter().flat_map(PairConfig::files))
+    }
 }
 
 /// The same, with the files read.
@@ -73,9 +65,6 @@ impl fmt::Debug for Tls {
         f.debug_struct("Tls").field("server_name", &self.server_name).field("verify", &self.verify).finish_non_exhaustive()
     }
 }
-
-/// The longest file that is read.
-const LONGEST: u64 = 1024 * 1024;
 
 impl Tls {
     /// Reads the files, from the folder of the config.
@@ -121,60 +110,27 @@ impl Tls {
 }
 
 fn ca(folder: &Path, name: &str, hasher: &mut impl Hasher) -> Result<Arc<CaType>, BuildError> {
-    let content = file(folder, name)?;
+    let content = read(folder, name)?;
     content.hash(hasher);
     let certificates = certificates(&content, name)?;
-    let mut store = RootCertStore::empty();
-    for certificate in &certificates {
-        let added = store.add(certificate.clone());
-        added.map_err(|error| BuildError::new(format!("{name} holds a certificate that cannot vouch for others: {error}"), "remove it"))?;
-    }
+    roots(&certificates, name)?;
     wrapped(&certificates, name).map(Into::into)
 }
 
-fn own(folder: &Path, config: &ClientCertificateConfig, hasher: &mut impl Hasher) -> Result<Arc<CertKey>, BuildError> {
-    let cert = file(folder, &config.cert).map_err(|error| error.at("cert"))?;
-    let chain = certificates(&cert, &config.cert).map_err(|error| error.at("cert"))?;
-    wrapped(&chain, &config.cert).map_err(|error| error.at("cert"))?;
-    let text = file(folder, &config.key).map_err(|error| error.at("key"))?;
-    let wrong =
-        |why: String| BuildError::new(why, "name the file with the private key of `cert`, in PEM and without a passphrase").at("key");
-    let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| wrong(format!("{} holds no private key: {error}", config.key)))?;
-    let bytes = key.secret_der().to_vec();
+fn own(folder: &Path, config: &PairConfig, hasher: &mut impl Hasher) -> Result<Arc<CertKey>, BuildError> {
+    let own = pair(folder, config)?;
+    wrapped(&own.chain, &config.cert).map_err(|error| error.at("cert"))?;
+    let bytes = own.key.secret_der().to_vec();
     // What a key is, is told from its bytes alone once more when a connection is made.
-    let read = PrivateKeyDer::try_from(bytes.clone()).map_err(|error| wrong(format!("{} cannot be used: {error}", config.key)))?;
-    CertifiedKey::from_der(chain.clone(), read, &default_provider())
-        .map_err(|error| wrong(format!("{} does not fit {}: {error}", config.key, config.cert)))?;
-    (cert, text).hash(hasher);
-    Ok(Arc::new(CertKey::new(chain.iter().map(|certificate| certificate.to_vec()).collect(), bytes)))
-}
-
-fn certificates(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, BuildError> {
-    let fix = "name a file with blocks `-----BEGIN CERTIFICATE-----` … `-----END CERTIFICATE-----`";
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(BuildError::new(format!("{name} holds no certificate"), fix)),
-        Err(error) => Err(BuildError::new(format!("{name} is not PEM: {error}"), fix)),
-    }
+    PrivateKeyDer::try_from(bytes.clone()).map_err(|error| {
+        BuildError::new(format!("{} cannot be used: {error}", config.key), "write it as PKCS #8: `openssl pkcs8 -topk8 -nodes`").at("key")
+    })?;
+    own.content.hash(hasher);
+    Ok(Arc::new(CertKey::new(own.chain.iter().map(|certificate| certificate.to_vec()).collect(), bytes)))
 }
 
 /// As Pingora holds them. It gives up on a certificate that its parser cannot read.
 fn wrapped(certificates: &[CertificateDer<'_>], name: &str) -> Result<Vec<WrappedX509>, BuildError> {
     let wrap = || certificates.iter().map(|certificate| WrappedX509::new(certificate.to_vec(), parse_x509)).collect();
     catch_unwind(wrap).map_err(|_| BuildError::new(format!("{name} holds a certificate that cannot be read"), "make it anew"))
-}
-
-fn file(folder: &Path, name: &str) -> Result<Vec<u8>, BuildError> {
-    let path = folder.join(name);
-    let wrong = |why: &dyn fmt::Display| {
-        BuildError::new(format!("cannot read {}: {why}", path.display()), "check the name and the rights of the file")
-    };
-    let mut content = Vec::new();
-    let opened = fs::File::open(&path).map_err(|error| wrong(&error))?;
-    opened.take(LONGEST + 1).read_to_end(&mut content).map_err(|error| wrong(&error))?;
-    if content.len() as u64 > LONGEST {
-        return Err(wrong(&"it is longer than 1 MiB"));
-    }
-    Ok(content)
 }

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -13,14 +14,17 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{ClientConfig, ClientConnection, Stream};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
+use tokio_rustls::TlsConnector;
 
 use super::PATIENCE;
 
 /// One HTTP/1.1 connection.
 pub struct Client {
     stream: TcpStream,
+    tls: Option<ClientConnection>,
     /// Received and not yet read as part of an answer.
     buffer: Vec<u8>,
 }
@@ -58,21 +62,43 @@ impl Client {
         Self::over(socket.into())
     }
 
+    /// Connects over TLS to what should be this host, and shakes hands.
+    pub fn secure(address: SocketAddr, config: &Arc<ClientConfig>, host: &str) -> Self {
+        Self::try_secure(address, config, host).unwrap()
+    }
+
+    /// The same, where the handshake may fail.
+    pub fn try_secure(address: SocketAddr, config: &Arc<ClientConfig>, host: &str) -> io::Result<Self> {
+        let mut client = Self::connect(address);
+        let mut tls = ClientConnection::new(config.clone(), host.to_owned().try_into().unwrap()).unwrap();
+        tls.complete_io(&mut client.stream)?;
+        client.tls = Some(tls);
+        Ok(client)
+    }
+
+    /// What was agreed upon in the handshake.
+    pub fn tls(&self) -> &ClientConnection {
+        self.tls.as_ref().unwrap()
+    }
+
     fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, buffer: Vec::new() }
+        Self { stream, tls: None, buffer: Vec::new() }
     }
 
     /// Sends these bytes in one piece.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).unwrap();
+        self.try_send(bytes).unwrap();
     }
 
     /// Sends as far as the gateway takes it.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.write_all(bytes.as_ref())
+        match &mut self.tls {
+            Some(tls) => Stream::new(tls, &mut self.stream).write_all(bytes.as_ref()),
+            None => self.stream.write_all(bytes.as_ref()),
+        }
     }
 
     /// Says that nothing more will be sent.
@@ -211,7 +237,15 @@ impl Client {
 
     fn more(&mut self) -> io::Result<usize> {
         let mut piece = [0; 16 * 1024];
-        match self.stream.read(&mut piece)? {
+        let read = match &mut self.tls {
+            // An end without the word that TLS has for it is a cut.
+            Some(tls) => Stream::new(tls, &mut self.stream).read(&mut piece).map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => io::ErrorKind::ConnectionAborted.into(),
+                _ => error,
+            }),
+            None => self.stream.read(&mut piece),
+        };
+        match read? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             count => {
                 self.buffer.extend_from_slice(&piece[..count]);
@@ -273,7 +307,7 @@ impl Response {
     }
 }
 
-/// One HTTP/2 connection without TLS, by prior knowledge.
+/// One HTTP/2 connection: without TLS by prior knowledge, with it as was agreed upon.
 pub struct H2 {
     sender: http2::SendRequest<Pieces>,
 }
@@ -294,6 +328,16 @@ impl Body for Pieces {
 impl H2 {
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Self { sender }
+    }
+
+    /// The same over TLS, to what should be this host.
+    pub async fn secure(address: SocketAddr, config: &Arc<ClientConfig>, host: &str) -> Self {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let stream = TlsConnector::from(config.clone()).connect(host.to_owned().try_into().unwrap(), stream).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         Self { sender }

@@ -1,0 +1,127 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::building::{BuildError, Errors};
+use crate::tls::ListenerTlsConfig;
+use crate::types::Address;
+
+/// One address.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerConfig {
+    /// IP address and port, like `0.0.0.0:8080` or `[::]:8080`, or a Unix socket, like `unix:/run/tidegate.sock`; who connects there counts as
+    /// `127.0.0.1`. HTTP/1.1 and HTTP/2 are both spoken; without TLS, HTTP/2 by prior knowledge.
+    pub address: Address,
+    /// Speaks TLS, and nothing else. Default: without TLS.
+    pub tls: Option<ListenerTlsConfig>,
+    /// Whether each connection begins with a PROXY header, version 1 or 2, that says who the client is. Only the `trusted_proxies` may connect then.
+    /// Default: false.
+    #[serde(default)]
+    pub proxy_protocol: bool,
+    /// Sends each request to the same place over TLS, with 308: `true` for port 443, or another port. Not those that came over TLS to a trusted proxy.
+    /// Default: false.
+    pub redirect_https: Option<RedirectHttps>,
+}
+
+impl ListenerConfig {
+    /// An address and nothing else.
+    pub fn plain(address: SocketAddr) -> Self {
+        Self { address: Address::Tcp(address), tls: None, proxy_protocol: false, redirect_https: None }
+    }
+
+    /// Whether the system chooses the port, so that several may say the same.
+    pub fn is_any_port(&self) -> bool {
+        matches!(self.address, Address::Tcp(address) if address.port() == 0)
+    }
+
+    /// What can be read and cannot work, with these trusted proxies.
+    pub fn mistakes(&self, trusted: &[IpNet]) -> Errors {
+        let mut errors = Errors::default();
+        if self.tls.is_some() && self.redirect_https.and_then(RedirectHttps::port).is_some() {
+            let fix = "take it out here, and put it on the listener for plain HTTP";
+            errors.push(BuildError::new("what comes here is over TLS already", fix).at("redirect_https"));
+        }
+        if self.proxy_protocol && trusted.is_empty() {
+            let reason = "nobody could connect: there are no trusted proxies";
+            let fix = "name the networks of the load balancer in `server.trusted_proxies`";
+            errors.push(BuildError::new(reason, fix).at("proxy_protocol"));
+        }
+        errors
+    }
+}
+
+/// `true`, `false`, or the port over TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedirectHttps {
+    /// Nowhere.
+    Off,
+    /// To this port; at least 1.
+    Port(u16),
+}
+
+impl RedirectHttps {
+    /// The port that clients are sent to.
+    pub fn port(self) -> Option<u16> {
+        match self {
+            RedirectHttps::Off => None,
+            RedirectHttps::Port(port) => Some(port),
+        }
+    }
+}
+
+impl JsonSchema for RedirectHttps {
+    fn schema_name() -> Cow<'static, str> {
+        "RedirectHttps".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "`true` for port 443, or another port.",
+            "anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 1, "maximum": 65535}]
+        })
+    }
+}
+
+impl Serialize for RedirectHttps {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            RedirectHttps::Off => serializer.serialize_bool(false),
+            RedirectHttps::Port(443) => serializer.serialize_bool(true),
+            RedirectHttps::Port(port) => serializer.serialize_u16(*port),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RedirectHttps {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = RedirectHttps;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`true`, `false`, or a port from 1 to 65535")
+            }
+
+            fn visit_bool<E: de::Error>(self, on: bool) -> Result<RedirectHttps, E> {
+                Ok(if on { RedirectHttps::Port(443) } else { RedirectHttps::Off })
+            }
+
+            fn visit_u64<E: de::Error>(self, port: u64) -> Result<RedirectHttps, E> {
+                match u16::try_from(port) {
+                    Ok(port @ 1..) => Ok(RedirectHttps::Port(port)),
+                    _ => Err(E::invalid_value(de::Unexpected::Unsigned(port), &self)),
+                }
+            }
+
+            fn visit_i64<E: de::Error>(self, port: i64) -> Result<RedirectHttps, E> {
+                u64::try_from(port).map_err(|_| E::invalid_value(de::Unexpected::Signed(port), &self)).and_then(|port| self.visit_u64(port))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}

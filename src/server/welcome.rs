@@ -1,0 +1,104 @@
+//! What comes before the first request of a connection: a PROXY header, and the handshake of TLS.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ipnet::IpNet;
+use pingora_timeout::timeout;
+use rustls::{HandshakeKind, ServerConfig, ServerConnection};
+use tokio_rustls::TlsAcceptor;
+
+use super::conn::Speaks;
+use super::listen::Door;
+use super::proxied;
+use super::wire::Wire;
+use crate::observe::Shard;
+use crate::proxy::Connection;
+use crate::snapshot::Live;
+use crate::types::Certificate;
+
+/// What a worker welcomes connections with.
+pub struct Welcome {
+    /// The snapshot with the certificates to show.
+    pub live: Arc<Live>,
+    /// What the worker counts.
+    pub shard: Arc<Shard>,
+    /// Whose PROXY headers are believed.
+    pub trusted: Arc<[IpNet]>,
+    /// For each of the two.
+    pub patience: Duration,
+}
+
+impl Welcome {
+    /// Makes a connection ready for its first request, or says that there will be none.
+    pub async fn greet(&self, mut wire: Wire, facts: &mut Connection, door: &Door) -> Option<(Wire, Speaks)> {
+        // Boxed: a connection would hold the room for them to its end.
+        if door.proxied && !Box::pin(self.introduce(&mut wire, facts)).await {
+            return None;
+        }
+        if door.secure { Box::pin(self.handshake(wire, facts, door)).await } else { Some((wire, Speaks::Either)) }
+    }
+
+    /// Hears for whom the peer speaks. False where it may not, or does not.
+    async fn introduce(&self, wire: &mut Wire, facts: &mut Connection) -> bool {
+        let peer = facts.peer.ip().to_canonical();
+        let result = if self.trusted.iter().any(|net| net.contains(&peer)) {
+            match timeout(self.patience, proxied::read(wire)).await {
+                Ok(Ok(said)) => Ok(said),
+                Ok(Err(why)) => Err(("malformed", why)),
+                Err(_) => Err(("late", "the PROXY header did not arrive in time")),
+            }
+        } else {
+            Err(("untrusted", "it is not among the trusted proxies"))
+        };
+        let label = match result {
+            Ok(Some((from, to))) => {
+                facts.speak_for(from, to);
+                "taken"
+            }
+            Ok(None) => "without_address",
+            Err((label, why)) => {
+                log::debug!("a connection from {peer} was refused: {why}");
+                label
+            }
+        };
+        self.shard.proxy_headers.with_label_values(&[label]).inc();
+        result.is_ok()
+    }
+
+    async fn handshake(&self, wire: Wire, facts: &mut Connection, door: &Door) -> Option<(Wire, Speaks)> {
+        let config = self.live.load().secure.get(door.index)?.as_ref()?.handshake.clone();
+        let (label, met) = match timeout(self.patience, shake(wire, facts, config)).await {
+            Ok(Ok((kind, met))) => (kind, Some(met)),
+            Ok(Err(why)) => {
+                log::debug!("the handshake with {} failed: {why}", facts.peer);
+                ("failed", None)
+            }
+            Err(_) => ("late", None),
+        };
+        self.shard.handshakes.with_label_values(&[label]).inc();
+        met
+    }
+}
+
+async fn shake(wire: Wire, facts: &mut Connection, config: Arc<ServerConfig>) -> Result<(&'static str, (Wire, Speaks)), String> {
+    let stream = TlsAcceptor::from(config).accept(wire).await.map_err(|error| error.to_string())?;
+    let session = stream.get_ref().1;
+    facts.secure = true;
+    facts.client_cert = client(session)?.map(Arc::new);
+    let speaks = if session.alpn_protocol() == Some(b"h2") { Speaks::Http2 } else { Speaks::Http1 };
+    let kind = if session.handshake_kind() == Some(HandshakeKind::Resumed) { "resumed" } else { "full" };
+    Ok((kind, (Wire::Tls(Box::new(stream)), speaks)))
+}
+
+/// Who the client has proven to be.
+fn client(session: &ServerConnection) -> Result<Option<Certificate>, String> {
+    let Some(der) = session.peer_certificates().and_then(<[_]>::first) else { return Ok(None) };
+    let certificate = Certificate::read(der)?;
+    // A session may be resumed when its certificate has ended meanwhile.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    if i64::try_from(now.as_secs()).unwrap_or(i64::MAX) > certificate.not_after {
+        return Err("the client's certificate has expired".to_owned());
+    }
+    Ok(Some(certificate))
+}

@@ -1,0 +1,77 @@
+//! What the bytes of a connection travel on.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
+
+/// A connection, below HTTP.
+pub enum Wire {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+    /// TLS over one of the others.
+    Tls(Box<TlsStream<Wire>>),
+}
+
+impl Wire {
+    /// Whether it is TLS.
+    pub fn is_secure(&self) -> bool {
+        matches!(self, Wire::Tls(_))
+    }
+}
+
+impl AsRawFd for Wire {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Wire::Tcp(stream) => stream.as_raw_fd(),
+            Wire::Unix(stream) => stream.as_raw_fd(),
+            Wire::Tls(stream) => stream.get_ref().0.as_raw_fd(),
+        }
+    }
+}
+
+/// Does the same on whichever it is.
+macro_rules! on {
+    ($wire:expr, $stream:ident => $does:expr) => {
+        match $wire.get_mut() {
+            Wire::Tcp(stream) => {
+                let $stream = Pin::new(stream);
+                $does
+            }
+            Wire::Unix(stream) => {
+                let $stream = Pin::new(stream);
+                $does
+            }
+            Wire::Tls(stream) => {
+                let $stream = Pin::new(&mut **stream);
+                $does
+            }
+        }
+    };
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        on!(self, stream => stream.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        on!(self, stream => stream.poll_write(cx, data))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on!(self, stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on!(self, stream => stream.poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,13 @@
+//! Who we are and whom we believe, over TLS.
+
+// Each uses only those above it.
+mod config;
+mod pem;
+mod resolver;
+mod clients;
+mod ticketer;
+mod secure;
+
+pub use config::{ClientCertificate, ListenerTlsConfig, PairConfig};
+pub use pem::{certificates, pair, read, roots};
+pub use secure::{Secure, Shown};
