@@ -41,7 +41,7 @@ fn picks(c: &mut Criterion) {
             let first =
                 std::iter::repeat_with(|| targets.pick(&Asking::default()).unwrap()).take(10_000).find(|picked| picked.index + 1 == count);
             let cookie = first.and_then(|picked| picked.cookie).map(|cookie| cookie.to_str().unwrap().to_owned());
-            let cookie = cookie.as_deref().and_then(|cookie| cookie.split(['=', ';']).nth(1));
+            let cookie = cookie.as_deref().and_then(|cookie| cookie.split(['=', ';']).nth(1)).map(str::as_bytes);
             let mut key = 0_u64;
             group.bench_function(BenchmarkId::from_parameter(count), |b| {
                 b.iter(|| {

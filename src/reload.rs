@@ -1,6 +1,6 @@
 //! The only writer of `Live`: reads the config again, builds beside the running snapshot, and swaps all or nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -12,9 +12,10 @@ use tokio::runtime::Handle;
 
 use crate::config::{Config, ConfigErrors, Loaded, Sources, load, process_env};
 use crate::observe::{Kept, Metrics};
+use crate::policy::Entry;
 use crate::snapshot::{Live, Snapshot};
 use crate::state::Shared;
-use crate::upstream::Tending;
+use crate::upstream::{ServiceConfig, Tending};
 
 /// A config file that was read and built.
 pub struct Built {
@@ -166,10 +167,15 @@ impl Reloader {
             let snapshot = self.live.load();
             let names: Vec<String> = snapshot.services.iter().flat_map(|service| service.names()).collect();
             let pools: Vec<_> = snapshot.services.iter().filter_map(|service| Some((&*service.name, service.pool()?))).collect();
-            let targets = pools.iter().flat_map(|(name, pool)| pool.targets().iter().map(|target| (*name, target.name())));
+            let of = |has: fn(&ServiceConfig<Vec<Entry>>) -> bool| -> HashSet<(&str, &str)> {
+                let pools = pools.iter().filter(|(name, _)| config.services.get(*name).is_some_and(has));
+                pools.flat_map(|(name, pool)| pool.targets().iter().map(|target| (*name, target.name()))).collect()
+            };
             let services = config.services.keys().map(String::as_str).collect();
+            let breakers = config.services.iter().filter(|(_, service)| service.breaker.is_some()).map(|(name, _)| name.as_str()).collect();
             let names = names.iter().map(String::as_str).collect();
-            self.metrics.keep(&Kept { routes, services, names, targets: targets.collect() });
+            let (ejected, checked) = (of(|service| service.ejection.is_some()), of(|service| service.health.is_some()));
+            self.metrics.keep(&Kept { routes, services, names, breakers, ejected, checked });
         }
         !self.retired.is_empty()
     }

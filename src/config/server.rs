@@ -152,11 +152,11 @@ impl Default for ClientTimeouts {
     }
 }
 
-/// `admin:` — metrics and health, for operators only.
+/// `admin:` — metrics, health and the state of services, for operators only.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminConfig {
-    /// IP address and port of `/metrics`, `/healthz` and `/readyz`. Default: 127.0.0.1:9090.
+    /// IP address and port of `/metrics`, `/status`, `/healthz` and `/readyz`. Default: 127.0.0.1:9090.
     #[schemars(with = "String", extend("pattern" = ADDRESS))]
     pub address: SocketAddr,
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Method};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::building::BuildError;
+use crate::state::{Room, Shared};
 use crate::types::{Percent, Size};
 use crate::upstream::{RetryMethods, Service};
 
@@ -63,7 +64,8 @@ pub struct Mirror {
     pub body: u64,
     share: f64,
     methods: RetryMethods,
-    room: Arc<Semaphore>,
+    most: usize,
+    room: Arc<Room>,
 }
 
 impl Mirror {
@@ -71,13 +73,21 @@ impl Mirror {
     ///
     /// # Errors
     /// No copy could ever be under way.
-    pub fn build(config: &MirrorConfig, route: &str, service: Arc<Service>) -> Result<Self, BuildError> {
+    pub fn build(config: &MirrorConfig, route: &str, service: Arc<Service>, shared: &Shared) -> Result<Self, BuildError> {
         if config.in_flight == 0 {
             return Err(BuildError::new("no copy could be under way", "write at least 1, or remove `mirror`").at("in_flight"));
         }
         let mark = HeaderValue::from_bytes(route.as_bytes()).unwrap_or_else(|_| HeaderValue::from_static("mirror"));
-        let room = Arc::new(Semaphore::new(usize::try_from(config.in_flight).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)));
-        Ok(Self { service, mark, body: config.body.0, share: config.share.share(), methods: config.methods.clone(), room })
+        Ok(Self {
+            service,
+            mark,
+            body: config.body.0,
+            share: config.share.share(),
+            methods: config.methods.clone(),
+            most: usize::try_from(config.in_flight).unwrap_or(usize::MAX),
+            // What is under way at a reload is under way after it.
+            room: shared.mirrors.get(route),
+        })
     }
 
     /// Whether a request is one of those to copy.
@@ -88,7 +98,7 @@ impl Mirror {
 
     /// Room for one more copy, until it is dropped.
     pub fn enter(&self) -> Option<OwnedSemaphorePermit> {
-        self.room.clone().try_acquire_owned().ok()
+        self.room.enter(self.most)
     }
 
     /// How many of the requests with this method it copies, of 1.
@@ -102,15 +112,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::state::Shared;
     use crate::upstream::{Base, DnsConfig, Names, ServiceConfig};
 
     fn mirror(config: serde_json::Value) -> Mirror {
+        within(config, &Shared::default())
+    }
+
+    fn within(config: serde_json::Value, shared: &Shared) -> Mirror {
         let service: ServiceConfig<()> = serde_json::from_value(json!({"mock": {}})).unwrap();
         let names = Arc::new(Names::new(&DnsConfig::default()));
-        let base = Base { shared: &Shared::default(), folder: std::path::Path::new(""), names: &names };
+        let base = Base { shared, folder: std::path::Path::new(""), names: &names };
         let service = Service::build("next", &service, &base).unwrap();
-        Mirror::build(&serde_json::from_value(config).unwrap(), "a", Arc::new(service)).unwrap()
+        Mirror::build(&serde_json::from_value(config).unwrap(), "a", Arc::new(service), shared).unwrap()
     }
 
     #[test]
@@ -134,5 +147,17 @@ mod tests {
         assert!(one.is_some() && two.is_some() && mirror.enter().is_none());
         drop(one);
         assert!(mirror.enter().is_some());
+    }
+
+    #[test]
+    fn copies_under_way_at_a_reload_count_after_it() {
+        let shared = Shared::default();
+        let before = within(json!({"to": "next", "in_flight": 2}), &shared);
+        let held = [before.enter(), before.enter()];
+        let after = within(json!({"to": "next", "in_flight": 2}), &shared);
+        drop(before);
+        assert!(after.enter().is_none());
+        drop(held);
+        assert!(after.enter().is_some());
     }
 }

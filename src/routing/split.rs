@@ -212,8 +212,8 @@ impl Split {
         choice(index, By::Lot, cookie)
     }
 
-    fn place(&self, name: &str) -> Option<usize> {
-        self.services.iter().position(|(known, _)| **known == *name)
+    fn place(&self, name: &[u8]) -> Option<usize> {
+        self.services.iter().position(|(known, _)| known.as_bytes() == name)
     }
 
     /// The services with their shares.
@@ -273,9 +273,9 @@ impl Force {
         }
     }
 
-    fn name<'a>(&self, req: &'a RequestHeader) -> Option<&'a str> {
+    fn name<'a>(&self, req: &'a RequestHeader) -> Option<&'a [u8]> {
         match self {
-            Force::Header(name) => req.headers.get(name)?.to_str().ok(),
+            Force::Header(name) => req.headers.get(name).map(HeaderValue::as_bytes),
             Force::Cookie(name) => cookie::find(&req.headers, name),
         }
     }

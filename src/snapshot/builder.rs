@@ -11,6 +11,7 @@ use crate::policy::{Chain, Chains, Plan, Runtime, doubled, identifies, merge};
 use crate::routing::{
     self, Caller, Destination, Goal, Mirror, MirrorConfig, PathTemplate, Route, RouteConfig, Split, ToConfig, Versions, Way,
 };
+use crate::state::Shared;
 use crate::upstream::{Backend, Service};
 
 /// One version of a route, and where it stands.
@@ -30,6 +31,7 @@ impl Place<'_> {
 /// What routes are made of, and what is wrong so far.
 pub(super) struct Builder<'a> {
     pub(super) config: &'a Config,
+    pub(super) shared: &'a Shared,
     pub(super) services: HashMap<&'a str, Arc<Service>>,
     pub(super) chains: Chains<'a>,
     pub(super) errors: Errors,
@@ -177,7 +179,7 @@ impl<'a> Builder<'a> {
             keep(BuildError::unknown("service", &config.to, self.config.services.keys().map(String::as_str)).at("to"));
         }
         let service = self.services.get(config.to.as_str())?.clone();
-        match Mirror::build(config, &route.name, service) {
+        match Mirror::build(config, &route.name, service, self.shared) {
             Ok(mirror) => Some(mirror),
             Err(error) => {
                 keep(error);

@@ -83,7 +83,7 @@ impl Snapshot {
                 None
             }
         };
-        let mut builder = Builder { config, services, chains: Chains::new(Arc::new(consumers), shared, folder), errors };
+        let mut builder = Builder { config, shared, services, chains: Chains::new(Arc::new(consumers), shared, folder), errors };
         builder.names();
         builder.doubled();
         let routes: Vec<Option<Route>> = config.routes.iter().enumerate().map(|(index, route)| builder.route(index, route)).collect();

@@ -31,6 +31,10 @@ pub struct Load {
     pub attempts: Window,
     /// Whether a pool has it already.
     known: AtomicBool,
+    /// Whether it had its place when the service was complete: one that comes later is new beside it.
+    settled: AtomicBool,
+    /// Whether the service has it no more.
+    gone: AtomicBool,
     /// When it began to stand as it does, in [`millis`].
     since: AtomicU64,
     /// What active checks say.
@@ -105,14 +109,29 @@ impl Load {
         self.since.load(Ordering::Relaxed)
     }
 
-    /// Welcomes the targets of a pool: those that are new beside others begin as those that come back.
-    pub fn welcome(all: &[Arc<Load>], now: u64) {
-        let are_others = all.iter().any(|load| load.known.load(Ordering::Relaxed));
+    /// Welcomes the targets of a pool: those that are new beside others begin as those that come back. While the pool is not `complete`, for names that
+    /// were never answered yet, all that come begin together.
+    pub fn welcome(all: &[Arc<Load>], now: u64, complete: bool) {
+        let are_others = all.iter().any(|load| load.settled.load(Ordering::Relaxed));
         for load in all {
+            load.gone.store(false, Ordering::SeqCst);
             if !load.known.swap(true, Ordering::Relaxed) {
                 load.turned(now, are_others);
             }
+            if complete {
+                load.settled.store(true, Ordering::Relaxed);
+            }
         }
+    }
+
+    /// The service has it no more: what is said of it from now on is of the past.
+    pub fn leave(&self) {
+        self.gone.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the service has it no more.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
     }
 
     fn forget(&self) {
@@ -234,11 +253,20 @@ mod tests {
     #[test]
     fn who_is_new_beside_others_begins_as_who_comes_back() {
         let (one, other) = (Arc::<Load>::default(), Arc::<Load>::default());
-        Load::welcome(std::slice::from_ref(&one), 7);
+        Load::welcome(std::slice::from_ref(&one), 7, true);
         assert_eq!(one.back(), None);
-        Load::welcome(&[one.clone(), other.clone()], 9);
-        Load::welcome(&[one.clone(), other.clone()], 11);
+        Load::welcome(&[one.clone(), other.clone()], 9, true);
+        Load::welcome(&[one.clone(), other.clone()], 11, true);
         assert_eq!((one.back(), other.back()), (None, Some(9)));
+    }
+
+    #[test]
+    fn who_is_found_before_the_first_are_complete_begins_with_them() {
+        let [one, two, three] = [(), (), ()].map(|()| Arc::<Load>::default());
+        Load::welcome(std::slice::from_ref(&one), 7, false);
+        Load::welcome(&[one.clone(), two.clone()], 9, true);
+        Load::welcome(&[one.clone(), two.clone(), three.clone()], 11, false);
+        assert_eq!([one.back(), two.back(), three.back()], [None, None, Some(11)]);
     }
 
     #[test]

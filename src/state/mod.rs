@@ -6,6 +6,7 @@ mod buckets;
 mod checks;
 mod load;
 mod registry;
+mod room;
 mod tickets;
 mod window;
 
@@ -15,6 +16,7 @@ pub use buckets::{Buckets, Decision, Limit};
 pub use checks::{Checked, Checks};
 pub use load::{Changes, InFlight, Load, millis};
 pub use registry::Registry;
+pub use room::Room;
 pub use tickets::Tickets;
 pub use window::Window;
 
@@ -36,6 +38,8 @@ pub struct Shared {
     pub loads: Registry<Load>,
     /// How often a target of each service left or came back.
     pub changes: Registry<Changes>,
+    /// The copies of each route's requests under way.
+    pub mirrors: Registry<Room>,
     /// What name servers said last, by what they were asked.
     pub answers: Registry<Answer>,
     /// What clients resume their TLS sessions by.

@@ -4,7 +4,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::dns::Question;
-use super::{Backend, Pool, Service, Settling};
+use super::{Backend, Pool, Service, Settling, Target};
 use crate::observe::Metrics;
 use crate::state::Answer;
 
@@ -34,7 +34,7 @@ async fn follow_one(service: &Service, question: &Question, answer: &Answer, set
 }
 
 /// Puts a pool of what is known now in the place of the present one, unless it is the same.
-fn renew(service: &Service, metrics: &Metrics) {
+pub(super) fn renew(service: &Service, metrics: &Metrics) {
     let Backend::Targets(targets) = &service.backend else { return };
     let _one = targets.plan.making.lock();
     let (name, before) = (&service.name, targets.pool());
@@ -46,8 +46,13 @@ fn renew(service: &Service, metrics: &Metrics) {
         return;
     }
     log::info!("service {name}: its targets are now {}", list(&after));
-    for gone in before.targets().iter().filter(|target| !after.targets().iter().any(|other| other.shown == target.shown)) {
-        metrics.forget_target(name, gone.shown.to_str().unwrap_or_default());
+    let leaves = |target: &Target| !after.targets().iter().any(|other| other.shown == target.shown);
+    for (index, gone) in before.targets().iter().enumerate().filter(|(_, target)| leaves(target)) {
+        // First: who is late and speaks of it sees that it is gone, or is forgotten with it.
+        if let Some(load) = before.load(index) {
+            load.leave();
+        }
+        metrics.forget_target(name, gone.name());
     }
     targets.pool.store(Arc::new(after));
     targets.renewed.notify_one();
@@ -63,5 +68,54 @@ fn list(pool: &Pool) -> String {
         0 => "none".to_owned(),
         count if count > TOLD => format!("{told} and {} more", count - TOLD),
         _ => told,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::path::Path;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::state::{Known, Located, Shared};
+    use crate::upstream::{Base, DnsConfig, Failure, Names, ServiceConfig};
+
+    #[tokio::test]
+    async fn what_comes_late_brings_no_target_back() {
+        let (shared, metrics) = (Shared::default(), Metrics::new(1).unwrap());
+        let names = Arc::new(Names::new(&DnsConfig::default()));
+        let config: ServiceConfig<()> = serde_json::from_value(serde_json::json!({
+            "targets": ["http://users.test:1"],
+            "health": {"tcp": true},
+            "ejection": {"failures": 1, "max_ejected": "100%"},
+        }))
+        .unwrap();
+        let base = Base { shared: &shared, folder: Path::new(""), names: &names };
+        let service = Service::build("users", &config, &base).unwrap();
+        let Backend::Targets(targets) = &service.backend else { panic!() };
+        let (_, answer) = targets.plan.asked().pop().unwrap();
+        let move_to = |addresses: &[&str]| {
+            let located = |address: &&str| {
+                let address: IpAddr = address.parse().unwrap();
+                Located { priority: 0, host: "users.test".into(), port: None, address, weight: 1 }
+            };
+            answer.note(Known { places: addresses.iter().map(located).collect(), due: Some(Instant::now()), ..Known::default() });
+            renew(&service, &metrics);
+        };
+        move_to(&["127.0.0.1", "127.0.0.2"]);
+        let before = targets.pool();
+        move_to(&["127.0.0.2"]);
+        let (health, shard) = (targets.health.as_ref().unwrap(), &metrics.shards()[0]);
+        for index in 0..2 {
+            health.visit(&service, &before, index, &targets.host, &metrics).await;
+            before.note(&service.name, index, Failure::Connect, false, shard);
+        }
+        let text = metrics.render().unwrap();
+        assert!(!text.contains("127.0.0.1"), "{text}");
+        assert_eq!(text.matches("target=\"users.test:1 (127.0.0.2)\"").count(), 3, "{text}");
+        move_to(&["127.0.0.1", "127.0.0.2"]);
+        health.visit(&service, &targets.pool(), 0, &targets.host, &metrics).await;
+        assert!(metrics.render().unwrap().contains("127.0.0.1"), "it is back");
     }
 }

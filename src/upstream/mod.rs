@@ -280,6 +280,11 @@ impl Service {
 
     /// Starts what is done for it beside its requests.
     fn tend(self: &Arc<Self>, tasks: &mut JoinSet<()>, control: &Handle, settling: &Settling, metrics: &Arc<Metrics>) {
+        if let Backend::Targets(targets) = &self.backend
+            && let Some(breaker) = &targets.breaker
+        {
+            breaker.show(metrics);
+        }
         follow::follow(self, tasks, control, settling, metrics);
         health::check(self, tasks, control, settling, metrics);
     }
@@ -318,6 +323,15 @@ impl Targets {
         let health = health.and_then(|health| errors.keep(root, health));
         let fallback = config.fallback.as_ref().map(|config| Fallback::build(config).map_err(|error| error.at("fallback")));
         let fallback = fallback.and_then(|fallback| errors.keep(root, fallback));
+        if config.fallback.as_ref().is_some_and(|fallback| fallback.on.is_empty()) && config.breaker.is_none() {
+            let error =
+                BuildError::new("there is no failure and no breaker after which it would answer", "name some failures, or set `breaker`");
+            errors.keep::<()>(root, Err(error.at("on").at("fallback")));
+        }
+        if let Some(key) = config.retry.as_ref().and_then(|retry| retry.is_idle(config.fallback.is_some())) {
+            let error = BuildError::new("nothing is sent again: `attempts` is 1", "remove it, or allow for 2 attempts or more");
+            errors.keep::<()>(root, Err(error.at(key).at("retry")));
+        }
         let retry = errors.keep(root, retry);
         let (plan, retry) = (plan?, retry?);
         let pool = errors.keep(root, plan.pool())?;
@@ -357,8 +371,16 @@ impl Targets {
 }
 
 fn deadline_header(name: &str) -> Result<HeaderName, BuildError> {
-    const TAKEN: [HeaderName; 9] = [
+    const TAKEN: [HeaderName; 17] = [
         header::HOST,
+        header::ACCEPT,
+        header::AUTHORIZATION,
+        header::PROXY_AUTHORIZATION,
+        header::COOKIE,
+        header::SET_COOKIE,
+        header::CONTENT_TYPE,
+        header::FORWARDED,
+        header::VIA,
         header::CONNECTION,
         header::CONTENT_LENGTH,
         header::TRANSFER_ENCODING,
@@ -368,7 +390,7 @@ fn deadline_header(name: &str) -> Result<HeaderName, BuildError> {
         header::EXPECT,
         HeaderName::from_static("keep-alive"),
     ];
-    let parsed = HeaderName::try_from(name).ok().filter(|name| !TAKEN.contains(name));
+    let parsed = HeaderName::try_from(name).ok().filter(|name| !TAKEN.contains(name) && !name.as_str().starts_with("x-forwarded-"));
     let wrong = || BuildError::new(format!("`{name}` is not a header that could tell it"), "write one like `X-Request-Timeout-Ms`");
     parsed.ok_or_else(wrong)
 }

@@ -50,9 +50,9 @@ impl Plan {
             errors.keep(root, entry)
         });
         let entries: Vec<Entry> = entries.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?;
-        let mut urls = HashSet::new();
-        for (index, target) in config.targets.iter().enumerate().filter(|(_, target)| !urls.insert((&*target.url, target.srv))) {
-            let error = BuildError::new(format!("`{}` is named twice", target.url), "name it once, with a `weight` for how much it gets");
+        let mut places = HashSet::new();
+        for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| !places.insert(entry.place())) {
+            let error = BuildError::new(format!("`{}` is named twice", entry.url), "name it once, with a `weight` for how much it gets");
             errors.keep::<()>(root, Err(error.at(index).at("targets")));
         }
         if config.tls.is_some() && !entries.iter().any(|entry| entry.tls) {
@@ -94,9 +94,12 @@ impl Plan {
     /// More targets, or weights, than a balancer can hold.
     pub fn pool(&self) -> Result<Pool, BuildError> {
         let mut targets: Vec<Target> = Vec::new();
+        let mut complete = true;
         for Source { entry, asked } in &self.sources {
-            let known = asked.as_ref().map(|(_, answer)| answer.known().places).unwrap_or_default();
-            for target in entry.targets(&known, &self.transport) {
+            let known = asked.as_ref().map(|(_, answer)| answer.known());
+            complete &= known.as_ref().is_none_or(|known| known.due.is_some());
+            let places = known.map(|known| known.places).unwrap_or_default();
+            for target in entry.targets(&places, &self.transport) {
                 // Two entries may lead to the same place by the same name.
                 if !targets.iter().any(|other| other.key == target.key) {
                     targets.push(target);
@@ -109,6 +112,7 @@ impl Plan {
         let weighed: Vec<_> =
             targets.iter().map(|Target { key, weight, priority, .. }| Weighed { url: key, weight: *weight, priority: *priority }).collect();
         let balance = self.balance(&weighed)?;
+        balance.welcome(complete);
         Ok(Pool::new(balance, targets))
     }
 

@@ -72,6 +72,10 @@ impl Pool {
             Turn::Back => log::info!("service {service}: target {target}: it is well again, and no longer ejected"),
         }
         shard.ejected.with_label_values(&[&**service, target]).set(i64::from(!matches!(turn, Turn::Back)));
+        // Only now: whoever forgets it has said so before.
+        if self.load(index).is_some_and(|load| load.is_gone()) {
+            let _ = shard.ejected.remove_label_values(&[&**service, target]);
+        }
     }
 
     /// How the target at this place stands.

@@ -355,6 +355,16 @@ fn targets_that_cannot_be_are_told_with_their_place_and_their_fix() {
         ("{ srv: [a] }", "srv: ", "string"),
         ("{ srvs: \"http://a.test\" }", "unknown key `srvs`", "did you mean `srv`?"),
         ("\"http://a.test\", \"http://a.test\"", "is named twice", "`weight`"),
+        ("\"http://A.test:80\", \"http://a.test\"", "`http://a.test` is named twice", "`weight`"),
+        ("\"https://10.0.0.1\", \"https://10.0.0.1:443\"", "`https://10.0.0.1:443` is named twice", "`weight`"),
+        ("\"http://a.test#x\"", "has a fragment", "remove the `#`"),
+        ("\"http://127.0.0.1:99999\"", "`127.0.0.1:99999` has no port from 1 to 65535", ":8080"),
+        ("\"http://a.test:\"", "`a.test:` has no port", "remove the `:`"),
+        ("\"http://a.test:0\"", "has no port", ":8080"),
+        ("{ srv: \"http://a.test:\" }", "has no port", "remove the `:`"),
+        ("\"http://*:80\"", "`*` is neither the name of a host nor an address", "letters, digits"),
+        ("\"https://a..b\"", "`a..b` is neither", "letters, digits"),
+        ("\"http://[::1%eth0]:80\"", "`http://[::1%eth0]:80` is not a target", "http://10.0.0.1:8080"),
         ("\"unix://run/app.sock\"", "does not name a whole path", "unix:///run/app.sock"),
     ] {
         let (content, said) = check(&format!("services: {{ up: {{ targets: [{target}] }} }}\n"));

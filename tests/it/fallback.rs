@@ -208,6 +208,7 @@ fn settings_that_cannot_be_are_told_with_their_place_and_their_fix() {
         ("fallback: { reply: a }", "fallback.reply: ", "mapping"),
         ("fallback: { replay: {} }", "fallback.replay: unknown key", "did you mean `reply`?"),
         ("fallback: { reply: {}, on: [200] }", "fallback.on[0]: ", "400 to 599"),
+        ("fallback: { reply: {}, on: [] }", "fallback.on: there is no failure and no breaker", "set `breaker`"),
         ("fallback: { reply: {}, on: all }", "fallback.on: ", "list"),
     ] {
         let services = format!("up: {{ targets: [\"http://127.0.0.1:9\"], {settings} }}, stand-in: {{ {MOCK} }}");
@@ -220,4 +221,8 @@ fn settings_that_cannot_be_are_told_with_their_place_and_their_fix() {
     assert!(!content && said.matches("stand in for itself").count() == 2, "{said}");
     let (content, said) = check(&format!("services: {{ up: {{ {MOCK}, fallback: {{ reply: {{}} }} }} }}\n"));
     assert!(!content && said.contains("services.up.fallback: a mock has no targets"), "{said}");
+    for fine in ["breaker: {}, fallback: { reply: {}, on: [] }", "fallback: { reply: {} }, retry: { attempts: 1, methods: any }"] {
+        let (content, said) = check(&format!("services: {{ up: {{ targets: [\"http://127.0.0.1:9\"], {fine} }} }}\n"));
+        assert!(content, "{fine}: {said}");
+    }
 }

@@ -80,6 +80,22 @@ fn what_is_known_of_a_target_outlives_a_reload_and_is_forgotten_with_it() {
 }
 
 #[test]
+fn what_a_reload_takes_away_leaves_the_metrics() {
+    let (origin, _) = patient("up", 200);
+    let gateway = Gateway::start(&config("health: { path: /healthz }, breaker: {}", &[url(origin.address)]));
+    let breaker = "tidegate_breaker_open{service=\"up\"}";
+    assert_eq!((gateway.metric(&healthy(origin.address)), gateway.metric(breaker)), (1.0, 0.0), "from the beginning");
+    assert_eq!(gateway.rewrite(&config("slow_start: 1s", &[url(origin.address)])), "done");
+    let mut clients = [gateway.client(), gateway.client()];
+    clients.iter_mut().for_each(|client| assert_eq!(client.get("/").status, 200));
+    let gone = || {
+        let text = gateway.ask("/metrics").1;
+        !text.contains(&healthy(origin.address)) && !text.contains("tidegate_target_checks_total{") && !text.contains(breaker)
+    };
+    eventually("its metrics are gone", || gone().then_some(()));
+}
+
+#[test]
 fn the_next_priority_takes_over_from_targets_that_are_not_well() {
     let ((first, status), (second, _)) = (patient("first", 200), patient("second", 200));
     let spare = format!("{{ url: {}, priority: 1 }}", url(second.address));
@@ -120,6 +136,19 @@ fn a_target_that_does_not_answer_in_time_is_not_well() {
     let gateway = Gateway::start(&config("health: { path: /healthz, timeout: 200ms }", &[url(hangs), url(well.address)]));
     gateway.await_said(&format!("target {hangs}: a check failed, and it is unhealthy: no answer in 200ms"));
     assert!((0..10).all(|_| gateway.client().get("/").text() == "well"));
+}
+
+#[test]
+fn a_target_that_hangs_delays_the_checks_of_no_other() {
+    let (hanging, (other, status)) = (TcpListener::bind("127.0.0.1:0").unwrap(), patient("other", 200));
+    let hangs = hanging.local_addr().unwrap();
+    let health = "health: { path: /healthz, interval: 100ms, timeout: 1h, unhealthy: 2 }";
+    let gateway = Gateway::start(&config(health, &[url(hangs), url(other.address)]));
+    gateway.await_metric(&healthy(other.address), 1.0);
+    status.store(503, Ordering::Relaxed);
+    gateway.await_metric(&healthy(other.address), 0.0);
+    status.store(200, Ordering::Relaxed);
+    gateway.await_metric(&healthy(other.address), 1.0);
 }
 
 #[test]

@@ -8,32 +8,31 @@ use super::{Kept, Metrics, ProcessMetrics};
 impl Metrics {
     /// Forgets a target that a service has no more.
     pub fn forget_target(&self, service: &str, target: &str) {
-        self.keep_targets(|labels| matches!(labels, [a, b, ..] if *a == service && *b == target));
-    }
-
-    fn keep_targets(&self, gone: impl Fn(&[&str]) -> bool) {
+        let gone = |labels: &[&str]| matches!(labels, [a, b, ..] if *a == service && *b == target);
         let ProcessMetrics { ejected, healthy, checks, .. } = &self.process;
         for family in [ejected, healthy] {
-            remove(family, &gone, |labels| family.remove_label_values(labels));
+            remove(family, gone, |labels| family.remove_label_values(labels));
         }
         remove(checks, gone, |labels| checks.remove_label_values(labels));
     }
 
     /// Forgets everything but these.
     pub fn keep(&self, kept: &Kept<'_>) {
-        let Kept { routes, services, names, targets } = kept;
-        let ProcessMetrics { dns_lookups, dns_addresses, dns_answered, .. } = &self.process;
+        let Kept { routes, services, names, breakers, ejected, checked } = kept;
+        let ProcessMetrics { dns_lookups, dns_addresses, dns_answered, healthy, checks, .. } = &self.process;
         keep(dns_lookups, names, |labels| dns_lookups.remove_label_values(labels));
         for family in [dns_addresses, dns_answered] {
             keep(family, names, |labels| family.remove_label_values(labels));
         }
-        self.keep_targets(|labels| matches!(labels, [service, target, ..] if !targets.contains(&(*service, *target))));
-        keep(&self.process.breakers, services, |labels| self.process.breakers.remove_label_values(labels));
+        let not_in = |targets: &HashSet<(&str, &str)>, labels: &[&str]| matches!(labels, [service, target, ..] if !targets.contains(&(*service, *target)));
+        remove(healthy, |labels| not_in(checked, labels), |labels| healthy.remove_label_values(labels));
+        remove(checks, |labels| not_in(checked, labels), |labels| checks.remove_label_values(labels));
+        remove(&self.process.ejected, |labels| not_in(ejected, labels), |labels| self.process.ejected.remove_label_values(labels));
+        keep(&self.process.breakers, breakers, |labels| self.process.breakers.remove_label_values(labels));
         for shard in &self.shards {
             for family in [&shard.requests, &shard.received, &shard.sent, &shard.splits] {
                 keep(family, routes, |labels| family.remove_label_values(labels));
             }
-            keep(&shard.ejected, services, |labels| shard.ejected.remove_label_values(labels));
             keep(&shard.duration, routes, |labels| shard.duration.remove_label_values(labels));
             for family in [&shard.retries, &shard.fallbacks, &shard.mirrors] {
                 keep(family, services, |labels| family.remove_label_values(labels));

@@ -76,7 +76,8 @@ pub struct ProcessMetrics {
     /// How many places a name stands for, by name.
     pub dns_addresses: IntGaugeVec,
     dns_answered: IntGaugeVec,
-    breakers: IntGaugeVec,
+    /// Whether a service's breaker is open, by service.
+    pub breakers: IntGaugeVec,
     ejected: IntGaugeVec,
 }
 
@@ -89,8 +90,12 @@ pub struct Kept<'a> {
     pub services: HashSet<&'a str>,
     /// The names that targets go by.
     pub names: HashSet<&'a str>,
-    /// Services with targets.
-    pub targets: HashSet<(&'a str, &'a str)>,
+    /// The services that have a breaker.
+    pub breakers: HashSet<&'a str>,
+    /// Services with the targets that may be ejected.
+    pub ejected: HashSet<(&'a str, &'a str)>,
+    /// Services with the targets that are checked.
+    pub checked: HashSet<(&'a str, &'a str)>,
 }
 
 /// All shards.
@@ -309,11 +314,24 @@ mod tests {
             metrics.process.checks.with_label_values(&[service, target, "passed"]).inc();
         }
         let one = || HashSet::from(["kept"]);
-        metrics.keep(&Kept { routes: one(), services: one(), names: one(), targets: HashSet::from([("kept", "a")]) });
+        for service in ["kept", "gone"] {
+            metrics.process.breakers.with_label_values(&[service]).set(1);
+        }
+        let target = || HashSet::from([("kept", "a")]);
+        let all = || Kept { routes: one(), services: one(), names: one(), breakers: one(), ejected: target(), checked: target() };
+        metrics.keep(&all());
         let text = metrics.render().unwrap();
         assert!(text.contains("tidegate_requests_total{route=\"kept\",status=\"0\"} 2"), "{text}");
         assert!(text.contains("tidegate_retries_total{reason=\"connect\",service=\"kept\"} 2"), "{text}");
         assert_eq!(text.matches("service=\"kept\",target=\"a\"").count(), 3, "{text}");
-        assert!(!text.contains("gone"), "{text}");
+        assert!(!text.contains("gone") && text.contains("tidegate_breaker_open{service=\"kept\"} 1"), "{text}");
+        metrics.keep(&Kept { ejected: HashSet::new(), ..all() });
+        let text = metrics.render().unwrap();
+        assert!(!text.contains("tidegate_target_ejected{") && text.contains("tidegate_target_healthy{"), "{text}");
+        metrics.keep(&Kept { checked: HashSet::new(), breakers: HashSet::new(), ..all() });
+        let text = metrics.render().unwrap();
+        for gone in ["tidegate_target_healthy{", "tidegate_target_checks_total{", "tidegate_breaker_open{"] {
+            assert!(!text.contains(gone), "{gone} is in\n{text}");
+        }
     }
 }

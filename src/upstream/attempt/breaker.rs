@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::measure::{self, Measure};
 use super::{Failure, FailureConfig};
 use crate::building::BuildError;
-use crate::observe::Shard;
+use crate::observe::{Metrics, Shard};
 use crate::state::{Admission, BreakerState, Shared};
 use crate::types::{Duration, Percent};
 
@@ -82,6 +82,9 @@ impl Breaker {
     /// Numbers and times that cannot work.
     pub fn build(config: &BreakerConfig, service: &str, shared: &Shared) -> Result<Self, BuildError> {
         let measure = Measure::build(config.failures, config.error_rate, config.window, config.min_requests)?;
+        if config.on.is_empty() {
+            return Err(measure::none_counts());
+        }
         if config.probes == 0 {
             return Err(measure::never_met().at("probes"));
         }
@@ -123,6 +126,15 @@ impl Breaker {
         self.config.on.iter().any(|meant| meant.means(failure))
     }
 
+    /// Shows how it stands among the metrics, before the first attempt is over.
+    pub fn show(&self, metrics: &Metrics) {
+        self.state.gauge.get_or_init(|| {
+            let gauge = metrics.process.breakers.with_label_values(&[&*self.service]);
+            gauge.set(i64::from(!self.is_closed()));
+            gauge
+        });
+    }
+
     /// Takes note of how one attempt ended.
     pub fn note(&self, probe: Option<Probe>, failed: bool, shard: &Shard) {
         let gauge = || shard.breakers.with_label_values(&[&*self.service]);
@@ -160,7 +172,6 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::Metrics;
 
     fn breaker(json: &str, shared: &Shared) -> Arc<Breaker> {
         Arc::new(Breaker::build(&serde_json::from_str(json).unwrap(), "a", shared).unwrap())
@@ -181,6 +192,15 @@ mod tests {
         assert!(metrics.render().unwrap().contains("tidegate_breaker_open{service=\"a\"} 1"));
         let again = self::breaker("{}", &shared);
         assert!(!again.is_closed(), "it outlives a reload");
+    }
+
+    #[test]
+    fn it_is_among_the_metrics_from_the_beginning() {
+        let metrics = Metrics::new(1).unwrap();
+        // One of the same name, which is gone, was open.
+        metrics.process.breakers.with_label_values(&["a"]).set(1);
+        breaker("{}", &Shared::default()).show(&metrics);
+        assert!(metrics.render().unwrap().contains("tidegate_breaker_open{service=\"a\"} 0"));
     }
 
     #[test]

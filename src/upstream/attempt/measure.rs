@@ -43,7 +43,10 @@ impl Measure {
         if all >= u64::from(self.min_requests) && bad as f64 >= all as f64 * self.error_rate.share() {
             return Some(format!("{bad} of {all} attempts failed"));
         }
-        (in_a_row >= self.failures).then(|| format!("{in_a_row} attempts in a row failed"))
+        (in_a_row >= self.failures).then(|| match in_a_row {
+            1 => "an attempt failed".to_owned(),
+            more => format!("{more} attempts in a row failed"),
+        })
     }
 }
 
@@ -52,7 +55,24 @@ pub fn never_met() -> BuildError {
     BuildError::new("zero can never be met", "write at least 1")
 }
 
+/// The error of a list of failures that is empty.
+pub fn none_counts() -> BuildError {
+    BuildError::new("no failure at all would count", "name some, like `[connect, timeout, 503]`, or remove it for the default").at("on")
+}
+
 /// Give or take a tenth, so that those who were sent away together do not come back together; at least a millisecond.
 pub fn jitter(millis: u64) -> u64 {
     (millis / 10 * 9 + rand::random_range(0..=millis / 5)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failure_is_told_as_one() {
+        let measure = Measure::build(1, Percent::new(50), Duration::secs(10), 20).unwrap();
+        assert_eq!(measure.exceeded(1, &Window::default()).as_deref(), Some("an attempt failed"));
+        assert_eq!(measure.exceeded(2, &Window::default()).as_deref(), Some("2 attempts in a row failed"));
+    }
 }

@@ -9,7 +9,7 @@ mod methods;
 pub use breaker::{Breaker, BreakerConfig, Probe};
 pub use failure::{Failure, FailureConfig};
 pub use fallback::{Fallback, FallbackConfig, Instead, link};
-pub use measure::{Measure, jitter};
+pub use measure::{Measure, jitter, none_counts};
 pub use methods::RetryMethods;
 
 use std::sync::Arc;
@@ -52,6 +52,21 @@ impl Default for RetryConfig {
             backoff: BackoffConfig::default(),
             budget: Percent::new(20),
         }
+    }
+}
+
+impl RetryConfig {
+    /// The first setting that says how to send a request again, where none is sent again. What `fallback` sends to another service goes by the
+    /// methods too.
+    pub fn is_idle(&self, fallback: bool) -> Option<&'static str> {
+        let Self { on, methods, backoff, budget, .. } = Self::default();
+        let set = [
+            ("on", self.on != on),
+            ("methods", self.methods != methods && !fallback),
+            ("backoff", self.backoff != backoff),
+            ("budget", self.budget != budget),
+        ];
+        set.into_iter().find(|(_, is_set)| *is_set && self.attempts == 1).map(|(key, _)| key)
     }
 }
 

@@ -45,7 +45,8 @@ pub struct HashConfig {
     pub bound: Option<f64>,
 }
 
-/// `sticky:` — the first request of a client goes where `least_requests` sends it; so does one whose target is gone. Only then the cookie is set.
+/// `sticky:` — the first request of a client goes where `least_requests` sends it; so does one whose target is gone, away, or
+/// stands by (`priority`) while others are in use. Only then the cookie is set.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StickyConfig {

@@ -4,10 +4,11 @@ use ring::{digest, hmac};
 use super::config::{SameSite, StickyConfig};
 use crate::building::BuildError;
 
-/// The value of a cookie (RFC 6265 §5.4); of several with its name the first.
-pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(';')).find_map(|pair| pair.trim_start().strip_prefix(name)?.strip_prefix('=')).map(str::trim_end)
+/// The value of a cookie (RFC 6265 §5.4); of several with its name the first. What is no text in another hides none.
+pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let pairs = headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let mut values = pairs.filter_map(|pair| pair.trim_ascii_start().strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    values.next().map(<[u8]>::trim_ascii_end)
 }
 
 /// Whether this can be the name of a cookie (RFC 6265 §4.1.1: a token).
@@ -77,9 +78,10 @@ impl Sticky {
     }
 
     /// The place of the target that the cookie names.
-    pub fn target(&self, value: &str) -> Option<usize> {
+    pub fn target(&self, value: &[u8]) -> Option<usize> {
         // What was sent is 16 digits; a number alone could have a sign.
-        let id = u64::from_str_radix(value, 16).ok().filter(|_| value.len() == 16 && !value.starts_with('+'))?;
+        let digits = str::from_utf8(value).ok().filter(|value| value.len() == 16 && !value.starts_with('+'))?;
+        let id = u64::from_str_radix(digits, 16).ok()?;
         let place = self.named.binary_search_by_key(&id, |(id, _)| *id).ok()?;
         self.named.get(place).map(|(_, index)| *index)
     }
@@ -97,5 +99,20 @@ fn id(config: &StickyConfig, service: &str, url: &str) -> u64 {
     match &config.secret {
         Some(secret) => number(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes()), text.as_bytes()).as_ref()),
         None => number(digest::digest(&digest::SHA256, text.as_bytes()).as_ref()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_that_is_no_text_hides_no_other() {
+        let mut headers = HeaderMap::new();
+        let line = HeaderValue::from_bytes(b"name=J\xf6rg; seat=a \t; raw=\xe9; seat=b; xseat=c").unwrap();
+        headers.append(header::COOKIE, line);
+        headers.append(header::COOKIE, HeaderValue::from_static("other=d"));
+        let found = ["seat", "raw", "other", "eat", "name"].map(|name| find(&headers, name));
+        assert_eq!(found, [Some(&b"a"[..]), Some(b"\xe9"), Some(b"d"), None, Some(b"J\xf6rg")]);
     }
 }

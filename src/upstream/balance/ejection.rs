@@ -4,7 +4,7 @@ use std::time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::attempt::{Failure, FailureConfig, Measure, jitter};
+use super::super::attempt::{Failure, FailureConfig, Measure, jitter, none_counts};
 use crate::building::BuildError;
 use crate::state::{Changes, Load, Shared, millis};
 use crate::types::{Duration, Percent};
@@ -30,7 +30,7 @@ pub struct EjectionConfig {
     pub r#for: Duration,
     /// The longest ejection; no less than `for`. Default: 5m.
     pub max_for: Duration,
-    /// How much of a service's targets may be ejected at once, rounded down; so of one target none is. Default: 50%.
+    /// How much of a service's targets may be ejected at once, above 0%, rounded down; so of one target none is. Default: 50%.
     pub max_ejected: Percent,
 }
 
@@ -79,6 +79,13 @@ impl Ejection {
     /// Settings that cannot be kept.
     pub fn build(config: &EjectionConfig, service: &str, targets: usize, shared: &Shared) -> Result<Self, BuildError> {
         let measure = Measure::build(config.failures, config.error_rate, config.window, config.min_requests)?;
+        if config.on.is_empty() {
+            return Err(none_counts());
+        }
+        if config.max_ejected.share() <= 0.0 {
+            let error = BuildError::new("no target could ever be ejected", "write a share above `0%`, or remove `ejection`");
+            return Err(error.at("max_ejected"));
+        }
         let millis = |duration: Duration| u64::try_from(duration.0.as_millis()).unwrap_or(u64::MAX);
         let (least, most) = (millis(config.r#for), millis(config.max_for));
         if least == 0 {
@@ -274,6 +281,8 @@ mod tests {
             (json!({"error_rate": "0%"}), "error_rate"),
             (json!({"window": "1h"}), "window"),
             (json!({"min_requests": 0}), "min_requests"),
+            (json!({"on": []}), "on"),
+            (json!({"max_ejected": "0%"}), "max_ejected"),
             (json!({"for": "0s"}), "for"),
             (json!({"for": "10m"}), "max_for"),
         ] {

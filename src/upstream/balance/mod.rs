@@ -36,7 +36,7 @@ pub struct Asking<'a> {
     /// The hash of the request's key, for `hash`.
     pub key: Option<u64>,
     /// The value of the cookie that `sticky` set.
-    pub cookie: Option<&'a str>,
+    pub cookie: Option<&'a [u8]>,
     /// Whether the client came by HTTPS.
     pub secure: bool,
     /// The places of targets that were asked in vain.
@@ -60,6 +60,8 @@ pub struct Balance {
     how: How,
     /// By priority.
     groups: Box<[Ranked]>,
+    /// The place of each target's group among them.
+    ranks: Box<[usize]>,
     loads: Box<[Arc<Load>]>,
     ejection: Option<Ejection>,
     /// None where nothing can keep a target away.
@@ -137,6 +139,9 @@ impl Balance {
         for (index, target) in targets.iter().enumerate() {
             ranks.entry(target.priority).or_default().push((index, target.weight, hash(&[target.url.as_bytes()])));
         }
+        let priorities: Vec<u8> = ranks.keys().copied().collect();
+        let of_group = |target: &Weighed<'_>| priorities.partition_point(|priority| *priority < target.priority);
+        let of_groups = targets.iter().map(of_group).collect();
         let ranked = ranks.into_iter().map(|(priority, members)| {
             let weights: Vec<u32> = members.iter().map(|(_, weight, _)| *weight).filter(|weight| *weight > 0).collect();
             let group = Group::build(members)?;
@@ -148,8 +153,12 @@ impl Balance {
         });
         let groups = ranked.collect::<Result<_, BuildError>>().map_err(|error| error.at("targets"))?;
         let loads: Box<[_]> = targets.iter().map(|target| shared.loads.get(&format!("{service} {}", target.url))).collect();
-        Load::welcome(&loads, millis());
-        Ok(Self { how, groups, loads, ejection, standing })
+        Ok(Self { how, groups, ranks: of_groups, loads, ejection, standing })
+    }
+
+    /// Welcomes those of its targets that are new. It is `complete` where no name waits for its first answer.
+    pub fn welcome(&self, complete: bool) {
+        Load::welcome(&self.loads, millis(), complete);
     }
 
     /// What of a request the choice depends on. `tried` are the places of targets that were asked in vain.
@@ -174,7 +183,7 @@ impl Balance {
             return self.pick_apart(asking, now, named);
         }
         // As mostly: all are free.
-        let index = named.or_else(|| self.within(self.groups.first()?, asking, |_| true))?;
+        let index = named.filter(|index| self.is_of(0, *index)).or_else(|| self.within(self.groups.first()?, asking, |_| true))?;
         Some((index, InFlight::begin(self.loads.get(index)?)))
     }
 
@@ -210,9 +219,6 @@ impl Balance {
         let free = |index: usize| untried(index) && stand(index).is_available();
         // A request that has failed once has had its share of ill targets.
         let trial = |index: usize| asking.tried.is_empty() && stand(index) == Stand::Trial;
-        if let Some(index) = named.filter(|index| free(*index) || trial(*index)) {
-            return Some(Choice { index, trial: !free(index) });
-        }
         // Which of its requests a target gets that has a part of its share is the same for the whole choice, and for each key.
         let lot = asking.key.unwrap_or_else(rand::random);
         let mine = |index: usize| match stand(index) {
@@ -221,11 +227,12 @@ impl Balance {
         };
         let least = self.standing.as_ref().filter(|_| now.is_some()).map_or(0.0, |standing| standing.rules.min_available);
         let has = |ranked: &Ranked, any: &dyn Fn(usize) -> bool| ranked.group.members().iter().any(|member| any(member.index));
-        for ranked in &self.groups {
+        for (rank, ranked) in self.groups.iter().enumerate() {
             let members = ranked.group.members();
             let available = members.iter().filter(|member| stand(member.index).is_available()).count();
             if has(ranked, &free) && available as f64 >= least * members.len() as f64 {
-                let index = self.within(ranked, asking, mine).or_else(|| self.within(ranked, asking, free))?;
+                let named = named.filter(|index| self.is_of(rank, *index) && (free(*index) || trial(*index)));
+                let index = named.or_else(|| self.within(ranked, asking, mine)).or_else(|| self.within(ranked, asking, free))?;
                 return Some(Choice { index, trial: !stand(index).is_available() });
             }
             // Nobody comes here otherwise, who could find out.
@@ -238,6 +245,11 @@ impl Balance {
             None => self.within(self.groups.first()?, asking, |_| true),
         }
         .map(plain)
+    }
+
+    /// Whether the group of this number has the target: a cookie keeps nobody at one that stands by.
+    fn is_of(&self, rank: usize, index: usize) -> bool {
+        self.ranks.get(index) == Some(&rank)
     }
 
     fn within(&self, ranked: &Ranked, asking: &Asking<'_>, free: impl Fn(usize) -> bool) -> Option<usize> {
@@ -324,7 +336,7 @@ impl Key {
     pub fn of(&self, req: &RequestHeader, cx: &Ctx) -> Option<u64> {
         let value = match self {
             Key::Header(name) => req.headers.get(name)?.as_bytes(),
-            Key::Cookie(name) => cookie::find(&req.headers, name)?.as_bytes(),
+            Key::Cookie(name) => cookie::find(&req.headers, name)?,
             Key::Param(name) => cx.param(name)?.as_bytes(),
             Key::Consumer => cx.consumer.as_ref()?.name.as_bytes(),
             Key::ClientIp => {

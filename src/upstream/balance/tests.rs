@@ -87,7 +87,7 @@ fn a_target_without_weight_is_never_picked() {
     let How::Sticky(cookies) = &sticky.how else { panic!() };
     let cookie = cookies.cookie(1, false).unwrap();
     let value = cookie.to_str().unwrap().split(['=', ';']).nth(1).unwrap();
-    assert_eq!(sticky.place(&Asking { cookie: Some(value), ..Asking::default() }), Some(0), "not by its cookie either");
+    assert_eq!(sticky.place(&Asking { cookie: Some(value.as_bytes()), ..Asking::default() }), Some(0), "not by its cookie either");
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn a_cookie_names_its_target_until_that_is_gone() {
     let secure = balance.cookie(2, &Asking { secure: true, ..Asking::default() }).unwrap();
     assert_eq!(secure.to_str().unwrap(), format!("{text}; Secure"));
     let value = pair.strip_prefix("at=").unwrap();
-    let asking = Asking { cookie: Some(value), ..Asking::default() };
+    let asking = Asking { cookie: Some(value.as_bytes()), ..Asking::default() };
     assert!((0..100).all(|_| balance.place(&asking) == Some(2)));
     assert_eq!(balance.cookie(2, &asking), None, "it has it already");
     assert!(balance.cookie(1, &asking).is_some());
@@ -259,6 +259,33 @@ fn a_cookie_names_its_target_until_that_is_gone() {
     let others: Vec<_> = [2, 0].iter().map(|index| urls[*index].clone()).collect();
     assert_eq!(of(config, &others, &[1, 1]).place(&asking), Some(0));
     assert!(of(config, &others[1..], &[1]).cookie(0, &asking).is_some());
+}
+
+#[test]
+fn a_cookie_keeps_nobody_at_a_target_that_stands_by() {
+    let urls = urls(3);
+    let targets: Vec<_> = urls.iter().zip([0, 0, 7]).map(|(url, priority)| Weighed { url, weight: 1, priority }).collect();
+    let shared = Shared::default();
+    let standing = Standing::new(Rules { health: true, min_available: 0.5, ..Rules::default() }, shared.changes.get("users"));
+    let config = yaml("sticky: { cookie: at }").unwrap();
+    let balance = Balance::build(&config, None, Some(standing), "users", &targets, &shared).unwrap();
+    let told = |index| balance.cookie(index, &Asking::default()).unwrap().to_str().unwrap()[3..19].to_owned();
+    let turn = |index: usize, well: bool| {
+        let failure = (!well).then(|| "it is ill".to_owned());
+        balance.load(index).unwrap().checks.note(crate::state::Checked { at: std::time::SystemTime::now(), failure }, 1, 1);
+        shared.changes.get("users").note();
+    };
+    let (first, spare) = (told(1), told(2));
+    let (first, spare) =
+        (Asking { cookie: Some(first.as_bytes()), ..Asking::default() }, Asking { cookie: Some(spare.as_bytes()), ..Asking::default() });
+    assert!((0..100).all(|_| balance.place(&spare) != Some(2) && balance.place(&first) == Some(1)));
+    turn(0, false);
+    assert!((0..100).all(|_| balance.place(&spare) == Some(1) && balance.place(&first) == Some(1)));
+    turn(1, false);
+    assert!((0..100).all(|_| balance.place(&spare) == Some(2) && balance.place(&first) == Some(2)));
+    turn(1, true);
+    assert!((0..100).all(|_| balance.place(&spare) == Some(1) && balance.place(&first) == Some(1)));
+    assert!(balance.cookie(1, &spare).is_some(), "it is told where it is now");
 }
 
 #[test]

@@ -109,11 +109,13 @@ impl Names {
     }
 
     async fn of_family(&self, host: &str, family: RecordType) -> Result<(Vec<IpAddr>, Duration), Failed> {
-        if let Some(known) = known(host, family) {
-            return Ok((known, HOSTS_TTL));
-        }
-        let (records, ttl) = self.records(host, family).await?;
-        let addresses: Vec<_> = records.iter().filter_map(RData::ip_addr).collect();
+        let (addresses, ttl) = match known(&Hosts::from_system().unwrap_or_default(), host, family) {
+            Some(known) => (known, HOSTS_TTL),
+            None => {
+                let (records, ttl) = self.records(host, family).await?;
+                (records.iter().filter_map(RData::ip_addr).collect(), ttl)
+            }
+        };
         if addresses.is_empty() {
             return Err(Failed { word: "no_records", text: format!("it has no address of the kind {family}") });
         }
@@ -164,16 +166,21 @@ impl Names {
     }
 }
 
-/// What needs no question: the lines of /etc/hosts, read anew each time, and `localhost` (RFC 6761 §6.3).
-fn known(host: &str, family: RecordType) -> Option<Vec<IpAddr>> {
-    let name: Name = host.to_lowercase().parse().ok()?;
-    let found = Hosts::from_system().unwrap_or_default().lookup_static_host(&Query::query(name, family));
-    let found = found.map(|lookup| lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>());
-    let local = || {
-        let own = if family == RecordType::A { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
-        (host == "localhost" || host.ends_with(".localhost")).then(|| vec![own])
+/// What needs no question: the lines of /etc/hosts, read anew each time, and `localhost` (RFC 6761 §6.3). Nobody else is asked about a name that is there
+/// with addresses of the other family only: name servers mostly do not know it, and would deny the name as a whole.
+fn known(hosts: &Hosts, host: &str, family: RecordType) -> Option<Vec<IpAddr>> {
+    let host = host.to_lowercase();
+    let name: Name = host.parse().ok()?;
+    let of = |family| {
+        let found = hosts.lookup_static_host(&Query::query(name.clone(), family));
+        found.map(|lookup| lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>()).unwrap_or_default()
     };
-    found.filter(|addresses| !addresses.is_empty()).or_else(local)
+    let found = of(family);
+    if found.is_empty() && (host == "localhost" || host.ends_with(".localhost")) {
+        return Some(vec![if family == RecordType::A { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() }]);
+    }
+    let is_there = !found.is_empty() || [RecordType::A, RecordType::AAAA].into_iter().any(|family| !of(family).is_empty());
+    is_there.then_some(found)
 }
 
 fn failed(error: &NetError, kind: RecordType) -> Failed {
@@ -196,5 +203,27 @@ fn response(code: ResponseCode) -> (&'static str, String) {
     match code {
         ResponseCode::ServFail => ("servfail", "the name server fails (SERVFAIL)".to_owned()),
         code => ("error", format!("the name server says {code}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_the_hosts_file_has_the_addresses_that_stand_there_and_no_others() {
+        let mut hosts = Hosts::default();
+        hosts.read_hosts_conf(&b"10.0.0.1 four.test both.test\nfd00::1 six.test both.test\n10.9.9.9 own.localhost\n"[..]).unwrap();
+        let addresses = |host: &str| {
+            [RecordType::A, RecordType::AAAA]
+                .map(|family| known(&hosts, host, family).map(|known| known.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(addresses("Four.test"), [some("10.0.0.1"), some("")], "nobody is asked for the other family");
+        assert_eq!(addresses("six.test"), [some(""), some("fd00::1")]);
+        assert_eq!(addresses("both.test"), [some("10.0.0.1"), some("fd00::1")]);
+        assert_eq!(addresses("other.test"), [None, None]);
+        assert_eq!(addresses("own.localhost"), [some("10.9.9.9"), some("::1")]);
+        assert_eq!(addresses("LOCALHOST"), [some("127.0.0.1"), some("::1")]);
     }
 }

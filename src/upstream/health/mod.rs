@@ -6,12 +6,14 @@ mod grpc;
 
 pub use config::{HealthConfig, StatusConfig};
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
+use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::ask::Ask;
@@ -68,7 +70,7 @@ impl Health {
     }
 
     /// Checks the target at this place of a pool, and takes note of it.
-    async fn visit(&self, service: &Service, pool: &Pool, index: usize, host: &HostMode, metrics: &Metrics) {
+    pub(super) async fn visit(&self, service: &Service, pool: &Pool, index: usize, host: &HostMode, metrics: &Metrics) {
         let (Some(target), Some(load)) = (pool.targets().get(index), pool.load(index)) else { return };
         let host = if let HostMode::Name(name) = host { name } else { &target.authority };
         let failure = self.ask(target, host).await.err();
@@ -76,6 +78,10 @@ impl Health {
         metrics.process.checks.with_label_values(&[name, target, if failure.is_none() { "passed" } else { "failed" }]).inc();
         let turned = load.checks.note(Checked { at: SystemTime::now(), failure: failure.clone() }, self.healthy, self.unhealthy);
         metrics.process.healthy.with_label_values(&[name, target]).set(i64::from(!load.checks.is_ill()));
+        // Only now: whoever forgets it has said so before.
+        if load.is_gone() {
+            return metrics.forget_target(name, target);
+        }
         let Some(count) = turned else { return };
         load.turned(millis(), failure.is_none());
         self.changes.note();
@@ -96,48 +102,57 @@ pub(super) fn check(service: &Arc<Service>, tasks: &mut JoinSet<()>, control: &H
     }
 }
 
+/// Keeps a task for each target, so that none waits for another that is slow to answer.
 async fn watch(service: Arc<Service>, metrics: Arc<Metrics>, settling: Settling) {
     let Backend::Targets(targets) = &service.backend else { return };
-    let Targets { health: Some(health), .. } = &**targets else { return };
     let mut settling = Some(settling);
-    let mut next = Instant::now();
+    let room = Arc::new(Semaphore::new(TOGETHER));
+    let (mut tasks, mut watched) = (JoinSet::new(), HashMap::<Box<str>, AbortHandle>::new());
     loop {
-        let is_due = Instant::now() >= next;
-        if is_due {
-            next = Instant::now() + Duration::from_millis(jitter(u64::try_from(health.interval.as_millis()).unwrap_or(u64::MAX)));
-        }
         let pool = targets.pool();
-        round(&service, &pool, &metrics, is_due).await;
+        let keys: HashSet<&str> = pool.targets().iter().map(|target| &*target.key).collect();
+        watched.retain(|key, task| {
+            let stays = keys.contains(&**key);
+            if !stays {
+                task.abort();
+            }
+            stays && !task.is_finished()
+        });
+        for (index, target) in pool.targets().iter().enumerate() {
+            let start = || {
+                let place = (pool.clone(), index);
+                tasks.spawn(visits(service.clone(), place, metrics.clone(), room.clone(), settling.clone()))
+            };
+            watched.entry(target.key.clone()).or_insert_with(start);
+        }
         // Names may still be looked up, and what they stand for is to be checked before it is used.
         if !pool.targets().is_empty() {
             drop(settling.take());
         }
         drop(pool);
-        tokio::select! {
-            () = sleep_until(next) => {}
-            () = targets.renewed.notified() => {}
-        }
+        while tasks.try_join_next().is_some() {}
+        targets.renewed.notified().await;
     }
 }
 
-/// Checks all targets of a pool, or those that never were.
-async fn round(service: &Arc<Service>, pool: &Arc<Pool>, metrics: &Arc<Metrics>, all: bool) {
-    let mut checks = JoinSet::new();
-    for index in 0..pool.targets().len() {
-        if !all && pool.load(index).is_none_or(|load| load.checks.last().is_some()) {
-            continue;
+/// Checks one target, whatever its place is, for as long as the service has it.
+async fn visits(service: Arc<Service>, place: (Arc<Pool>, usize), metrics: Arc<Metrics>, room: Arc<Semaphore>, settling: Option<Settling>) {
+    let Backend::Targets(targets) = &service.backend else { return };
+    let Targets { health: Some(health), .. } = &**targets else { return };
+    let ((mut pool, mut index), mut settling) = (place, settling);
+    let interval = u64::try_from(health.interval.as_millis()).unwrap_or(u64::MAX);
+    loop {
+        let next = Instant::now() + Duration::from_millis(jitter(interval));
+        if let Ok(_one) = room.acquire().await {
+            health.visit(&service, &pool, index, &targets.host, &metrics).await;
         }
-        if checks.len() >= TOGETHER {
-            checks.join_next().await;
+        drop(settling.take());
+        sleep_until(next).await;
+        let present = targets.pool();
+        if !Arc::ptr_eq(&present, &pool) {
+            let is_it = |other: &Target| pool.targets().get(index).is_some_and(|target| target.key == other.key);
+            let Some(now) = present.targets().iter().position(is_it) else { return };
+            (pool, index) = (present, now);
         }
-        let (service, pool, metrics) = (service.clone(), pool.clone(), metrics.clone());
-        checks.spawn(async move {
-            if let Backend::Targets(targets) = &service.backend
-                && let Some(health) = &targets.health
-            {
-                health.visit(&service, &pool, index, &targets.host, &metrics).await;
-            }
-        });
     }
-    while checks.join_next().await.is_some() {}
 }

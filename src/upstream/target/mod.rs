@@ -1,6 +1,7 @@
 //! Where the entries of `targets:` lead.
 
 mod config;
+mod place;
 
 pub use config::TargetConfig;
 
@@ -90,32 +91,47 @@ impl Entry {
             Some("https") => true,
             _ => return Err(wrong()),
         };
+        if url.contains('#') {
+            return Err(BuildError::new(format!("`{url}` has a fragment"), "remove the `#` and what stands behind it"));
+        }
         if uri.path() != "/" || uri.query().is_some() {
             return Err(BuildError::new(format!("`{url}` has a path"), "put it in front of the route's `path:` instead"));
         }
-        let (Some(authority), Some(host)) = (uri.authority(), uri.host()) else { return Err(wrong()) };
+        let Some(authority) = uri.authority() else { return Err(wrong()) };
         if authority.as_str().contains('@') {
             return Err(BuildError::new(
                 "a target has no user",
                 "remove what stands before the `@`; a policy `request` can set `Authorization`",
             ));
         }
-        let host: Box<str> = host.trim_start_matches('[').trim_end_matches(']').into();
+        let (host, port) = place::read(authority.as_str())?;
+        let host: Box<str> = host.into();
         let ip = host.parse::<IpAddr>();
         if *srv {
-            return match (ip, uri.port_u16()) {
+            return match (ip, port) {
                 (Err(_), None) => Ok(entry(tls, At::Service { name: host })),
                 (Err(_), Some(_)) => Err(BuildError::new(format!("`{url}` has a port"), "remove it; the SRV records say it")),
                 (Ok(_), _) => Err(BuildError::new(format!("`{url}` is an address, and has no SRV records"), "write it as `url`")),
             };
         }
-        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let port = port.unwrap_or(if tls { 443 } else { 80 });
         let authority = HeaderValue::try_from(authority.as_str()).map_err(|_| wrong())?;
         let at = match ip {
             Ok(ip) => At::Address { authority, host, address: SocketAddr::new(ip, port) },
             Err(_) => At::Name { authority, host, port },
         };
         Ok(entry(tls, at))
+    }
+
+    /// Where it leads, the same however it is written.
+    pub fn place(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        match &self.at {
+            At::Address { address, .. } => format!("{scheme}://{address}"),
+            At::Socket { path } => format!("unix://{path}"),
+            At::Name { host, port, .. } => format!("{scheme}://{}:{port}", host.to_lowercase()),
+            At::Service { name } => format!("{scheme} srv {}", name.to_lowercase()),
+        }
     }
 
     /// What has to be asked to find its targets.
