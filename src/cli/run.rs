@@ -53,15 +53,20 @@ fn could_not_start(error: io::Error) -> String {
     format!("the gateway could not start: {error}")
 }
 
-fn start(path: &Path, incoming: &mut Option<Incoming>, inherited: Inherited) -> Result<(), String> {
+fn start(path: &Path, incoming: &mut Option<Incoming>, mut inherited: Inherited) -> Result<(), String> {
     let path = std::path::absolute(path).map_err(could_not_start)?;
     let shared = Arc::new(Shared::default());
+    if let Some(keys) = inherited.tickets.take()
+        && !shared.tickets.take_over(&keys)
+    {
+        log::warn!("the keys of TLS sessions have a form that this version does not know: each client shakes hands in full once more");
+    }
     let built = build(&path, &shared).map_err(|errors| errors.to_string())?;
     let (files, before) = raise_open_files();
     let number = |files: Option<u64>| files.map_or_else(|| "any number of".to_owned(), |files| files.to_string());
     log::info!("{} files may be open at once, {} before", number(files), number(before));
     let server = &built.config.value.server;
-    let sockets = Sockets::open(server, built.config.value.admin.address, inherited, incoming.is_some()).map_err(could_not_start)?;
+    let mut sockets = Sockets::open(server, built.config.value.admin.address, inherited, incoming.is_some()).map_err(could_not_start)?;
     let control = match socket(server, &path) {
         Some(socket) => Some(Control::bind(&socket, incoming.is_some()).map_err(could_not_start)?),
         None => {
@@ -71,8 +76,9 @@ fn start(path: &Path, incoming: &mut Option<Incoming>, inherited: Inherited) -> 
     };
     let names = sockets.copies().map_err(could_not_start)?;
     let notify = Arc::new(Notify::from_env());
-    let upgrades = Upgrades::new(names, path.clone(), server.upgrade.timeout.into(), server.timeouts.drain.into(), notify.clone());
-    let door = Door { incoming: incoming.take(), control, upgrades: Arc::new(upgrades), notify };
+    let upgrades = Upgrades::new(names, shared.tickets.clone(), path.clone(), server, notify.clone());
+    let gone = std::mem::take(&mut sockets.gone);
+    let door = Door { incoming: incoming.take(), control, upgrades: Arc::new(upgrades), notify, gone };
     live(path, shared, built, sockets, door).map_err(could_not_start)
 }
 
@@ -80,6 +86,8 @@ fn start(path: &Path, incoming: &mut Option<Incoming>, inherited: Inherited) -> 
 struct Sockets {
     listeners: Vec<(Name, Bound)>,
     admin: (Name, Bound),
+    /// Where Unix sockets are that the process before this one served, and this one does not.
+    gone: Vec<PathBuf>,
 }
 
 impl Sockets {
@@ -101,6 +109,7 @@ impl Sockets {
         };
         let listeners = server.listeners.iter().map(|listener| open(Role::Listener, &listener.address)).collect::<io::Result<Vec<_>>>()?;
         let admin = open(Role::Admin, &Address::Tcp(admin))?;
+        let gone = inherited.addresses().filter_map(|address| address.strip_prefix("unix:").map(PathBuf::from)).collect();
         let unclaimed = inherited.addresses().collect::<Vec<_>>().join(", ");
         match (unclaimed.is_empty(), upgrade) {
             (true, _) => {}
@@ -111,7 +120,7 @@ impl Sockets {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
             }
         }
-        Ok(Self { listeners, admin })
+        Ok(Self { listeners, admin, gone })
     }
 
     /// For the process after this one.
@@ -132,7 +141,7 @@ fn live(path: PathBuf, shared: Arc<Shared>, built: Built, sockets: Sockets, door
         let (reloader, live) = Reloader::start(path, shared, metrics.clone(), built).await;
         reloads(reloader)?;
         let (shutdown, ending) = watch::channel(false);
-        let Sockets { listeners, admin: (_, admin) } = sockets;
+        let Sockets { listeners, admin: (_, admin), .. } = sockets;
         let sockets: Vec<_> = listeners.into_iter().map(|(_, socket)| socket).collect();
         let operators = Admin { metrics: metrics.clone(), live: live.clone(), ending };
         let running = Running { config, sockets, admin, live, metrics, log: Arc::new(log), shutdown, door };

@@ -1,8 +1,9 @@
 //! `tidegate upgrade`: another process takes the gateway's place, and nobody notices; or it fails, and nobody notices.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,6 +12,9 @@ use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 
+use rustls::HandshakeKind;
+
+use crate::support::certificates::Authority;
 use crate::support::gateway::{Folder, check};
 use crate::support::{Client, End, Gateway, Origin, eventually, port};
 
@@ -197,6 +201,58 @@ fn what_waits_at_an_address_that_goes_is_answered() {
     // What came before the end was answered, what came after was refused. Between the last look at the queue and the end lie microseconds.
     let cut: Vec<_> = failures.iter().filter(|failure| !failure.starts_with("connecting: ")).collect();
     assert!(cut.len() <= 1, "{cut:?}");
+}
+
+#[test]
+fn a_session_of_tls_outlives_an_upgrade() {
+    let (authority, folder) = (Authority::new(), Folder::new());
+    let identity = authority.issue("a.test");
+    folder.file("a.pem", &identity.cert);
+    folder.file("a.key", &identity.key);
+    let tls = "  listeners: [{ address: \"127.0.0.1:0\", tls: { certificates: [{ cert: a.pem, key: a.key }] } }]";
+    let mut gateway = Gateway::start_in(folder, &config(tls, &reply("a")));
+    let client = authority.client(None, &["http/1.1"]);
+    let shake = |address| {
+        let mut client = Client::secure(address, &client, "a.test");
+        assert_eq!(client.get("/here").text(), "a");
+        client.tls().handshake_kind().unwrap()
+    };
+    assert_eq!([shake(gateway.address), shake(gateway.address)], [HandshakeKind::Full, HandshakeKind::Resumed]);
+    for _ in 0..2 {
+        assert_eq!(gateway.upgrade(&[]).0, 0);
+        gateway.alone();
+        assert_eq!(shake(gateway.address), HandshakeKind::Resumed);
+    }
+}
+
+#[test]
+fn a_unix_socket_stays_where_it_is_until_nobody_serves_it() {
+    let yaml = |socket: &str| {
+        let listeners = format!("  listeners: [{{ address: \"127.0.0.1:0\" }}, {{ address: \"unix:{{dir}}/{socket}.sock\" }}]");
+        config(&listeners, &(reply("a") + "admin: { address: \"127.0.0.1:0\" }\n"))
+    };
+    let mut gateway = Gateway::start(&yaml("one"));
+    let place = |name: &str| gateway.folder.path().join(format!("{name}.sock"));
+    let (one, other) = (place("one"), place("other"));
+    let get = |path: &PathBuf| {
+        let mut stream = UnixStream::connect(path).unwrap();
+        stream.write_all(b"GET /here HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.starts_with("HTTP/1.1 200 ")
+    };
+    let changed = gateway.folder.file("changed.yaml", yaml("other").replace("{dir}", gateway.folder.path().to_str().unwrap()));
+    assert!(get(&one));
+    assert_eq!(gateway.upgrade(&[]).0, 0);
+    gateway.alone();
+    assert!(get(&one), "the old process has left it where it is");
+    assert_eq!(gateway.upgrade(&["--config", "/nowhere.yaml"]).0, 1);
+    assert!(get(&one), "and so has one that failed");
+    assert_eq!(gateway.upgrade(&["--config", changed.to_str().unwrap()]).0, 0);
+    gateway.alone();
+    assert!(get(&other) && !one.exists());
+    kill(gateway.serving(), Signal::SIGTERM).unwrap();
+    eventually("the last one takes it away", || (!other.exists()).then_some(()));
 }
 
 #[test]

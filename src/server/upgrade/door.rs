@@ -1,4 +1,5 @@
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub struct Door {
     pub upgrades: Arc<Upgrades>,
     /// What systemd is told.
     pub notify: Arc<Notify>,
+    /// Unix sockets of the old process that this one does not serve.
+    pub gone: Vec<PathBuf>,
 }
 
 impl Door {
@@ -35,7 +38,7 @@ impl Door {
     /// # Errors
     /// The system's.
     pub fn open(self) -> io::Result<Opened> {
-        let Self { incoming, control, upgrades, notify } = self;
+        let Self { incoming, control, upgrades, notify, gone } = self;
         let mut path = None;
         let mut task = None;
         if let Some(mut control) = control {
@@ -49,6 +52,10 @@ impl Door {
             Some(incoming) => {
                 // In one message: between the two, systemd would take the old one's end for the service's.
                 notify.say(&format!("MAINPID={}\n{serving}", std::process::id()));
+                // Not before: the old process might have had to serve on.
+                for path in gone {
+                    let _ = std::fs::remove_file(path);
+                }
                 incoming.serving();
             }
             None => notify.say(&serving),
@@ -60,7 +67,7 @@ impl Door {
 /// A process that takes commands.
 #[derive(Debug)]
 pub struct Opened {
-    path: Option<std::path::PathBuf>,
+    path: Option<PathBuf>,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 

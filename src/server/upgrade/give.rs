@@ -5,19 +5,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::Name;
 use super::egg::Egg;
 use super::wire::{Ask, Grant, News, PROTOCOL, Step, TOGETHER, Wire};
+use crate::config::ServerConfig;
 use crate::server::systemd::Notify;
+use crate::state::Tickets;
 
 /// How this process hands over to the next one.
 #[derive(Debug)]
 pub struct Upgrades {
     /// What the next process gets. Given up with the end of this one, so that an address that nobody serves refuses.
     sockets: Mutex<Vec<(Name, OwnedFd)>>,
+    tickets: Arc<Tickets>,
     config: PathBuf,
     bound: Duration,
     drain: Duration,
@@ -47,10 +52,11 @@ struct Next {
 }
 
 impl Upgrades {
-    /// Hands over these sockets, to a process on the same config where no other is asked for, which has `bound` to become ready. `drain` is only told.
-    pub fn new(sockets: Vec<(Name, OwnedFd)>, config: PathBuf, bound: Duration, drain: Duration, notify: Arc<Notify>) -> Self {
+    /// Hands over these sockets and keys, to a process on the same config where no other is asked for, within the bounds of `server`.
+    pub fn new(sockets: Vec<(Name, OwnedFd)>, tickets: Arc<Tickets>, config: PathBuf, server: &ServerConfig, notify: Arc<Notify>) -> Self {
+        let (bound, drain) = (server.upgrade.timeout.into(), server.timeouts.drain.into());
         let (sockets, state) = (Mutex::new(sockets), Mutex::new(State::Serving));
-        Self { sockets, config, bound, drain, state, notify, over: tokio::sync::Notify::new() }
+        Self { sockets, tickets, config, bound, drain, state, notify, over: tokio::sync::Notify::new() }
     }
 
     /// Waits until another process serves.
@@ -197,6 +203,7 @@ impl Upgrades {
     }
 
     fn give(&self, wire: &mut Wire) -> io::Result<()> {
+        wire.send(&Grant::Tickets { keys: STANDARD.encode(self.tickets.hand_over()) }, &[])?;
         let sockets = self.sockets.lock();
         let mut chunks = sockets.chunks(TOGETHER).peekable();
         while let Some(chunk) = chunks.next() {

@@ -21,28 +21,32 @@ pub use wire::{Ask, Name, News, Role, Wire};
 /// The name of the socket for commands, in the folder that systemd gives.
 pub const SOCKET: &str = "upgrade.sock";
 
-/// Sockets that were open before this process was.
+/// What was there before this process: open sockets, for the most part.
 #[derive(Debug, Default)]
-pub struct Inherited(Vec<(Name, OwnedFd)>);
+pub struct Inherited {
+    sockets: Vec<(Name, OwnedFd)>,
+    /// The keys of TLS session tickets, where there are any.
+    pub tickets: Option<Vec<u8>>,
+}
 
 impl Inherited {
     /// Takes the socket of this address, most likely that of the same role; with port 0 only that.
     pub fn claim(&mut self, role: Role, address: &str) -> Option<OwnedFd> {
         let same = |other: &Name| other.address == address;
-        let place = self.0.iter().position(|(name, _)| name.role == role && same(name));
-        let place = place.or_else(|| self.0.iter().position(|(name, _)| same(name) && !address.ends_with(":0")))?;
-        Some(self.0.remove(place).1)
+        let place = self.sockets.iter().position(|(name, _)| name.role == role && same(name));
+        let place = place.or_else(|| self.sockets.iter().position(|(name, _)| same(name) && !address.ends_with(":0")))?;
+        Some(self.sockets.remove(place).1)
     }
 
     /// The addresses that nobody has claimed.
     pub fn addresses(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.address.as_str())
+        self.sockets.iter().map(|(name, _)| name.address.as_str())
     }
 }
 
 impl FromIterator<(Name, OwnedFd)> for Inherited {
     fn from_iter<I: IntoIterator<Item = (Name, OwnedFd)>>(sockets: I) -> Self {
-        Self(sockets.into_iter().collect())
+        Self { sockets: sockets.into_iter().collect(), tickets: None }
     }
 }
 

@@ -4,6 +4,9 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::Inherited;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::egg::TOLD;
 use super::wire::{Grant, PROTOCOL, Step, Wire};
 
@@ -29,8 +32,12 @@ impl Incoming {
         let mut wire = Wire::new(UnixStream::from(input), ANSWER);
         wire.send(&Step::Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() }, &[])?;
         let mut sockets = Vec::new();
+        let mut tickets = None;
         loop {
             let Some((grant, fds)) = wire.receive()? else { return Err(gone()) };
+            if let Grant::Tickets { keys } = &grant {
+                tickets = STANDARD.decode(keys).ok();
+            }
             let Grant::Sockets { names, more } = grant else { continue };
             let count = names.len();
             sockets.extend(names.into_iter().zip(fds));
@@ -41,7 +48,9 @@ impl Incoming {
                 ));
             }
             if !more {
-                return Ok(Some((Self(wire), sockets.into_iter().collect::<Inherited>())));
+                let mut inherited: Inherited = sockets.into_iter().collect();
+                inherited.tickets = tickets;
+                return Ok(Some((Self(wire), inherited)));
             }
         }
     }

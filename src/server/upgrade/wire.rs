@@ -117,6 +117,11 @@ pub enum Grant {
         #[serde(default)]
         more: bool,
     },
+    /// The keys of TLS session tickets, so that sessions outlive the upgrade. A process that does not know their form goes on without.
+    Tickets {
+        /// In base64.
+        keys: String,
+    },
     /// Serve.
     Go,
     /// Given by a newer process.
@@ -277,7 +282,7 @@ mod tests {
     #[test]
     fn what_only_a_newer_process_knows_is_no_mistake() {
         let (mut one, mut other) = pair();
-        one.send(&serde_json::json!({"grant": "sockets", "names": [{"role": "quic", "address": "x"}], "tickets": "AAAA"}), &[]).unwrap();
+        one.send(&serde_json::json!({"grant": "sockets", "names": [{"role": "quic", "address": "x"}], "since": 7}), &[]).unwrap();
         one.send(&serde_json::json!({"grant": "blessing", "of": 7}), &[]).unwrap();
         let Some((Grant::Sockets { names, more: false }, _)) = other.receive().unwrap() else { panic!() };
         assert_eq!(names, [Name { role: Role::Unknown, address: "x".to_owned() }]);
