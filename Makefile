@@ -1,10 +1,14 @@
 # Each target installs what it needs, on a Debian that has nothing but Rust. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench loadtest dist clean deps deps-test deps-lint deps-loadtest
+.PHONY: help run build test lint bench loadtest dist deb install install-files uninstall clean deps deps-test deps-lint deps-loadtest
 
 CONFIG ?= conf/tidegate.yaml
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# What is installed and packed, and where to. `make install BINARY=…` takes another one.
+BINARY ?= $(TARGET)/dist/tidegate
+PREFIX ?= /usr/local
+UNITS ?= /etc/systemd/system
 NAME := tidegate-$(VERSION)-$(shell uname -m)
 
 help: ## this list
@@ -34,9 +38,42 @@ dist: deps ## the binary to ship, with config and licence, as dist/*.tar.gz
 	rm -rf dist/$(NAME)
 	mkdir -p dist/$(NAME)
 	cp $(TARGET)/dist/tidegate README.md CHANGELOG.md LICENSE dist/$(NAME)/
-	cp -r conf dist/$(NAME)/
+	cp -r conf systemd dist/$(NAME)/
 	tar -C dist -czf dist/$(NAME).tar.gz $(NAME)
 	@echo dist/$(NAME).tar.gz
+
+deb: $(BINARY) ## a Debian package, as dist/*.deb
+	systemd/debian/build $(BINARY) $(VERSION) dist
+
+$(TARGET)/dist/tidegate:
+	$(MAKE) deps
+	cargo build --profile dist --locked
+
+install: install-files ## binary, config, unit and user, for systemd to start (as root)
+	getent passwd tidegate >/dev/null || useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin tidegate
+	chown root:tidegate /etc/tidegate && chmod 0750 /etc/tidegate
+	if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+	@echo "systemctl enable --now tidegate starts it; systemctl reload tidegate lets it take a running one's place"
+
+# A config that is there stays. The binary is replaced by another file, since the present one may be running.
+install-files: $(BINARY)
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/.tidegate.new
+	mv $(DESTDIR)$(PREFIX)/bin/.tidegate.new $(DESTDIR)$(PREFIX)/bin/tidegate
+	test -e $(DESTDIR)/etc/tidegate/tidegate.yaml || install -D -m 644 conf/tidegate.yaml $(DESTDIR)/etc/tidegate/tidegate.yaml
+	install -d $(DESTDIR)$(UNITS)
+	sed 's,/usr/bin/,$(PREFIX)/bin/,; s,/usr/share/,$(PREFIX)/share/,' systemd/tidegate.service >$(DESTDIR)$(UNITS)/tidegate.service
+	install -m 644 systemd/tidegate.socket $(DESTDIR)$(UNITS)/tidegate.socket
+	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/tidegate/README.md
+	install -m 644 CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/tidegate/CHANGELOG.md
+	install -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/tidegate/copyright
+	install -D -m 644 systemd/README.md $(DESTDIR)$(PREFIX)/share/doc/tidegate/systemd/README.md
+	cp -r conf/examples $(DESTDIR)$(PREFIX)/share/doc/tidegate/
+
+uninstall: ## what `make install` has put there, but for the config, the logs and the user (as root)
+	if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now tidegate.socket tidegate.service || true; fi
+	rm -f $(DESTDIR)$(PREFIX)/bin/tidegate $(DESTDIR)$(UNITS)/tidegate.service $(DESTDIR)$(UNITS)/tidegate.socket
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/tidegate
+	if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 
 clean: ## remove everything that was built
 	cargo clean

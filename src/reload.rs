@@ -130,7 +130,7 @@ impl Reloader {
         ] {
             if !same {
                 log::error!(
-                    "the config was not taken, the present one stays: a change under `{name}:` needs an upgrade; restart the gateway"
+                    "the config was not taken, the present one stays: a change under `{name}:` needs an upgrade: run `tidegate upgrade`"
                 );
                 return "refused";
             }

@@ -2,14 +2,20 @@
 
 mod check;
 mod explain;
+mod log;
 mod run;
 mod schema;
+mod upgrade;
 mod watch;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use self::log::say;
+use crate::server::upgrade::hatch;
 
 /// An API gateway: one binary, one YAML file.
 #[derive(Debug, Parser)]
@@ -41,16 +47,31 @@ enum Command {
         #[command(flatten)]
         request: explain::Request,
     },
+    /// Let another process take the running gateway's place, without a request lost: a new binary, a changed `server:`. Waits until that serves, or has
+    /// failed and the old one serves on.
+    #[command(
+        after_help = "Exit status: 0 the new process serves; 1 it failed, and the old one serves on; 3 refused, for another upgrade is under way or \
+                            the gateway is ending; 4 no gateway answers."
+    )]
+    Upgrade(upgrade::Upgrade),
+    /// Run a command as its parent; the running gateway's own use, in an upgrade.
+    #[command(hide = true)]
+    Hatch {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<OsString>,
+    },
     /// Print the JSON Schema of the config file, by which editors complete and check it.
     Schema,
 }
 
-/// Runs the command. 0: done; 1: the config is wrong, or the gateway could not start; 2: wrong arguments.
+/// Runs the command. 0: done; 1: the config is wrong, or the gateway could not start; 2: wrong arguments. `upgrade` has more.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { config } => run::run(&config),
         Command::Check { config } => check::check(&config),
         Command::Explain { config, request } => explain::explain(&config, &request),
+        Command::Upgrade(asked) => upgrade::upgrade(&asked),
+        Command::Hatch { command } => hatch(&command),
         Command::Schema => schema::schema(),
     }
 }
@@ -59,10 +80,4 @@ pub fn main() -> ExitCode {
 fn print(text: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stdout(), "{text}");
-}
-
-/// Tells the operator.
-fn say(text: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -1,5 +1,7 @@
 use std::io;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,52 +10,132 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::say;
+use super::upgrade::socket;
 use super::watch::Watch;
 use crate::admin::Admin;
+use crate::config::ServerConfig;
 use crate::observe::{AccessLog, Metrics};
 use crate::reload::{Built, Reloader, build};
-use crate::server::{Running, bind, run as serve};
+use crate::server::upgrade::{Control, Door, Incoming, Inherited, Name, Role, Upgrades};
+use crate::server::{Bound, Notify, Running, activated, bind, raise_open_files, run as serve};
 use crate::state::Shared;
 use crate::types::Address;
 
 /// `tidegate run`.
 pub fn run(path: &Path) -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,tidegate=info")).init();
-    let shared = Arc::new(Shared::default());
-    let built = match build(path, &shared) {
-        Ok(built) => built,
-        Err(errors) => {
-            say(&errors.to_string());
-            return ExitCode::FAILURE;
-        }
-    };
-    match start(path, shared, built) {
+    super::log::start();
+    let result = inherited().and_then(|(mut incoming, inherited)| {
+        start(path, &mut incoming, inherited).inspect_err(|why| {
+            if let Some(incoming) = incoming {
+                incoming.failed(why);
+            }
+        })
+    });
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&format!("the gateway could not start: {error}"));
+        Err(why) => {
+            say(&why);
             ExitCode::FAILURE
         }
     }
 }
 
-fn start(path: &Path, shared: Arc<Shared>, built: Built) -> io::Result<()> {
+/// What was open before this process: passed by the one that it takes over from, or by systemd.
+fn inherited() -> Result<(Option<Incoming>, Inherited), String> {
+    if let Some((incoming, inherited)) = Incoming::from_env().map_err(|error| format!("the running gateway passes nothing on: {error}"))? {
+        return Ok((Some(incoming), inherited));
+    }
+    let passed = activated().map_err(could_not_start)?;
+    Ok((None, passed.into_iter().map(|(address, socket)| (Name { role: Role::Listener, address }, socket)).collect()))
+}
+
+fn could_not_start(error: io::Error) -> String {
+    format!("the gateway could not start: {error}")
+}
+
+fn start(path: &Path, incoming: &mut Option<Incoming>, inherited: Inherited) -> Result<(), String> {
+    let path = std::path::absolute(path).map_err(could_not_start)?;
+    let shared = Arc::new(Shared::default());
+    let built = build(&path, &shared).map_err(|errors| errors.to_string())?;
+    let (files, before) = raise_open_files();
+    let number = |files: Option<u64>| files.map_or_else(|| "any number of".to_owned(), |files| files.to_string());
+    log::info!("{} files may be open at once, {} before", number(files), number(before));
+    let server = &built.config.value.server;
+    let sockets = Sockets::open(server, built.config.value.admin.address, inherited, incoming.is_some()).map_err(could_not_start)?;
+    let control = match socket(server, &path) {
+        Some(socket) => Some(Control::bind(&socket, incoming.is_some()).map_err(could_not_start)?),
+        None => {
+            log::info!("no upgrade in place, for there is no folder for its socket: `server.upgrade.socket` names one");
+            None
+        }
+    };
+    let names = sockets.copies().map_err(could_not_start)?;
+    let notify = Arc::new(Notify::from_env());
+    let upgrades = Upgrades::new(names, path.clone(), server.upgrade.timeout.into(), server.timeouts.drain.into(), notify.clone());
+    let door = Door { incoming: incoming.take(), control, upgrades: Arc::new(upgrades), notify };
+    live(path, shared, built, sockets, door).map_err(could_not_start)
+}
+
+/// The sockets that are accepted from.
+struct Sockets {
+    listeners: Vec<(Name, Bound)>,
+    admin: (Name, Bound),
+}
+
+impl Sockets {
+    /// Takes those that are open, and opens the others.
+    fn open(server: &ServerConfig, admin: SocketAddr, mut inherited: Inherited, upgrade: bool) -> io::Result<Self> {
+        let mut open = |role, address: &Address| {
+            let name = Name { role, address: address.to_string() };
+            if let Some(socket) = inherited.claim(role, &name.address) {
+                return Ok((name, Bound::inherit(address, socket)?));
+            }
+            let socket = bind(address).map_err(|error| {
+                let hint = match error.kind() {
+                    io::ErrorKind::AddrInUse if upgrade => "; an address that overlaps one of the running gateway takes a restart",
+                    _ => "",
+                };
+                io::Error::new(error.kind(), format!("{address}: {error}{hint}"))
+            })?;
+            Ok((name, socket))
+        };
+        let listeners = server.listeners.iter().map(|listener| open(Role::Listener, &listener.address)).collect::<io::Result<Vec<_>>>()?;
+        let admin = open(Role::Admin, &Address::Tcp(admin))?;
+        let unclaimed = inherited.addresses().collect::<Vec<_>>().join(", ");
+        match (unclaimed.is_empty(), upgrade) {
+            (true, _) => {}
+            (false, true) => log::info!("no longer served: {unclaimed}"),
+            // systemd would go on letting clients connect, and nobody would ever answer them.
+            (false, false) => {
+                let why = format!("systemd opens {unclaimed}, and no listener has that address; name it under `server.listeners`");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+            }
+        }
+        Ok(Self { listeners, admin })
+    }
+
+    /// For the process after this one.
+    fn copies(&self) -> io::Result<Vec<(Name, OwnedFd)>> {
+        let all = self.listeners.iter().chain([&self.admin]);
+        all.map(|(name, socket)| Ok((name.clone(), socket.copy()?))).collect()
+    }
+}
+
+fn live(path: PathBuf, shared: Arc<Shared>, built: Built, sockets: Sockets, door: Door) -> io::Result<()> {
     let config = built.config.value.server.clone();
-    let named = |address: &Address| bind(address).map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")));
-    let sockets = config.listeners.iter().map(|listener| named(&listener.address)).collect::<io::Result<Vec<_>>>()?;
-    let admin = named(&Address::Tcp(built.config.value.admin.address))?;
     let metrics = Arc::new(Metrics::new(config.workers.count()).map_err(io::Error::other)?);
     let log = AccessLog::start(&built.config.value.access_log, config.workers.count(), metrics.process.log_dropped.clone())?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut end, mut stop) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let (reloader, live) = Reloader::start(path.to_owned(), shared, metrics.clone(), built).await;
+        let (reloader, live) = Reloader::start(path, shared, metrics.clone(), built).await;
         reloads(reloader)?;
         let (shutdown, ending) = watch::channel(false);
-        let addresses: Vec<_> = sockets.iter().filter_map(|socket| socket.address().ok()).map(|address| address.to_string()).collect();
-        log::info!("listening on {}, admin on {}", addresses.join(", "), admin.address()?);
+        let Sockets { listeners, admin: (_, admin) } = sockets;
+        let sockets: Vec<_> = listeners.into_iter().map(|(_, socket)| socket).collect();
         let operators = Admin { metrics: metrics.clone(), live: live.clone(), ending };
-        let running = Running { config, sockets, admin, live, metrics, log: Arc::new(log), shutdown };
+        let running = Running { config, sockets, admin, live, metrics, log: Arc::new(log), shutdown, door };
         let graceful = async {
             tokio::select! {
                 _ = end.recv() => true,

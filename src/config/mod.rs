@@ -15,6 +15,7 @@ mod de;
 mod gather;
 
 mod listener;
+mod upgrade;
 mod server;
 mod document;
 mod load;
@@ -32,3 +33,4 @@ pub use server::{AdminConfig, ClientTimeouts, Limits, ServerConfig, Workers};
 pub use sources::Sources;
 pub use substitute::Env;
 pub use tree::{Entry, Node, Place, Tree, Value};
+pub use upgrade::UpgradeConfig;

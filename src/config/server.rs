@@ -6,13 +6,14 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::ListenerConfig;
+use super::upgrade::UpgradeConfig;
 use crate::building::{BuildError, Errors};
 use crate::types::{Duration, Size};
 
 /// What an address looks like: an editor tells a missing port.
 const ADDRESS: &str = ":[0-9]{1,5}$";
 
-/// `server:` — bound at start; a change here needs a restart.
+/// `server:` — bound at start; a change here needs `tidegate upgrade`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
@@ -29,6 +30,8 @@ pub struct ServerConfig {
     pub timeouts: ClientTimeouts,
     /// Idle connections kept to all targets, per worker. Default: 1024.
     pub upstream_connections: usize,
+    /// How a new process takes this one's place.
+    pub upgrade: UpgradeConfig,
 }
 
 impl Default for ServerConfig {
@@ -40,6 +43,7 @@ impl Default for ServerConfig {
             limits: Limits::default(),
             timeouts: ClientTimeouts::default(),
             upstream_connections: 1024,
+            upgrade: UpgradeConfig::default(),
         }
     }
 }
@@ -60,6 +64,7 @@ impl ServerConfig {
         ] {
             errors.keep(&["server".into(), "timeouts".into(), name.into()], time.not_zero());
         }
+        errors.0.extend(self.upgrade.mistakes().0.into_iter().map(|error| error.at("upgrade").at("server")));
         if self.listeners.is_empty() {
             errors.push(BuildError::new("there is no address to listen on", "name one").at("listeners").at("server"));
         }

@@ -12,8 +12,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::conn::{Conn, Patience, Speaks};
 use super::head::{Bounds, FIELDS};
-use super::listen::{Accepted, Bound, Door, Listener};
+use super::listen::{Accepted, Bound, Gate, Listener};
 use super::serve::{Serving, Terms, serve};
+use super::systemd::{feed, watchdog};
+use super::upgrade::Door;
 use super::welcome::Welcome;
 use super::worker::{Duty, Worker};
 use crate::config::ServerConfig;
@@ -37,13 +39,16 @@ pub struct Running {
     pub log: Arc<AccessLog>,
     /// Turns true when the process shall end.
     pub shutdown: watch::Sender<bool>,
+    /// What this process takes over, and hands over one day.
+    pub door: Door,
 }
 
-/// Serves until `stop` says so, then lets requests end, for as long as the config grants. `stop` says false for an end at once.
+/// Serves until `stop` says so or another process serves instead, then lets requests end, for as long as the config grants. `stop` says false for an
+/// end at once.
 ///
 /// # Errors
 /// The system's, where threads or sockets cannot be had.
-pub async fn run<A>(running: Running, admin: Arc<A>, stop: impl Future<Output = bool>) -> io::Result<()>
+pub async fn run<A>(mut running: Running, admin: Arc<A>, stop: impl Future<Output = bool>) -> io::Result<()>
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
@@ -70,14 +75,18 @@ where
     }
     let crew = Arc::new(Crew { workers, team });
 
+    running.door.wait().await?;
+    let addresses: Vec<_> = running.sockets.iter().filter_map(|socket| Some(socket.address().ok()?.to_string())).collect();
+    let listening = format!("listening on {}, admin on {}", addresses.join(", "), running.admin.address()?);
+    let (closing, closed) = watch::channel(None);
     let mut accepting = Vec::new();
     for (index, (socket, listener)) in running.sockets.into_iter().zip(&running.config.listeners).enumerate() {
-        let (crew, door) = (crew.clone(), Door::new(index, listener));
+        let (crew, gate, closed) = (crew.clone(), Gate::new(index, listener), closed.clone());
         // With one worker there is nothing to spread: it accepts by itself, and nobody is woken.
         let alone = crew.workers.first().filter(|_| crew.workers.len() == 1).map(|worker| worker.handle().clone());
         let accept = async move {
-            match Listener::new(socket, door) {
-                Ok(listener) => accept(&listener, |accepted| crew.give(accepted)).await,
+            match Listener::new(socket, gate) {
+                Ok(listener) => accept(listener, closed, |accepted| crew.give(accepted)).await,
                 Err(error) => log::error!("a socket cannot be watched: {error}"),
             }
         };
@@ -86,15 +95,32 @@ where
             None => tokio::spawn(accept),
         });
     }
-    let operators = tokio::spawn(operators(running.admin, admin, terms));
+    let (leaving, left) = watch::channel(None);
+    let operators = tokio::spawn(operators(running.admin, admin, terms, left));
+    let (upgrades, notify) = (running.door.upgrades.clone(), running.door.notify.clone());
+    let mut opened = running.door.open()?;
+    log::info!("{listening}");
+    if let Some(bound) = watchdog() {
+        let (workers, notify) = (crew.workers.iter().map(|worker| worker.handle().clone()).collect(), notify.clone());
+        tokio::spawn(feed(workers, bound, move || notify.say("WATCHDOG=1")));
+    }
 
-    let graceful = stop.await;
-    accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    let (graceful, handed_over) = tokio::select! {
+        graceful = stop => (graceful, false),
+        () = upgrades.over() => (true, true),
+    };
+    notify.say("STOPPING=1\nSTATUS=letting requests end");
+    // Their copies of the sockets go first: an address is closed with the last of them.
+    upgrades.close();
+    opened.close(handed_over);
+    let _ = leaving.send(handed_over.then_some(true));
+    let _ = closing.send(Some(handed_over));
     for task in accepting {
         let _ = task.await;
     }
     running.live.end();
-    log::info!("ending: no new connections, and each answer is the last on its connection");
+    let who = if handed_over { "another process serves" } else { "ending" };
+    log::info!("{who}: no new connections, and each answer is the last on its connection");
     let _ = running.shutdown.send(true);
     for tell in &tellers {
         let _ = tell.send(true);
@@ -160,10 +186,15 @@ impl Crew {
     }
 }
 
-/// Accepts for ever.
-async fn accept(listener: &Listener, take: impl Fn(Accepted)) {
-    loop {
-        match listener.accept().await {
+/// Accepts until it shall not, and then what has come by then: the system tells a client that it is connected before anybody accepts, and would cut it off.
+/// `closed` says whether another process goes on.
+async fn accept(listener: Listener, mut closed: watch::Receiver<Option<bool>>, take: impl Fn(Accepted)) {
+    let handed_over = loop {
+        let came = tokio::select! {
+            came = listener.accept() => came,
+            closed = closed.wait_for(Option::is_some) => break closed.is_ok_and(|closed| *closed == Some(true)),
+        };
+        match came {
             Ok(accepted) => take(accepted),
             // The client was faster in leaving than we in accepting.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -173,18 +204,27 @@ async fn accept(listener: &Listener, take: impl Fn(Accepted)) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+    };
+    match listener.waiting(handed_over) {
+        Ok(waiting) => waiting.for_each(take),
+        Err(error) => log::warn!("connections may have been cut off before they were accepted: {error}"),
     }
 }
 
-/// Operators' requests, answered on the control thread, to the very end.
-async fn operators<A: HttpServerApp + Send + Sync + 'static>(socket: Bound, app: Arc<A>, terms: Terms) {
+/// Operators' requests, answered on the control thread, until another process does, or to the very end.
+async fn operators<A: HttpServerApp + Send + Sync + 'static>(
+    socket: Bound,
+    app: Arc<A>,
+    terms: Terms,
+    closed: watch::Receiver<Option<bool>>,
+) {
     let serving = Arc::new(Serving { app, refused: Box::new(|problem, _| crate::proxy::raw_answer(problem)) });
-    let listener = match Listener::new(socket, Door::default()) {
+    let listener = match Listener::new(socket, Gate::default()) {
         Ok(listener) => listener,
         Err(error) => return log::error!("the admin socket cannot be watched: {error}"),
     };
     let (_running, never) = watch::channel(false);
-    accept(&listener, |accepted| {
+    accept(listener, closed, |accepted| {
         let (serving, mut never) = (serving.clone(), never.clone());
         tokio::spawn(async move {
             let Ok((wire, facts, _)) = accepted.take_over() else { return };

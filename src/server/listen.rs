@@ -1,6 +1,7 @@
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -69,6 +70,36 @@ fn unix(path: &Path) -> io::Result<UnixListener> {
 }
 
 impl Bound {
+    /// Takes one that was opened for this address before.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn inherit(address: &Address, socket: OwnedFd) -> io::Result<Self> {
+        match address {
+            Address::Tcp(_) => {
+                let listener = std::net::TcpListener::from(socket);
+                listener.set_nonblocking(true)?;
+                Ok(Bound::Tcp(listener))
+            }
+            Address::Unix(path) => {
+                let listener = UnixListener::from(socket);
+                listener.set_nonblocking(true)?;
+                Ok(Bound::Unix(listener, path.clone()))
+            }
+        }
+    }
+
+    /// The same once more, for another process.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn copy(&self) -> io::Result<OwnedFd> {
+        match self {
+            Bound::Tcp(listener) => listener.try_clone().map(Into::into),
+            Bound::Unix(listener, _) => listener.try_clone().map(Into::into),
+        }
+    }
+
     /// What it is bound to: the port too, where the system has chosen it.
     ///
     /// # Errors
@@ -83,7 +114,7 @@ impl Bound {
 
 /// What the config says of a listener beside its address.
 #[derive(Debug, Default)]
-pub struct Door {
+pub struct Gate {
     /// Its number in the config.
     pub index: usize,
     /// Whether it speaks TLS.
@@ -94,11 +125,32 @@ pub struct Door {
     redirect: Option<u16>,
 }
 
-impl Door {
+impl Gate {
     /// That of a listener.
     pub fn new(index: usize, config: &ListenerConfig) -> Self {
         let redirect = config.redirect_https.and_then(RedirectHttps::port);
         Self { index, secure: config.tls.is_some(), proxied: config.proxy_protocol, redirect }
+    }
+}
+
+impl Gate {
+    /// A connection that came in here.
+    fn tcp(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) -> io::Result<Accepted> {
+        stream.set_nodelay(true)?;
+        let facts = Connection::new(peer, stream.local_addr()?);
+        Ok(self.accepted(Stream::Tcp(stream), facts))
+    }
+
+    /// The same over a Unix socket. Who is on the same machine has no address; this is the nearest to one, and a proxy there can be trusted by it.
+    fn unix(self: &Arc<Self>, stream: UnixStream) -> Accepted {
+        let port = if self.secure { 443 } else { 80 };
+        let facts = Connection::new((Ipv4Addr::LOCALHOST, 0).into(), (Ipv4Addr::LOCALHOST, port).into());
+        self.accepted(Stream::Unix(stream), facts)
+    }
+
+    fn accepted(self: &Arc<Self>, socket: Stream, mut facts: Connection) -> Accepted {
+        facts.redirect_https = self.redirect;
+        Accepted { socket, facts, gate: self.clone() }
     }
 }
 
@@ -108,13 +160,13 @@ pub struct Accepted {
     socket: Stream,
     /// Who connected where.
     pub facts: Connection,
-    /// Through which door.
-    pub door: Arc<Door>,
+    /// Through which gate.
+    pub gate: Arc<Gate>,
 }
 
 #[derive(Debug)]
 enum Stream {
-    Tcp(std::net::TcpStream),
+    Tcp(TcpStream),
     Unix(UnixStream),
 }
 
@@ -123,12 +175,12 @@ impl Accepted {
     ///
     /// # Errors
     /// The system's.
-    pub fn take_over(self) -> io::Result<(Wire, Connection, Arc<Door>)> {
+    pub fn take_over(self) -> io::Result<(Wire, Connection, Arc<Gate>)> {
         let wire = match self.socket {
             Stream::Tcp(stream) => Wire::Tcp(net::TcpStream::from_std(stream)?),
             Stream::Unix(stream) => Wire::Unix(net::UnixStream::from_std(stream)?),
         };
-        Ok((wire, self.facts, self.door))
+        Ok((wire, self.facts, self.gate))
     }
 }
 
@@ -136,7 +188,7 @@ impl Accepted {
 #[derive(Debug)]
 pub struct Listener {
     socket: Listening,
-    door: Arc<Door>,
+    gate: Arc<Gate>,
 }
 
 #[derive(Debug)]
@@ -150,12 +202,12 @@ impl Listener {
     ///
     /// # Errors
     /// The system's.
-    pub fn new(socket: Bound, door: Door) -> io::Result<Self> {
+    pub fn new(socket: Bound, gate: Gate) -> io::Result<Self> {
         let socket = match socket {
             Bound::Tcp(listener) => Listening::Tcp(net::TcpListener::from_std(listener)?),
             Bound::Unix(listener, path) => Listening::Unix(net::UnixListener::from_std(listener)?, path),
         };
-        Ok(Self { socket, door: Arc::new(door) })
+        Ok(Self { socket, gate: Arc::new(gate) })
     }
 
     /// The next connection.
@@ -163,31 +215,62 @@ impl Listener {
     /// # Errors
     /// The system's: most often that the process may not open more files.
     pub async fn accept(&self) -> io::Result<Accepted> {
-        let door = self.door.clone();
-        let (socket, mut facts) = match &self.socket {
+        match &self.socket {
             Listening::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                let facts = Connection::new(peer, stream.local_addr()?);
-                (Stream::Tcp(stream.into_std()?), facts)
+                self.gate.tcp(stream.into_std()?, peer)
             }
             Listening::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
-                // Who is on the same machine has no address; this is the nearest to one, and a proxy there can be trusted by it.
-                let port = if door.secure { 443 } else { 80 };
-                let facts = Connection::new((Ipv4Addr::LOCALHOST, 0).into(), (Ipv4Addr::LOCALHOST, port).into());
-                (Stream::Unix(stream.into_std()?), facts)
+                Ok(self.gate.unix(stream.into_std()?))
+            }
+        }
+    }
+
+    /// What waits to be accepted, and no longer than it does; with that the socket is closed. The path of a Unix socket is left to the process that it was
+    /// `handed_over` to.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn waiting(self, handed_over: bool) -> io::Result<impl Iterator<Item = Accepted>> {
+        // The runtime may not have heard yet that something has come: the system is asked itself.
+        let (socket, path) = match self.socket {
+            Listening::Tcp(listener) => (Bound::Tcp(listener.into_std()?), None),
+            Listening::Unix(listener, path) => (Bound::Unix(listener.into_std()?, path.clone()), Some(path)),
+        };
+        if let Some(path) = path.filter(|_| !handed_over) {
+            let _ = fs::remove_file(path);
+        }
+        let gate = self.gate;
+        let next = move || match &socket {
+            Bound::Tcp(listener) => {
+                let (stream, peer) = listener.accept().ok()?;
+                stream.set_nonblocking(true).ok()?;
+                gate.tcp(stream, peer).ok()
+            }
+            Bound::Unix(listener, _) => {
+                let (stream, _) = listener.accept().ok()?;
+                stream.set_nonblocking(true).ok()?;
+                Some(gate.unix(stream))
             }
         };
-        facts.redirect_https = door.redirect;
-        Ok(Accepted { socket, facts, door })
+        // Bounded, should they come faster than they are taken.
+        Ok(std::iter::from_fn(next).take(usize::try_from(BACKLOG).unwrap_or_default()))
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Listening::Unix(_, path) = &self.socket {
-            let _ = fs::remove_file(path);
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_waits_to_be_accepted_is_not_lost_when_an_address_is_closed() {
+        let socket = bind(&Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
+        let Address::Tcp(address) = socket.address().unwrap() else { panic!() };
+        let listener = Listener::new(socket, Gate::default()).unwrap();
+        let clients: Vec<_> = (0..5).map(|_| TcpStream::connect(address).unwrap().local_addr().unwrap()).collect();
+        let peers: Vec<_> = listener.waiting(false).unwrap().map(|accepted| accepted.facts.peer).collect();
+        assert_eq!(peers, clients);
+        TcpStream::connect(address).expect_err("the address is closed");
     }
 }

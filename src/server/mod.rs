@@ -10,7 +10,10 @@ mod listen;
 mod proxied;
 mod welcome;
 mod worker;
+mod systemd;
+pub mod upgrade;
 mod life;
 
 pub use life::{Running, run};
 pub use listen::{Bound, bind};
+pub use systemd::{Notify, raise_open_files, sockets as activated};

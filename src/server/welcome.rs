@@ -9,7 +9,7 @@ use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use tokio_rustls::TlsAcceptor;
 
 use super::conn::Speaks;
-use super::listen::Door;
+use super::listen::Gate;
 use super::proxied;
 use super::wire::Wire;
 use crate::observe::Shard;
@@ -31,12 +31,12 @@ pub struct Welcome {
 
 impl Welcome {
     /// Makes a connection ready for its first request, or says that there will be none.
-    pub async fn greet(&self, mut wire: Wire, facts: &mut Connection, door: &Door) -> Option<(Wire, Speaks)> {
+    pub async fn greet(&self, mut wire: Wire, facts: &mut Connection, gate: &Gate) -> Option<(Wire, Speaks)> {
         // Boxed: a connection would hold the room for them to its end.
-        if door.proxied && !Box::pin(self.introduce(&mut wire, facts)).await {
+        if gate.proxied && !Box::pin(self.introduce(&mut wire, facts)).await {
             return None;
         }
-        if door.secure { Box::pin(self.handshake(wire, facts, door)).await } else { Some((wire, Speaks::Either)) }
+        if gate.secure { Box::pin(self.handshake(wire, facts, gate)).await } else { Some((wire, Speaks::Either)) }
     }
 
     /// Hears for whom the peer speaks. False where it may not, or does not.
@@ -66,8 +66,8 @@ impl Welcome {
         result.is_ok()
     }
 
-    async fn handshake(&self, wire: Wire, facts: &mut Connection, door: &Door) -> Option<(Wire, Speaks)> {
-        let config = self.live.load().secure.get(door.index)?.as_ref()?.handshake.clone();
+    async fn handshake(&self, wire: Wire, facts: &mut Connection, gate: &Gate) -> Option<(Wire, Speaks)> {
+        let config = self.live.load().secure.get(gate.index)?.as_ref()?.handshake.clone();
         let (label, met) = match timeout(self.patience, shake(wire, facts, config)).await {
             Ok(Ok((kind, met))) => (kind, Some(met)),
             Ok(Err(why)) => {

@@ -70,11 +70,11 @@ impl Worker {
         let duty = duty.clone();
         self.handle.spawn(async move {
             let _held = held;
-            let (wire, mut facts, door) = match accepted.take_over() {
+            let (wire, mut facts, gate) = match accepted.take_over() {
                 Ok(taken) => taken,
                 Err(error) => return log::warn!("a connection could not be taken over: {error}"),
             };
-            let Some((wire, speaks)) = duty.welcome.greet(wire, &mut facts, &door).await else { return };
+            let Some((wire, speaks)) = duty.welcome.greet(wire, &mut facts, &gate).await else { return };
             if let Ok(conn) = Conn::new(wire, speaks, facts, duty.terms.patience) {
                 serve(conn, &duty.serving, &duty.terms, &mut duty.shutdown.clone()).await;
             }

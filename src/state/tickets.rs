@@ -16,11 +16,13 @@ struct Keys {
 struct Key {
     /// In front of each ticket, so that the right key is tried.
     id: [u8; ID],
+    secret: [u8; SECRET],
     key: Option<LessSafeKey>,
     born: Instant,
 }
 
 const ID: usize = 8;
+const SECRET: usize = 32;
 
 impl fmt::Debug for Tickets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,6 +59,27 @@ impl Tickets {
         (key.born.elapsed() < 2 * Self::PERIOD).then(|| key.open(rest, context))?
     }
 
+    /// The keys, for the process that takes this one's place. Whoever has them can read what was said under their tickets.
+    pub fn hand_over(&self) -> Vec<u8> {
+        let keys = self.0.read();
+        let keys = [Some(&keys.present), keys.before.as_ref()];
+        let one = |key: &Key| [&key.id[..], &key.secret, &key.born.elapsed().as_secs().to_be_bytes()].concat();
+        keys.into_iter().flatten().flat_map(one).collect()
+    }
+
+    /// Goes on with the keys of the process before. False where these are none; then nothing changes.
+    pub fn take_over(&self, mut handed: &[u8]) -> bool {
+        let mut read = Vec::new();
+        while let Some((key, rest)) = Key::read(handed) {
+            read.push(key);
+            handed = rest;
+        }
+        let mut read = read.into_iter();
+        let (Some(present), before, None, true) = (read.next(), read.next(), read.next(), handed.is_empty()) else { return false };
+        *self.0.write() = Keys { present, before };
+        true
+    }
+
     fn renew(&self) {
         let mut keys = self.0.write();
         // Another worker may have been faster.
@@ -68,8 +91,21 @@ impl Tickets {
 
 impl Key {
     fn new() -> Self {
-        let key = UnboundKey::new(&AES_256_GCM, &rand::random::<[u8; 32]>()).ok();
-        Self { id: rand::random(), key: key.map(LessSafeKey::new), born: Instant::now() }
+        Self::of(rand::random(), rand::random(), Instant::now())
+    }
+
+    fn of(id: [u8; ID], secret: [u8; SECRET], born: Instant) -> Self {
+        let key = UnboundKey::new(&AES_256_GCM, &secret).ok();
+        Self { id, secret, key: key.map(LessSafeKey::new), born }
+    }
+
+    /// One that was handed over, and what follows it.
+    fn read(handed: &[u8]) -> Option<(Self, &[u8])> {
+        let (id, rest) = handed.split_first_chunk::<ID>()?;
+        let (secret, rest) = rest.split_first_chunk::<SECRET>()?;
+        let (age, rest) = rest.split_first_chunk::<8>()?;
+        let born = Instant::now().checked_sub(Duration::from_secs(u64::from_be_bytes(*age)))?;
+        Some((Self::of(*id, *secret, born), rest))
     }
 
     fn seal(&self, plain: &[u8], context: &[u8]) -> Option<Vec<u8>> {
@@ -92,6 +128,23 @@ impl Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ticket_outlives_the_process_that_made_it_and_grows_no_younger() {
+        let (old, new) = (Tickets::default(), Tickets::default());
+        let first = old.seal(b"first", b"here").unwrap();
+        old.0.write().present.born -= Tickets::PERIOD;
+        let second = old.seal(b"second", b"here").unwrap();
+        assert!(new.take_over(&old.hand_over()));
+        assert_eq!(new.open(&first, b"here").as_deref(), Some(&b"first"[..]));
+        assert_eq!(new.open(&second, b"here").as_deref(), Some(&b"second"[..]));
+        assert_eq!(old.open(&new.seal(b"third", b"here").unwrap(), b"here").as_deref(), Some(&b"third"[..]));
+        assert!(new.0.read().before.as_ref().unwrap().born.elapsed() >= Tickets::PERIOD - Duration::from_secs(1));
+        for handed in [&b""[..], b"nothing", &old.hand_over()[..50], &[old.hand_over(), old.hand_over()].concat()] {
+            assert!(!new.take_over(handed), "{handed:?}");
+        }
+        assert!(new.open(&second, b"here").is_some());
+    }
 
     #[test]
     fn a_ticket_opens_once_more_after_its_key_was_replaced_and_never_elsewhere() {

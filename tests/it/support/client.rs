@@ -54,6 +54,11 @@ impl Client {
         Self::over(TcpStream::connect(address).unwrap())
     }
 
+    /// Connects, where somebody listens.
+    pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        TcpStream::connect(address).map(Self::over)
+    }
+
     /// Connects from another address of the loopback network, like `127.0.0.2`.
     pub fn connect_from(own: [u8; 4], address: SocketAddr) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

@@ -63,6 +63,8 @@ pub struct Gateway {
     /// The admin address.
     pub admin: SocketAddr,
     child: Child,
+    /// The processes that have taken its place, one after the other.
+    heirs: Vec<Pid>,
     said: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
 }
@@ -76,16 +78,16 @@ impl Gateway {
 
     /// The same, with files laid beside the config before.
     pub fn start_in(folder: Folder, yaml: &str) -> Self {
+        Self::start_with(folder, yaml, |_| {})
+    }
+
+    /// The same, with more said about the process.
+    pub fn start_with(folder: Folder, yaml: &str, more: impl FnOnce(&mut Command)) -> Self {
         let path = folder.file("tidegate.yaml", complete(&folder, yaml));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args(["run", "-c"])
-            .arg(&path)
-            .env("RUST_LOG", "warn,tidegate=info")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["run", "-c"]).arg(&path).env("RUST_LOG", "warn,tidegate=info").stdin(Stdio::null());
+        more(&mut command);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let said = Arc::new(Mutex::new(String::new()));
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let heard = said.clone();
@@ -101,7 +103,7 @@ impl Gateway {
             }
             addresses(&said)
         });
-        Self { folder, address, admin, child, said, reader: Some(reader) }
+        Self { folder, address, admin, child, heirs: Vec::new(), said, reader: Some(reader) }
     }
 
     /// A new connection.
@@ -134,6 +136,35 @@ impl Gateway {
         })
     }
 
+    /// `tidegate upgrade` with more arguments: its exit status and what it said.
+    pub fn upgrade(&mut self, arguments: &[&str]) -> (i32, String) {
+        let (code, said) = self.upgrading(arguments).wait();
+        if let Some(pid) = said.strip_prefix("process ").filter(|_| code == 0) {
+            self.heirs.push(Pid::from_raw(pid.split(',').next().unwrap().parse().unwrap()));
+        }
+        (code, said)
+    }
+
+    /// Starts the command. Of one that succeeds, the new process outlives the test.
+    pub fn upgrading(&self, arguments: &[&str]) -> Upgrading {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["upgrade", "--socket"]).arg(self.folder.path().join("upgrade.sock")).args(arguments);
+        Upgrading(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// The process that serves now.
+    pub fn serving(&self) -> Pid {
+        self.heirs.last().copied().unwrap_or(Pid::from_raw(i32::try_from(self.child.id()).unwrap()))
+    }
+
+    /// Waits until all processes have ended but the one that serves.
+    pub fn alone(&mut self) {
+        if let Some((_, former)) = self.heirs.split_last() {
+            eventually("the old process ends", || self.child.try_wait().unwrap());
+            former.iter().for_each(|pid| eventually("an old process ends", || (!lives(*pid)).then_some(())));
+        }
+    }
+
     /// The process, as the system knows it.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -151,7 +182,7 @@ impl Gateway {
     /// Waits for the end of the process.
     pub fn ended(&mut self) -> ExitStatus {
         let status = eventually("the gateway ends", || self.child.try_wait().unwrap());
-        if let Some(reader) = self.reader.take() {
+        if let Some(reader) = self.reader.take_if(|_| self.heirs.is_empty()) {
             reader.join().unwrap();
         }
         status
@@ -218,6 +249,9 @@ impl Drop for Gateway {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for heir in self.heirs.iter().filter(|pid| lives(**pid)) {
+            let _ = kill(*heir, Signal::SIGKILL);
+        }
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
         }
@@ -226,6 +260,23 @@ impl Drop for Gateway {
             self.log().iter().rev().take(10).for_each(|line| eprintln!("{line}"));
         }
     }
+}
+
+/// A command that may take its time.
+pub struct Upgrading(Child);
+
+impl Upgrading {
+    pub fn wait(self) -> (i32, String) {
+        let output = self.0.wait_with_output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code().unwrap(), said)
+    }
+}
+
+/// Whether a process runs: one that has ended may wait for its parent to ask how.
+fn lives(pid: Pid) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 fn addresses(said: &str) -> Option<(SocketAddr, SocketAddr)> {
