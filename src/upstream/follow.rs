@@ -78,29 +78,57 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::state::{Known, Located, Shared};
+    use crate::state::{Known, Located, Shared, millis};
+    use crate::upstream::balance::Stand;
     use crate::upstream::{Base, DnsConfig, Failure, Names, ServiceConfig};
+
+    fn service(config: serde_json::Value) -> Service {
+        let config: ServiceConfig<()> = serde_json::from_value(config).unwrap();
+        let names = Arc::new(Names::new(&DnsConfig::default()));
+        let base = Base { shared: &Shared::default(), folder: Path::new(""), names: &names };
+        Service::build("users", &config, &base).unwrap()
+    }
+
+    fn note(answer: &Answer, addresses: &[&str]) {
+        let located = |address: &&str| {
+            let address: IpAddr = address.parse().unwrap();
+            Located { priority: 0, host: "users.test".into(), port: None, address, weight: 1 }
+        };
+        answer.note(Known { places: addresses.iter().map(located).collect(), due: Some(Instant::now()), ..Known::default() });
+    }
+
+    #[test]
+    fn the_targets_of_several_names_begin_together_and_who_comes_later_begins_with_little() {
+        let service = service(serde_json::json!({
+            "targets": ["http://127.0.0.9:1", "http://one.test:1", "http://other.test:1"],
+            "slow_start": "1h",
+        }));
+        let Backend::Targets(targets) = &service.backend else { panic!() };
+        let metrics = Metrics::new(1).unwrap();
+        let asked = targets.plan.asked();
+        let slow = || targets.pool().stands(millis()).filter(|(.., stand)| matches!(stand, Stand::Part(_))).count();
+        note(&asked[0].1, &["127.0.0.1"]);
+        renew(&service, &metrics);
+        note(&asked[1].1, &["127.0.0.2"]);
+        renew(&service, &metrics);
+        assert_eq!((targets.pool().targets().len(), slow()), (3, 0));
+        note(&asked[1].1, &["127.0.0.2", "127.0.0.3"]);
+        renew(&service, &metrics);
+        assert_eq!((targets.pool().targets().len(), slow()), (4, 1));
+    }
 
     #[tokio::test]
     async fn what_comes_late_brings_no_target_back() {
-        let (shared, metrics) = (Shared::default(), Metrics::new(1).unwrap());
-        let names = Arc::new(Names::new(&DnsConfig::default()));
-        let config: ServiceConfig<()> = serde_json::from_value(serde_json::json!({
+        let metrics = Metrics::new(1).unwrap();
+        let service = service(serde_json::json!({
             "targets": ["http://users.test:1"],
             "health": {"tcp": true},
             "ejection": {"failures": 1, "max_ejected": "100%"},
-        }))
-        .unwrap();
-        let base = Base { shared: &shared, folder: Path::new(""), names: &names };
-        let service = Service::build("users", &config, &base).unwrap();
+        }));
         let Backend::Targets(targets) = &service.backend else { panic!() };
         let (_, answer) = targets.plan.asked().pop().unwrap();
         let move_to = |addresses: &[&str]| {
-            let located = |address: &&str| {
-                let address: IpAddr = address.parse().unwrap();
-                Located { priority: 0, host: "users.test".into(), port: None, address, weight: 1 }
-            };
-            answer.note(Known { places: addresses.iter().map(located).collect(), due: Some(Instant::now()), ..Known::default() });
+            note(&answer, addresses);
             renew(&service, &metrics);
         };
         move_to(&["127.0.0.1", "127.0.0.2"]);

@@ -364,7 +364,7 @@ fn targets_that_cannot_be_are_told_with_their_place_and_their_fix() {
         ("{ srv: \"http://a.test:\" }", "has no port", "remove the `:`"),
         ("\"http://*:80\"", "`*` is neither the name of a host nor an address", "letters, digits"),
         ("\"https://a..b\"", "`a..b` is neither", "letters, digits"),
-        ("\"http://[::1%eth0]:80\"", "`http://[::1%eth0]:80` is not a target", "http://10.0.0.1:8080"),
+        ("\"http://[::1%eth0]:80\"", "`[::1%eth0]:80` is neither", "an IP address"),
         ("\"unix://run/app.sock\"", "does not name a whole path", "unix:///run/app.sock"),
     ] {
         let (content, said) = check(&format!("services: {{ up: {{ targets: [{target}] }} }}\n"));
