@@ -52,8 +52,8 @@ fn a_fixed_answer_stands_in_for_each_failure_and_leaves_the_client_its_connectio
     for (target, times, reason) in [
         (refusing(), "", "connect"),
         (resets.address.to_string(), "", "reset"),
-        (stalls.address.to_string(), "timeouts: { response: 200ms }, ", "timeout"),
-        (stalls.address.to_string(), "timeouts: { total: 200ms }, ", "timeout"),
+        (stalls.address.to_string(), "timeouts: { response: 500ms }, ", "timeout"),
+        (stalls.address.to_string(), "timeouts: { total: 1s }, ", "timeout"),
         (ill.address.to_string(), "", "status"),
     ] {
         let gateway = gateway(&target, &format!("{times}{reply}"), MOCK);
