@@ -1,8 +1,7 @@
 //! What becomes of an attempt at a target that failed: another one, or its end.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http::{HeaderName, header};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -10,15 +9,13 @@ use pingora_proxy::Session;
 use super::exchange::Step;
 use super::{Exchange, Gateway, fallback, upstream};
 use crate::problem::{Kind, Problem};
-use crate::upstream::{Attempted, Failure};
+use crate::upstream::{Attempted, Failure, is_keyed, retry_after};
 
 /// The error that Pingora carries from an answer that is not taken to the next attempt.
 const AGAIN: ErrorType = ErrorType::new("another attempt is worth it");
 
 /// The error that Pingora carries from an answer that is not taken to the one that stands in for it.
 const INSTEAD: ErrorType = ErrorType::new("the fallback stands in for the service's answer");
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Waits before another attempt, unless the client leaves.
 ///
@@ -87,7 +84,7 @@ pub(super) fn answered(gateway: &Gateway, session: &Session, exchange: &mut Exch
     if !minds || res.status.is_informational() || begun(session) {
         return Ok(());
     }
-    let again = over(gateway, session, exchange, None, failure, retry_after(res));
+    let again = over(gateway, session, exchange, None, failure, retry_after(&res.headers));
     if again {
         Err(Error::new(AGAIN))
     } else if exchange.reply.is_some() {
@@ -134,7 +131,7 @@ fn again(
     let asked = asked.filter(|asked| !exchange.tried.contains(asked));
     let attempted = Attempted {
         method: &req.method,
-        keyed: req.headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty()),
+        keyed: is_keyed(&req.headers),
         replayable: !session.as_downstream().retry_buffer_truncated(),
         count: exchange.attempts - exchange.spent - exchange.aged,
         aged: exchange.aged,
@@ -172,13 +169,4 @@ fn is_the_clients(session: &mut Session, error: &Error) -> bool {
 /// What an error says of the target; none where it says nothing.
 fn failure(error: &Error, reused: bool) -> Option<Failure> {
     (*error.esource() == ErrorSource::Upstream).then(|| Failure::of(error, reused))
-}
-
-/// How long the target wants to be left alone (RFC 9110 §10.2.3).
-fn retry_after(res: &ResponseHeader) -> Option<Duration> {
-    let text = res.headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    match text.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => Some(httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).unwrap_or_default()),
-    }
 }

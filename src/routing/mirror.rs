@@ -14,8 +14,8 @@ use crate::upstream::{RetryMethods, Service};
 
 /// `mirror:` of a route — copies of what goes to its service are sent to another, whose answers are thrown away: to see how a new version bears real
 /// requests. The original neither waits for its copy nor learns what became of it. A copy has the same path, headers and body, and says by the header
-/// `Tidegate-Mirror`, with the route's name, that it is one; what has that header already is not copied again. Balance, breaker, ejection and timeouts
-/// are those of its service, whose policies do not run; it is never sent again.
+/// `Tidegate-Mirror`, with the route's name, that it is one; what has that header already is not copied again. Balance, retries,
+/// breaker, ejection and timeouts are those of its service, whose policies do not run; nobody waits for a `fallback`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MirrorConfig {

@@ -12,6 +12,6 @@ pub use address::Address;
 pub use certificate::Certificate;
 pub use duration::Duration;
 pub use percent::Percent;
-pub use reply::{Reply, ReplyConfig};
+pub use reply::{FRAMING, Reply, ReplyConfig};
 pub use secret::Secret;
 pub use size::Size;

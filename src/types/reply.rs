@@ -45,8 +45,8 @@ impl Reply {
     }
 }
 
-/// What belongs to the connection, not to the answer (RFC 9110 §7.6.1).
-const FRAMING: [HeaderName; 7] = [
+/// What belongs to the connection, not to the message (RFC 9110 §7.6.1).
+pub const FRAMING: [HeaderName; 8] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
     header::TRANSFER_ENCODING,
@@ -54,6 +54,7 @@ const FRAMING: [HeaderName; 7] = [
     header::TRAILER,
     header::TE,
     HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("http2-settings"),
 ];
 
 impl ReplyConfig {

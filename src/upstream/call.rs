@@ -1,8 +1,8 @@
-//! The client of the house: one request to a service, from its admission and the choice of a target to the end of the answer, which the service is told.
-//! It sends nothing twice, but for what a kept connection had no ear for any more.
+//! The client of the house: one request to a service, from its admission and the choice of a target to the end of the answer. Attempts are made, told
+//! and repeated as those of a proxied request are.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
@@ -13,9 +13,10 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, OrErr};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_timeout::timeout;
+use smallvec::SmallVec;
 use tokio::sync::OnceCell;
 
-use super::{Attempted, Backend, Breaker, Failure, HostMode, Pool, Probe, Service, Targets};
+use super::{Asking, Attempted, Backend, Breaker, Failure, HostMode, Picked, Pool, Probe, Service, Targets, is_keyed, retry_after};
 use crate::ctx::Ctx;
 use crate::observe::Shard;
 use crate::state::InFlight;
@@ -43,6 +44,16 @@ struct Chosen {
     authority: HeaderValue,
     /// Until the answer is there.
     in_flight: InFlight,
+    /// What another choice goes by.
+    key: Option<u64>,
+}
+
+/// What is sent, as often as it is.
+struct Sent<'a> {
+    head: &'a RequestHeader,
+    body: &'a [Bytes],
+    /// Bytes of an answer's body that are held.
+    most: usize,
 }
 
 /// What came back.
@@ -67,9 +78,6 @@ pub enum CallError {
     TooLarge,
 }
 
-/// How often a request is sent over a kept connection that turns out to be closed.
-const STALE: usize = 3;
-
 impl Client {
     /// Without a connection yet.
     pub fn new(shard: Arc<Shard>) -> Self {
@@ -85,9 +93,10 @@ impl Client {
         let Backend::Targets(targets) = &service.backend else { return Ok(call(None, None)) };
         let probe = targets.breaker.as_ref().map_or(Ok(None), Breaker::admit).map_err(CallError::LeftAlone)?;
         let pool = targets.pool();
-        let picked = pool.pick(&pool.asking(req, cx, &[])).ok_or(CallError::NoTarget)?;
-        let (index, peer, authority, in_flight) = (picked.index, picked.target.peer(), picked.target.authority.clone(), picked.in_flight);
-        Ok(call(probe, Some(Chosen { pool, index, peer, authority, in_flight })))
+        let asking = pool.asking(req, cx, &[]);
+        let chosen = Chosen::of(&pool, &asking).ok_or(CallError::NoTarget)?;
+        targets.retry.begin();
+        Ok(call(probe, Some(chosen)))
     }
 
     /// Sends it and waits for the whole answer, for at most so long. `most` are the bytes of its body that are held. Names the `Host` where the service does,
@@ -95,71 +104,96 @@ impl Client {
     ///
     /// # Errors
     /// There is no answer, or it is too large.
-    pub async fn send(
-        &self,
-        call: Call,
-        mut head: RequestHeader,
-        body: &[Bytes],
-        most: usize,
-        within: Duration,
-    ) -> Result<Answer, CallError> {
-        let Call { service, probe, to } = call;
-        let (targets, to) = match (&service.backend, to) {
-            (Backend::Targets(targets), Some(to)) => (targets, to),
+    pub async fn send(&self, call: Call, head: RequestHeader, body: &[Bytes], most: usize, within: Duration) -> Result<Answer, CallError> {
+        match (&call.service.backend, call.to) {
+            (Backend::Targets(targets), Some(to)) => {
+                let sent = Sent { head: &head, body, most };
+                self.attempts(&call.service.name, targets, to, call.probe, &sent, within).await
+            }
             (Backend::Mock(mock), _) => {
                 let reply = mock.answer(&head, &body.concat()).await;
                 let mut head = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len())).map_err(|_| malformed())?;
                 for (name, value) in reply.headers {
                     head.append_header(name, value).map_err(|_| malformed())?;
                 }
-                return Ok(Answer { head: Box::new(head), body: reply.body });
+                Ok(Answer { head: Box::new(head), body: reply.body })
             }
-            (Backend::Targets(_), None) => return Err(CallError::NoTarget),
-        };
-        prepare(&mut head, targets, &to.authority, body).map_err(|_| malformed())?;
-        let told = timeout(within, self.attempts(targets, &to, &head, body, most)).await;
-        let (ended, told) = match told.unwrap_or(Err(Failure::Timeout)) {
-            Ok(Told { head, body }) => (Failure::Status(head.status), body.ok_or(CallError::TooLarge).map(|body| Answer { head, body })),
-            Err(failure) => (failure, Err(CallError::Failed(failure))),
-        };
-        if !ended.is_of_age() {
-            if let Some(breaker) = &targets.breaker {
-                breaker.note(probe, breaker.minds(ended), &self.shard);
-            }
-            to.pool.note(&service.name, to.index, ended, to.in_flight.is_probe(), &self.shard);
+            (Backend::Targets(_), None) => Err(CallError::NoTarget),
         }
-        told
     }
 
-    /// Until a connection is there that is not closed.
-    async fn attempts(&self, targets: &Targets, to: &Chosen, head: &RequestHeader, body: &[Bytes], most: usize) -> Result<Told, Failure> {
-        let connector = self.connector().await;
-        let may_repeat = Attempted {
-            method: &head.method,
-            keyed: false,
-            replayable: true,
-            count: 1,
-            aged: 0,
-            tried: 0,
-            targets: to.pool.takers(),
-            left: Duration::MAX,
-            retry_after: None,
-        };
-        let mut failure = Failure::Stale;
-        for _ in 0..STALE {
-            let (mut session, reused) = connector.get_http_session(&*to.peer).await.map_err(|_| Failure::Connect)?;
-            let told = talk(&mut session, &to.peer, head, body, most).await;
-            // One that is not at the end of an answer is closed; one of HTTP/2 has other requests, and none may forget that this one is over.
-            connector.release_http_session(session, &*to.peer, to.peer.options.idle_timeout).await;
-            match told {
-                Ok(told) => return Ok(told),
-                Err(Broken { error, begun }) => failure = Failure::of(&error, reused && !begun),
+    /// One attempt after the other, until one is good enough or there is no other.
+    async fn attempts(
+        &self,
+        service: &Arc<str>,
+        targets: &Targets,
+        mut to: Chosen,
+        mut probe: Option<Probe>,
+        sent: &Sent<'_>,
+        within: Duration,
+    ) -> Result<Answer, CallError> {
+        let (started, mut count, mut aged) = (Instant::now(), 0, 0);
+        let mut tried = SmallVec::<[usize; 4]>::new();
+        loop {
+            count += 1;
+            let left = within.saturating_sub(started.elapsed());
+            let told = timeout(left, self.attempt(targets, &to, sent)).await.unwrap_or(Err(Failure::Timeout));
+            let (ended, wish) = match &told {
+                Ok(told) => (Failure::Status(told.head.status), retry_after(&told.head.headers)),
+                Err(failure) => (*failure, None),
+            };
+            // One that had less time than the service gives says nothing of its target.
+            let hurried = count > 1 && ended == Failure::Timeout && left < targets.timeouts.response;
+            if !ended.is_of_age() && !hurried {
+                if let Some(breaker) = &targets.breaker {
+                    breaker.note(probe.take(), breaker.minds(ended), &self.shard);
+                }
+                to.pool.note(service, to.index, ended, to.in_flight.is_probe(), &self.shard);
             }
-            if !failure.is_of_age() || !targets.retry.may_repeat(failure, &may_repeat) {
-                break;
+            let attempted = Attempted {
+                method: &sent.head.method,
+                keyed: is_keyed(&sent.head.headers),
+                replayable: true,
+                count: count - aged,
+                aged,
+                tried: tried.len() + usize::from(!tried.contains(&to.index)),
+                targets: to.pool.takers(),
+                left: within.saturating_sub(started.elapsed()),
+                retry_after: wish,
+            };
+            let is_open = !ended.is_of_age() && targets.breaker.as_ref().is_some_and(|breaker| !breaker.is_closed());
+            let Some(wait) = (if is_open { None } else { targets.retry.next(ended, &attempted) }) else {
+                return match told {
+                    Ok(Told { head, body }) => body.ok_or(CallError::TooLarge).map(|body| Answer { head, body }),
+                    Err(failure) => Err(CallError::Failed(failure)),
+                };
+            };
+            self.shard.retries.with_label_values(&[&**service, ended.reason()]).inc();
+            if ended.is_of_age() {
+                aged += 1;
+            } else if !tried.contains(&to.index) {
+                tried.push(to.index);
             }
+            let Chosen { pool, key, in_flight, .. } = to;
+            // An attempt that is over weighs on nobody's choice.
+            drop(in_flight);
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+            let asking = Asking { key, tried: &tried, ..Asking::default() };
+            to = Chosen::of(&pool, &asking).ok_or(CallError::NoTarget)?;
         }
-        Err(failure)
+    }
+
+    async fn attempt(&self, targets: &Targets, to: &Chosen, sent: &Sent<'_>) -> Result<Told, Failure> {
+        let mut head = sent.head.clone();
+        prepare(&mut head, targets, &to.authority, sent.body).map_err(|_| Failure::Malformed)?;
+        let connector = self.connector().await;
+        let (mut session, reused) = connector.get_http_session(&*to.peer).await.map_err(|_| Failure::Connect)?;
+        let told = talk(&mut session, &to.peer, &head, sent.body, sent.most).await;
+        // One that is not at the end of an answer is closed; one of HTTP/2 has other requests, and none may forget that this one is over.
+        connector.release_http_session(session, &*to.peer, to.peer.options.idle_timeout).await;
+        told.map_err(|Broken { error, begun }| Failure::of(&error, reused && !begun))
     }
 
     /// Made when first needed, and not here: it reads the roots of the system, which takes milliseconds.
@@ -169,6 +203,13 @@ impl Client {
             made.unwrap_or_else(|_| Connector::new(None))
         };
         self.connector.get_or_init(make).await
+    }
+}
+
+impl Chosen {
+    fn of(pool: &Arc<Pool>, asking: &Asking<'_>) -> Option<Self> {
+        let Picked { target, index, in_flight, .. } = pool.pick(asking)?;
+        Some(Self { pool: pool.clone(), index, peer: target.peer(), authority: target.authority.clone(), in_flight, key: asking.key })
     }
 }
 

@@ -17,7 +17,7 @@ mod transport;
 use attempt::jitter;
 pub use attempt::{
     Attempted, BackoffConfig, Breaker, BreakerConfig, Failure, FailureConfig, Fallback, FallbackConfig, Instead, Probe, Retry, RetryConfig,
-    RetryMethods, link,
+    RetryMethods, is_keyed, link, retry_after,
 };
 pub use balance::{Asking, BalanceConfig, EjectionConfig, Group, HashConfig, Key, SameSite, Sticky, StickyConfig, cookie, hash};
 pub use call::{Answer, Call, CallError, Client};
@@ -46,7 +46,7 @@ use self::plan::Plan;
 use crate::building::{BuildError, Errors, Step};
 use crate::observe::Metrics;
 use crate::state::Shared;
-use crate::types::{Duration, Percent};
+use crate::types::{Duration, FRAMING, Percent};
 
 /// One entry of `services:`: either `targets` or `mock`. `P` is the list of policies, a matter of a later room.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -371,7 +371,7 @@ impl Targets {
 }
 
 fn deadline_header(name: &str) -> Result<HeaderName, BuildError> {
-    const TAKEN: [HeaderName; 17] = [
+    const TAKEN: [HeaderName; 10] = [
         header::HOST,
         header::ACCEPT,
         header::AUTHORIZATION,
@@ -381,16 +381,10 @@ fn deadline_header(name: &str) -> Result<HeaderName, BuildError> {
         header::CONTENT_TYPE,
         header::FORWARDED,
         header::VIA,
-        header::CONNECTION,
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        header::TRAILER,
-        header::TE,
         header::EXPECT,
-        HeaderName::from_static("keep-alive"),
     ];
-    let parsed = HeaderName::try_from(name).ok().filter(|name| !TAKEN.contains(name) && !name.as_str().starts_with("x-forwarded-"));
+    let taken = |name: &HeaderName| TAKEN.contains(name) || FRAMING.contains(name);
+    let parsed = HeaderName::try_from(name).ok().filter(|name| !taken(name) && !name.as_str().starts_with("x-forwarded-"));
     let wrong = || BuildError::new(format!("`{name}` is not a header that could tell it"), "write one like `X-Request-Timeout-Ms`");
     parsed.ok_or_else(wrong)
 }

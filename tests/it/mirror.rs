@@ -151,6 +151,29 @@ fn a_kept_connection_that_was_closed_in_the_meantime_is_replaced() {
 }
 
 #[test]
+fn a_copy_is_sent_again_where_its_service_says_so() {
+    let (real, sound) = (Origin::start(), Origin::start());
+    let ill = Origin::answering(|_| {
+        let mut answer = Answer::new("ill".to_owned());
+        *answer.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+        answer
+    });
+    let targets = format!("targets: [\"http://{}\", \"http://{}\"]", ill.address, sound.address);
+    let again = "tidegate_retries_total{reason=\"status\",service=\"next\"}";
+    let own = gateway(&real, &format!("{targets}, retry: {{ on: [503], budget: 100% }}"), "share: 100%");
+    let mut client = own.client();
+    assert!((0..6).all(|_| client.get("/a").status == 200));
+    count(&own, "answered", 6);
+    assert_eq!((sound.seen().len(), ill.seen().len() as f64), (6, own.metric(again)));
+    assert!(!ill.seen().is_empty());
+    let once = gateway(&real, &format!("{targets}, retry: {{ attempts: 1 }}"), "share: 100%");
+    let mut client = once.client();
+    assert!((0..6).all(|_| client.get("/a").status == 200));
+    count(&once, "answered", 6);
+    assert_eq!((sound.seen().len(), once.metric(again)), (9, 0.0));
+}
+
+#[test]
 fn the_breaker_of_the_mirrors_service_keeps_copies_away_from_it() {
     let real = Origin::start();
     let copy = Origin::answering(|_| http::Response::builder().status(503).body(String::new()).unwrap());

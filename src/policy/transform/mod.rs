@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 use pingora_http::{IntoCaseHeaderName, RequestHeader, ResponseHeader};
 
 use crate::building::BuildError;
+use crate::types::FRAMING;
 
 /// A header name from the config.
 ///
@@ -20,10 +21,6 @@ pub fn header_name(name: &str) -> Result<HeaderName, BuildError> {
         .map_err(|_| BuildError::new(format!("`{name}` is not a header name"), "use letters, digits and `-`, like `X-Request-Id`"))
 }
 
-/// Headers that belong to one connection or to the framing of one message (RFC 9110 §7.6.1): changing them would break the gateway's own.
-const OF_THE_CONNECTION: &[&str] =
-    &["connection", "content-length", "transfer-encoding", "te", "upgrade", "trailer", "keep-alive", "http2-settings"];
-
 /// The name of a header that a policy may write or take out.
 ///
 /// # Errors
@@ -32,7 +29,7 @@ pub fn editable(name: &str) -> Result<HeaderName, BuildError> {
     let header = header_name(name)?;
     let lower = header.as_str();
     // RFC 9209 §2: Proxy-Status alone among the Proxy-* is for everyone on the way.
-    if OF_THE_CONNECTION.contains(&lower) || (lower.starts_with("proxy-") && lower != "proxy-status") {
+    if FRAMING.contains(&header) || (lower.starts_with("proxy-") && lower != "proxy-status") {
         let reason = format!("`{name}` belongs to the connection, which the gateway manages itself");
         return Err(BuildError::new(reason, "name another header: the gateway writes or drops this one as the connection needs"));
     }

@@ -15,7 +15,7 @@ pub use methods::RetryMethods;
 use std::sync::Arc;
 use std::time;
 
-use http::Method;
+use http::{HeaderMap, HeaderName, Method, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -117,6 +117,22 @@ pub struct Attempted<'a> {
     pub left: time::Duration,
     /// The wait that the target asks for.
     pub retry_after: Option<time::Duration>,
+}
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Whether a request says that it may be repeated.
+pub fn is_keyed(headers: &HeaderMap) -> bool {
+    headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty())
+}
+
+/// How long a target wants to be left alone (RFC 9110 §10.2.3).
+pub fn retry_after(headers: &HeaderMap) -> Option<time::Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(time::Duration::from_secs(seconds)),
+        Err(_) => Some(httpdate::parse_http_date(text).ok()?.duration_since(time::SystemTime::now()).unwrap_or_default()),
+    }
 }
 
 /// Over which time the budget is counted.
