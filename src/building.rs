@@ -1,6 +1,9 @@
 //! What can go wrong while a config becomes a running gateway, and how all of it is gathered before anything changes.
 
 use std::fmt;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
 
 /// One step from the root of the config to the place that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -145,6 +148,27 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// The longest file that is read.
+const LONGEST: u64 = 1024 * 1024;
+
+/// Reads a file that a setting names, from the folder of the config.
+///
+/// # Errors
+/// The system's, and that it is too long.
+pub fn read_file(folder: &Path, name: &str) -> Result<Vec<u8>, BuildError> {
+    let path = folder.join(name);
+    let wrong = |why: &dyn fmt::Display| {
+        BuildError::new(format!("cannot read {}: {why}", path.display()), "check the name and the rights of the file")
+    };
+    let mut content = Vec::new();
+    let opened = fs::File::open(&path).map_err(|error| wrong(&error))?;
+    opened.take(LONGEST + 1).read_to_end(&mut content).map_err(|error| wrong(&error))?;
+    if content.len() as u64 > LONGEST {
+        return Err(wrong(&"it is longer than 1 MiB"));
+    }
+    Ok(content)
 }
 
 #[cfg(test)]

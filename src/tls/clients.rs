@@ -8,8 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
-use super::{ClientCertificate, ListenerTlsConfig, certificates, read, roots};
-use crate::building::BuildError;
+use super::{ClientCertificate, ListenerTlsConfig, certificates, roots};
+use crate::building::{BuildError, read_file};
 
 /// Which clients are believed.
 pub struct Clients {
@@ -37,14 +37,14 @@ impl Clients {
             };
         };
         let mode = config.client_certificate.unwrap_or_default();
-        let content = read(folder, name).map_err(|error| error.at("client_ca"))?;
+        let content = read_file(folder, name).map_err(|error| error.at("client_ca"))?;
         let store = certificates(&content, name).and_then(|found| roots(&found, name)).map_err(|error| error.at("client_ca"))?;
         let mut context = Context::new(&SHA256);
         context.update(&[u8::from(mode == ClientCertificate::Required)]);
         context.update(&content);
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider.clone());
         if let Some(name) = &config.client_crl {
-            let content = read(folder, name).map_err(|error| error.at("client_crl"))?;
+            let content = read_file(folder, name).map_err(|error| error.at("client_crl"))?;
             let lists = lists(&content, name).map_err(|error| error.at("client_crl"))?;
             context.update(&[0]);
             context.update(&content);

@@ -9,5 +9,5 @@ mod ticketer;
 mod secure;
 
 pub use config::{ClientCertificate, ListenerTlsConfig, PairConfig};
-pub use pem::{certificates, pair, read, roots};
+pub use pem::{certificates, pair, roots};
 pub use secure::{Secure, Shown};

@@ -1,6 +1,3 @@
-use std::fmt;
-use std::fs;
-use std::io::Read;
 use std::path::Path;
 
 use rustls::RootCertStore;
@@ -10,28 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::PairConfig;
-use crate::building::BuildError;
-
-/// The longest file that is read.
-const LONGEST: u64 = 1024 * 1024;
-
-/// Reads a file that a setting names, from the folder of the config.
-///
-/// # Errors
-/// The system's, and that it is too long.
-pub fn read(folder: &Path, name: &str) -> Result<Vec<u8>, BuildError> {
-    let path = folder.join(name);
-    let wrong = |why: &dyn fmt::Display| {
-        BuildError::new(format!("cannot read {}: {why}", path.display()), "check the name and the rights of the file")
-    };
-    let mut content = Vec::new();
-    let opened = fs::File::open(&path).map_err(|error| wrong(&error))?;
-    opened.take(LONGEST + 1).read_to_end(&mut content).map_err(|error| wrong(&error))?;
-    if content.len() as u64 > LONGEST {
-        return Err(wrong(&"it is longer than 1 MiB"));
-    }
-    Ok(content)
-}
+use crate::building::{BuildError, read_file};
 
 /// The certificates in a PEM file; at least one.
 ///
@@ -77,9 +53,9 @@ pub struct Pair {
 /// # Errors
 /// A file that cannot be read or holds something else, a key that is not the certificate's; below `cert` or `key`.
 pub fn pair(folder: &Path, config: &PairConfig) -> Result<Pair, BuildError> {
-    let cert = read(folder, &config.cert).map_err(|error| error.at("cert"))?;
+    let cert = read_file(folder, &config.cert).map_err(|error| error.at("cert"))?;
     let chain = certificates(&cert, &config.cert).map_err(|error| error.at("cert"))?;
-    let text = read(folder, &config.key).map_err(|error| error.at("key"))?;
+    let text = read_file(folder, &config.key).map_err(|error| error.at("key"))?;
     let wrong =
         |why: String| BuildError::new(why, "name the file with the private key of `cert`, in PEM and without a passphrase").at("key");
     let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| wrong(format!("{} holds no private key: {error}", config.key)))?;

@@ -81,15 +81,7 @@ fn a_client_that_closes_its_side_after_a_request_still_gets_its_answer() {
 
 #[test]
 fn a_client_that_goes_away_mid_answer_frees_the_upstream() {
-    let (tell, told) = mpsc::channel();
-    let tell = Mutex::new(tell);
-    let endless = RawOrigin::start(move |mut talk| {
-        talk.request();
-        talk.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-        let chunk = [b"4000\r\n".to_vec(), vec![b'x'; 0x4000], b"\r\n".to_vec()].concat();
-        while talk.try_say(&chunk) {}
-        tell.lock().unwrap().send(()).unwrap();
-    });
+    let (endless, told) = RawOrigin::endless();
     let address = endless.address.to_string();
     let gateway = gateway(&address, &address, &address);
     let mut client = gateway.client();

@@ -55,15 +55,7 @@ fn an_answer_that_breaks_off_is_shown_as_far_as_it_came() {
 
 #[test]
 fn a_client_that_takes_nothing_is_given_up() {
-    let (tell, told) = mpsc::channel();
-    let tell = Mutex::new(tell);
-    let endless = RawOrigin::start(move |mut talk| {
-        talk.request();
-        talk.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-        let chunk = [b"4000\r\n".to_vec(), vec![b'x'; 0x4000], b"\r\n".to_vec()].concat();
-        while talk.try_say(&chunk) {}
-        tell.lock().unwrap().send(()).unwrap();
-    });
+    let (endless, told) = RawOrigin::endless();
     let gateway = gateway("write: 300ms", &endless);
     let mut client = gateway.client();
     client.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");

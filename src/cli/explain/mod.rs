@@ -272,10 +272,9 @@ fn refusal(problem: &Problem) -> Refusal {
     Refusal { status: problem.kind.status().as_u16(), title: problem.kind.title().to_owned(), detail: problem.detail.to_string() }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a share needs no last digit")]
 fn shares(split: &routing::Split, by: By) -> Split {
-    let all: u64 = split.services().iter().map(|(_, share)| u64::from(*share)).sum();
-    let shares = split.services().iter().map(|(name, share)| (name.to_string(), f64::from(*share) / all as f64));
+    let all: f64 = split.services().iter().map(|(_, share)| f64::from(*share)).sum();
+    let shares = split.services().iter().map(|(name, share)| (name.to_string(), f64::from(*share) / all));
     let by = match by {
         By::Force => "force",
         By::Sticky => "sticky",

@@ -1,3 +1,5 @@
+#![expect(dead_code, reason = "what is read is shown as a whole by `Debug`")]
+
 use std::fmt;
 
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
@@ -8,7 +10,6 @@ use super::*;
 use crate::types::{Duration, Secret, Size};
 
 #[derive(Debug, Deserialize)]
-#[allow(dead_code)]
 struct Doc {
     #[serde(default)]
     server: Option<Server>,
@@ -21,7 +22,6 @@ struct Doc {
 }
 
 #[derive(Debug, Deserialize)]
-#[allow(dead_code)]
 struct Server {
     port: u16,
     workers: usize,
@@ -38,11 +38,9 @@ enum Level {
 
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "RawRoute")]
-#[allow(dead_code)]
 struct Route(RawRoute);
 
 #[derive(Debug, Deserialize)]
-#[allow(dead_code)]
 struct RawRoute {
     name: String,
     to: Option<String>,
@@ -63,21 +61,18 @@ impl TryFrom<RawRoute> for Route {
 }
 
 #[derive(Debug)]
-#[allow(dead_code)]
 enum Policy {
     RateLimit(RateLimit),
     Jwt(Jwt),
 }
 
 #[derive(Debug, Deserialize)]
-#[allow(dead_code)]
 struct RateLimit {
     requests: u32,
     per: Duration,
 }
 
 #[derive(Debug, Deserialize)]
-#[allow(dead_code)]
 struct Jwt {
     issuer: String,
     audience: String,
@@ -206,18 +201,15 @@ fn no_secret_appears_in_any_error() {
     }
     #[derive(Deserialize)]
     #[serde(untagged)]
-    #[allow(dead_code)]
     enum Buffered {
         Number(u8),
     }
     #[derive(Deserialize)]
-    #[allow(dead_code)]
     struct Flat {
         #[serde(flatten)]
         all: HashMap<String, u8>,
     }
     #[derive(Deserialize)]
-    #[allow(dead_code)]
     struct Leaks {
         number: u8,
         flag: bool,

@@ -11,8 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::building::BuildError;
-use crate::tls::{PairConfig, certificates, pair, read, roots};
+use crate::building::{BuildError, read_file};
+use crate::tls::{PairConfig, certificates, pair, roots};
 
 /// `tls:` of a service: whom to believe behind `https://`, and who we are to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -110,7 +110,7 @@ impl Tls {
 }
 
 fn ca(folder: &Path, name: &str, hasher: &mut impl Hasher) -> Result<Arc<CaType>, BuildError> {
-    let content = read(folder, name)?;
+    let content = read_file(folder, name)?;
     content.hash(hasher);
     let certificates = certificates(&content, name)?;
     roots(&certificates, name)?;

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -200,6 +200,20 @@ impl RawOrigin {
                 talk.say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhere");
             }
         })
+    }
+
+    /// Answers with a body that has no end, and tells when nobody takes any more of it.
+    pub fn endless() -> (Self, mpsc::Receiver<()>) {
+        let (tell, told) = mpsc::channel();
+        let tell = Mutex::new(tell);
+        let origin = Self::start(move |mut talk| {
+            talk.request();
+            talk.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+            let chunk = [b"4000\r\n".to_vec(), vec![b'x'; 0x4000], b"\r\n".to_vec()].concat();
+            while talk.try_say(&chunk) {}
+            tell.lock().unwrap().send(()).unwrap();
+        });
+        (origin, told)
     }
 
     /// All bytes that were received so far, by connection.

@@ -1,7 +1,5 @@
 //! From `keys:` to the keys themselves.
 
-use std::fs;
-use std::io::Read;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -9,11 +7,8 @@ use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::config::KeyConfig;
-use crate::building::BuildError;
+use crate::building::{BuildError, read_file};
 use crate::policy::auth::jwks::{Key, KeySet, configured, read_jwks, read_pem};
-
-/// The longest key file that is read.
-const LONGEST: u64 = 1024 * 1024;
 
 /// Every key of the list.
 ///
@@ -51,7 +46,7 @@ fn read(config: &KeyConfig, folder: &Path) -> Result<Vec<Key>, BuildError> {
         }
         (None, None, Some(text), None, None) => pem("pem", text),
         (None, None, None, Some(name), None) => {
-            let text = String::from_utf8(file(folder, name).map_err(|error| error.at("pem_file"))?);
+            let text = String::from_utf8(read_file(folder, name).map_err(|error| error.at("pem_file"))?);
             pem(
                 "pem_file",
                 &text
@@ -62,27 +57,13 @@ fn read(config: &KeyConfig, folder: &Path) -> Result<Vec<Key>, BuildError> {
             if id.is_some() {
                 return Err(BuildError::new("the keys of a JWKS file have ids of their own", "remove `id`").at("id"));
             }
-            file(folder, name).and_then(|json| read_jwks(&json, algorithm)).map_err(|error| error.at("jwks_file"))
+            read_file(folder, name).and_then(|json| read_jwks(&json, algorithm)).map_err(|error| error.at("jwks_file"))
         }
         _ => Err(BuildError::new(
             "an entry gives exactly one key or file",
             "write one of `secret`, `secret_base64`, `pem`, `pem_file`, `jwks_file`",
         )),
     }
-}
-
-fn file(folder: &Path, name: &str) -> Result<Vec<u8>, BuildError> {
-    let path = folder.join(name);
-    let wrong = |why: &dyn std::fmt::Display| {
-        BuildError::new(format!("cannot read {}: {why}", path.display()), "check the name and the rights of the file")
-    };
-    let mut content = Vec::new();
-    let opened = fs::File::open(&path).map_err(|error| wrong(&error))?;
-    opened.take(LONGEST + 1).read_to_end(&mut content).map_err(|error| wrong(&error))?;
-    if content.len() as u64 > LONGEST {
-        return Err(wrong(&"it is longer than 1 MiB"));
-    }
-    Ok(content)
 }
 
 /// Bytes from base64 as issuers hand it out: either alphabet, padded or not.
