@@ -1,13 +1,14 @@
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net;
 
 use super::wire::Wire;
@@ -171,6 +172,29 @@ enum Stream {
 }
 
 impl Accepted {
+    /// Its number among the open files.
+    pub fn file(&self) -> RawFd {
+        match &self.socket {
+            Stream::Tcp(stream) => stream.as_raw_fd(),
+            Stream::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+
+    /// Whose it is, where that is known already: not where a PROXY header will tell, nor on the same machine.
+    pub fn client(&self) -> Option<IpAddr> {
+        match &self.socket {
+            Stream::Tcp(_) if !self.gate.proxied => Some(self.facts.peer.ip()),
+            Stream::Tcp(_) | Stream::Unix(_) => None,
+        }
+    }
+
+    /// Closes it with a reset: nothing of it is left behind, not even for the system to wait for.
+    pub fn turn_away(self) {
+        if let Stream::Tcp(stream) = &self.socket {
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
     /// Has the present runtime watch it.
     ///
     /// # Errors
@@ -225,6 +249,15 @@ impl Listener {
                 Ok(self.gate.unix(stream.into_std()?))
             }
         }
+    }
+
+    /// Takes the next connection only to close it. False where that fails too.
+    pub fn turn_away(&self) -> bool {
+        let accepted = match &self.socket {
+            Listening::Tcp(listener) => SockRef::from(listener).accept(),
+            Listening::Unix(listener, _) => SockRef::from(listener).accept(),
+        };
+        accepted.is_ok()
     }
 
     /// What waits to be accepted, and no longer than it does; with that the socket is closed. The path of a Unix socket is left to the process that it was

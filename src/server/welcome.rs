@@ -9,6 +9,7 @@ use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use tokio_rustls::TlsAcceptor;
 
 use super::conn::Speaks;
+use super::crowd::Place;
 use super::listen::Gate;
 use super::proxied;
 use super::wire::Wire;
@@ -31,9 +32,9 @@ pub struct Welcome {
 
 impl Welcome {
     /// Makes a connection ready for its first request, or says that there will be none.
-    pub async fn greet(&self, mut wire: Wire, facts: &mut Connection, gate: &Gate) -> Option<(Wire, Speaks)> {
+    pub async fn greet(&self, mut wire: Wire, facts: &mut Connection, gate: &Gate, place: &mut Place) -> Option<(Wire, Speaks)> {
         // Boxed: a connection would hold the room for them to its end.
-        if gate.proxied && !Box::pin(self.introduce(&mut wire, facts)).await {
+        if gate.proxied && !(Box::pin(self.introduce(&mut wire, facts)).await && place.of(facts.peer.ip())) {
             return None;
         }
         if gate.secure { Box::pin(self.handshake(wire, facts, gate)).await } else { Some((wire, Speaks::Either)) }

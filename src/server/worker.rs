@@ -11,6 +11,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 
 use super::conn::Conn;
+use super::crowd::Place;
 use super::listen::Accepted;
 use super::serve::{Serving, Terms, serve};
 use super::welcome::Welcome;
@@ -65,17 +66,17 @@ impl Worker {
     }
 
     /// Gives it a connection: one wake-up, and none after that.
-    pub fn give<A: HttpServerApp + Send + Sync + 'static>(&self, accepted: Accepted, duty: &Arc<Duty<A>>) {
+    pub fn give<A: HttpServerApp + Send + Sync + 'static>(&self, accepted: Accepted, place: Place, duty: &Arc<Duty<A>>) {
         let held = Held::new(self.connections.clone());
         let duty = duty.clone();
         self.handle.spawn(async move {
-            let _held = held;
+            let (_held, mut place) = (held, place);
             let (wire, mut facts, gate) = match accepted.take_over() {
                 Ok(taken) => taken,
                 Err(error) => return log::warn!("a connection could not be taken over: {error}"),
             };
-            let Some((wire, speaks)) = duty.welcome.greet(wire, &mut facts, &gate).await else { return };
-            if let Ok(conn) = Conn::new(wire, speaks, facts, duty.terms.patience) {
+            let Some((wire, speaks)) = duty.welcome.greet(wire, &mut facts, &gate, &mut place).await else { return };
+            if let Ok(conn) = Conn::new(wire, speaks, facts, duty.terms.patience.clone()) {
                 serve(conn, &duty.serving, &duty.terms, &mut duty.shutdown.clone()).await;
             }
         });
