@@ -19,6 +19,10 @@ use crate::types::Address;
 /// Connections that may wait to be accepted. The system caps it (`net.core.somaxconn`).
 const BACKLOG: i32 = 65_535;
 
+/// Bytes that the system takes of an answer before the client has room for them. It would take some megabytes, and a client that takes those slowly looks
+/// for a long time as if it took nothing.
+const UNSENT: u32 = 128 * 1024;
+
 /// An address that is listened on. Nothing is accepted yet.
 #[derive(Debug)]
 pub enum Bound {
@@ -228,7 +232,11 @@ impl Listener {
     /// The system's.
     pub fn new(socket: Bound, gate: Gate) -> io::Result<Self> {
         let socket = match socket {
-            Bound::Tcp(listener) => Listening::Tcp(net::TcpListener::from_std(listener)?),
+            Bound::Tcp(listener) => {
+                // Connections inherit it.
+                SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT)?;
+                Listening::Tcp(net::TcpListener::from_std(listener)?)
+            }
             Bound::Unix(listener, path) => Listening::Unix(net::UnixListener::from_std(listener)?, path),
         };
         Ok(Self { socket, gate: Arc::new(gate) })
