@@ -84,7 +84,7 @@ deps:
 	@.ci/need cargo cc cmake
 
 deps-test: deps
-	@.ci/need nginx curl
+	@.ci/need nginx curl openssl
 
 deps-loadtest: deps
 	@.ci/need wrk nginx curl

@@ -10,10 +10,13 @@ use prometheus::IntGauge;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 
-use super::conn::Conn;
+use super::conn::{Conn, Speaks};
 use super::listen::Accepted;
 use super::serve::{Serving, Terms, serve};
-use super::welcome::Welcome;
+use super::welcome::{Met, Welcome};
+use super::wire::Wire;
+use crate::problem::{Kind, Problem};
+use crate::proxy::Connection;
 
 /// A running worker, as the control thread sees it.
 #[derive(Debug)]
@@ -36,6 +39,17 @@ pub struct Duty<A> {
     pub shutdown: ShutdownWatch,
     /// Never sent on: the receiving side is told when the last connection, and so the last holder of this, has ended.
     pub _alive: mpsc::Sender<()>,
+}
+
+impl<A> Duty<A> {
+    /// Tells a client that it has come to the right port with the wrong protocol.
+    async fn explain(&self, wire: Wire, facts: Connection) {
+        let problem = Problem::new(Kind::BadRequest, "this port speaks TLS, and the request came without: ask with `https://`");
+        let answer = (self.serving.refused)(problem, &facts);
+        if let Ok(mut conn) = Conn::new(wire, Speaks::Http1, facts, self.terms.patience) {
+            conn.close_with(&answer, self.terms.drain).await;
+        }
+    }
 }
 
 impl Worker {
@@ -74,9 +88,14 @@ impl Worker {
                 Ok(taken) => taken,
                 Err(error) => return log::warn!("a connection could not be taken over: {error}"),
             };
-            let Some((wire, speaks)) = duty.welcome.greet(wire, &mut facts, &gate).await else { return };
-            if let Ok(conn) = Conn::new(wire, speaks, facts, duty.terms.patience) {
-                serve(conn, &duty.serving, &duty.terms, &mut duty.shutdown.clone()).await;
+            match duty.welcome.greet(wire, &mut facts, &gate).await {
+                Met::Ready(wire, speaks) => {
+                    if let Ok(conn) = Conn::new(wire, speaks, facts, duty.terms.patience) {
+                        serve(conn, &duty.serving, &duty.terms, &mut duty.shutdown.clone()).await;
+                    }
+                }
+                Met::Plain(wire) => Box::pin(duty.explain(wire, facts)).await,
+                Met::Lost => {}
             }
         });
     }

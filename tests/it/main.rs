@@ -44,6 +44,7 @@ mod survival;
 mod support;
 mod systemd;
 mod tls;
+mod tls_survey;
 mod transport;
 mod upgrade;
 mod upstream_http2;
