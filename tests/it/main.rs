@@ -47,6 +47,7 @@ mod tls;
 mod tls_survey;
 mod transport;
 mod upgrade;
+mod upgrade_callers;
 mod upstream_http2;
 mod upstream_tls;
 mod versions;
