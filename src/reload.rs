@@ -208,11 +208,11 @@ fn warn(snapshot: &Snapshot) {
 /// Between two warnings of the same.
 const REMIND: Duration = Duration::from_secs(12 * 3600);
 
-/// Whether listeners show other certificates than before.
+/// Whether listeners show other certificates than before, or go by another list of revoked ones.
 fn changed(before: &Snapshot, after: &Snapshot) -> bool {
     let shown = |snapshot: &Snapshot| -> Vec<_> {
         let secure = snapshot.secure.iter().flatten();
-        secure.flat_map(|secure| secure.shown.iter().map(|shown| shown.certificate.fingerprint.clone())).collect()
+        secure.map(|secure| (secure.shown.clone(), secure.renewal)).collect()
     };
     shown(before) != shown(after)
 }

@@ -93,12 +93,12 @@ struct Sockets {
 impl Sockets {
     /// Takes those that are open, and opens the others.
     fn open(server: &ServerConfig, admin: SocketAddr, mut inherited: Inherited, upgrade: bool) -> io::Result<Self> {
-        let mut open = |role, address: &Address| {
+        let mut open = |role, address: &Address, mode| {
             let name = Name { role, address: address.to_string() };
             if let Some(socket) = inherited.claim(role, &name.address) {
-                return Ok((name, Bound::inherit(address, socket)?));
+                return Ok((name, Bound::inherit(address, mode, socket)?));
             }
-            let socket = bind(address).map_err(|error| {
+            let socket = bind(address, mode).map_err(|error| {
                 let hint = match error.kind() {
                     io::ErrorKind::AddrInUse if upgrade => "; an address that overlaps one of the running gateway takes a restart",
                     _ => "",
@@ -107,8 +107,12 @@ impl Sockets {
             })?;
             Ok((name, socket))
         };
-        let listeners = server.listeners.iter().map(|listener| open(Role::Listener, &listener.address)).collect::<io::Result<Vec<_>>>()?;
-        let admin = open(Role::Admin, &Address::Tcp(admin))?;
+        let listeners = server
+            .listeners
+            .iter()
+            .map(|listener| open(Role::Listener, &listener.address, listener.mode))
+            .collect::<io::Result<Vec<_>>>()?;
+        let admin = open(Role::Admin, &Address::Tcp(admin), None)?;
         let gone = inherited.addresses().filter_map(|address| address.strip_prefix("unix:").map(PathBuf::from)).collect();
         let unclaimed = inherited.addresses().collect::<Vec<_>>().join(", ");
         match (unclaimed.is_empty(), upgrade) {

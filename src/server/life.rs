@@ -270,7 +270,7 @@ async fn operators<A: HttpServerApp + Send + Sync + 'static>(
         tokio::spawn(async move {
             let Ok((wire, facts, _)) = accepted.take_over() else { return };
             if let Ok(conn) = Conn::new(wire, Speaks::Either, facts, terms.patience.clone()) {
-                serve(conn, &serving, &terms, &mut never).await;
+                serve(Box::new(conn), &serving, &terms, &mut never).await;
             }
         });
     })

@@ -2,7 +2,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net;
 
 use super::wire::Wire;
-use crate::config::{ListenerConfig, RedirectHttps};
+use crate::config::{ListenerConfig, Mode, RedirectHttps};
 use crate::proxy::Connection;
 use crate::types::Address;
 
@@ -36,11 +36,12 @@ pub enum Bound {
 ///
 /// # Errors
 /// The system's: most often that the address is in use, or not of this machine.
-pub fn bind(address: &Address) -> io::Result<Bound> {
+pub fn bind(address: &Address, mode: Option<Mode>) -> io::Result<Bound> {
     match address {
         Address::Tcp(address) => tcp(*address).map(Bound::Tcp),
         Address::Unix(path) => {
             let listener = unix(path)?;
+            allow(path, mode)?;
             listener.set_nonblocking(true)?;
             Ok(Bound::Unix(listener, path.clone()))
         }
@@ -57,6 +58,11 @@ fn tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Lets those connect who may.
+fn allow(path: &Path, mode: Option<Mode>) -> io::Result<()> {
+    mode.map_or(Ok(()), |Mode(mode)| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
 }
 
 fn unix(path: &Path) -> io::Result<UnixListener> {
@@ -79,7 +85,7 @@ impl Bound {
     ///
     /// # Errors
     /// The system's.
-    pub fn inherit(address: &Address, socket: OwnedFd) -> io::Result<Self> {
+    pub fn inherit(address: &Address, mode: Option<Mode>, socket: OwnedFd) -> io::Result<Self> {
         match address {
             Address::Tcp(_) => {
                 let listener = std::net::TcpListener::from(socket);
@@ -87,6 +93,7 @@ impl Bound {
                 Ok(Bound::Tcp(listener))
             }
             Address::Unix(path) => {
+                allow(path, mode)?;
                 let listener = UnixListener::from(socket);
                 listener.set_nonblocking(true)?;
                 Ok(Bound::Unix(listener, path.clone()))
@@ -306,7 +313,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_to_be_accepted_is_not_lost_when_an_address_is_closed() {
-        let socket = bind(&Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
+        let socket = bind(&Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))), None).unwrap();
         let Address::Tcp(address) = socket.address().unwrap() else { panic!() };
         let listener = Listener::new(socket, Gate::default()).unwrap();
         let clients: Vec<_> = (0..5).map(|_| TcpStream::connect(address).unwrap().local_addr().unwrap()).collect();

@@ -45,7 +45,7 @@ pub struct Shard {
     pub breakers: IntGaugeVec,
     /// Whether a target is ejected, or tried after that, by service and target: one state of all workers too.
     pub ejected: IntGaugeVec,
-    /// Handshakes of TLS with clients, by result: `full`, `resumed`, `failed`, `late`.
+    /// Handshakes of TLS with clients, by result: `full`, `resumed`, `failed`, `late`, `plain` where the client spoke HTTP without TLS.
     pub handshakes: IntCounterVec,
     /// PROXY headers, by result: `taken`, `without_address`, `untrusted`, `malformed`, `late`.
     pub proxy_headers: IntCounterVec,

@@ -3,14 +3,12 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use pingora_core::protocols::SocketDigest;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
@@ -68,7 +66,6 @@ pub struct Conn {
     /// Running until the present request's whole time is up.
     late: Option<Pin<Box<Sleep>>>,
     facts: Arc<ProxyDigest>,
-    digest: Arc<SocketDigest>,
 }
 
 /// Which HTTP a client may speak.
@@ -99,9 +96,6 @@ impl Conn {
     /// # Errors
     /// Never in practice: see [`Connection::into_digest`].
     pub fn new(stream: Wire, speaks: Speaks, facts: Connection, patience: Arc<Patience>) -> pingora_error::Result<Self> {
-        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-        let _ = digest.peer_addr.set(Some(facts.peer.into()));
-        let _ = digest.local_addr.set(Some(facts.local.into()));
         Ok(Self {
             stream,
             speaks,
@@ -117,7 +111,6 @@ impl Conn {
             invited: true,
             late: None,
             facts: Arc::new(facts.into_digest()?),
-            digest: Arc::new(digest),
         })
     }
 
