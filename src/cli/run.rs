@@ -79,7 +79,7 @@ fn start(path: &Path, incoming: &mut Option<Incoming>, mut inherited: Inherited)
     let upgrades = Upgrades::new(names, shared.tickets.clone(), path.clone(), server, notify.clone());
     let gone = std::mem::take(&mut sockets.gone);
     let door = Door { incoming: incoming.take(), control, upgrades: Arc::new(upgrades), notify, gone };
-    live(path, shared, built, sockets, door).map_err(could_not_start)
+    live(path, shared, built, sockets, files, door).map_err(could_not_start)
 }
 
 /// The sockets that are accepted from.
@@ -134,7 +134,7 @@ impl Sockets {
     }
 }
 
-fn live(path: PathBuf, shared: Arc<Shared>, built: Built, sockets: Sockets, door: Door) -> io::Result<()> {
+fn live(path: PathBuf, shared: Arc<Shared>, built: Built, sockets: Sockets, files: Option<u64>, door: Door) -> io::Result<()> {
     let config = built.config.value.server.clone();
     let metrics = Arc::new(Metrics::new(config.workers.count()).map_err(io::Error::other)?);
     let log = AccessLog::start(&built.config.value.access_log, config.workers.count(), metrics.process.log_dropped.clone())?;
@@ -148,7 +148,7 @@ fn live(path: PathBuf, shared: Arc<Shared>, built: Built, sockets: Sockets, door
         let Sockets { listeners, admin: (_, admin), .. } = sockets;
         let sockets: Vec<_> = listeners.into_iter().map(|(_, socket)| socket).collect();
         let operators = Admin { metrics: metrics.clone(), live: live.clone(), ending };
-        let running = Running { config, sockets, admin, live, metrics, log: Arc::new(log), shutdown, door };
+        let running = Running { config, sockets, admin, live, metrics, log: Arc::new(log), files, shutdown, door };
         let graceful = async {
             tokio::select! {
                 _ = end.recv() => true,

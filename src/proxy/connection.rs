@@ -32,6 +32,8 @@ pub struct Connection {
     /// The transport, given back where Pingora would drop it after an error that the client's connection shall survive.
     kept: Mutex<Option<Stream>>,
     closing: AtomicBool,
+    /// That the client was not waited for just now.
+    pardoned: AtomicBool,
     /// When the present request's whole time is up.
     deadline: Mutex<Option<Instant>>,
 }
@@ -56,6 +58,7 @@ impl Connection {
             port_text,
             kept: Mutex::default(),
             closing: AtomicBool::new(false),
+            pardoned: AtomicBool::new(false),
             deadline: Mutex::default(),
         }
     }
@@ -93,6 +96,16 @@ impl Connection {
     /// When the present request's whole time is up. The transport watches it: Pingora's own timers begin anew with each byte.
     pub fn deadline(&self) -> Option<Instant> {
         *self.deadline.lock()
+    }
+
+    /// Says that the client's body was not waited for since it was last asked for: others were.
+    pub(super) fn pardon(&self) {
+        self.pardoned.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was said, once.
+    pub fn take_pardon(&self) -> bool {
+        self.pardoned.load(Ordering::Relaxed) && self.pardoned.swap(false, Ordering::Relaxed)
     }
 
     /// Leaves the transport for the keep-alive loop; with `closing` only for a decent farewell.

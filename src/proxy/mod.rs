@@ -12,12 +12,14 @@ mod gone;
 mod mirror;
 mod request;
 mod response;
+mod slow;
 mod upstream;
 
 use busy::Busy;
 pub use connection::Connection;
 pub use exchange::Exchange;
 use exchange::Step;
+pub use slow::Slow;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;

@@ -1,13 +1,14 @@
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net;
 
 use super::wire::Wire;
@@ -17,6 +18,10 @@ use crate::types::Address;
 
 /// Connections that may wait to be accepted. The system caps it (`net.core.somaxconn`).
 const BACKLOG: i32 = 65_535;
+
+/// Bytes that the system takes of an answer before the client has room for them. It would take some megabytes, and a client that takes those slowly looks
+/// for a long time as if it took nothing.
+const UNSENT: u32 = 128 * 1024;
 
 /// An address that is listened on. Nothing is accepted yet.
 #[derive(Debug)]
@@ -178,6 +183,29 @@ enum Stream {
 }
 
 impl Accepted {
+    /// Its number among the open files.
+    pub fn file(&self) -> RawFd {
+        match &self.socket {
+            Stream::Tcp(stream) => stream.as_raw_fd(),
+            Stream::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+
+    /// Whose it is, where that is known already: not where a PROXY header will tell, nor on the same machine.
+    pub fn client(&self) -> Option<IpAddr> {
+        match &self.socket {
+            Stream::Tcp(_) if !self.gate.proxied => Some(self.facts.peer.ip()),
+            Stream::Tcp(_) | Stream::Unix(_) => None,
+        }
+    }
+
+    /// Closes it with a reset: nothing of it is left behind, not even for the system to wait for.
+    pub fn turn_away(self) {
+        if let Stream::Tcp(stream) = &self.socket {
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
     /// Has the present runtime watch it.
     ///
     /// # Errors
@@ -211,7 +239,11 @@ impl Listener {
     /// The system's.
     pub fn new(socket: Bound, gate: Gate) -> io::Result<Self> {
         let socket = match socket {
-            Bound::Tcp(listener) => Listening::Tcp(net::TcpListener::from_std(listener)?),
+            Bound::Tcp(listener) => {
+                // Connections inherit it.
+                SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT)?;
+                Listening::Tcp(net::TcpListener::from_std(listener)?)
+            }
             Bound::Unix(listener, path) => Listening::Unix(net::UnixListener::from_std(listener)?, path),
         };
         Ok(Self { socket, gate: Arc::new(gate) })
@@ -232,6 +264,15 @@ impl Listener {
                 Ok(self.gate.unix(stream.into_std()?))
             }
         }
+    }
+
+    /// Takes the next connection only to close it. False where that fails too.
+    pub fn turn_away(&self) -> bool {
+        let accepted = match &self.socket {
+            Listening::Tcp(listener) => SockRef::from(listener).accept(),
+            Listening::Unix(listener, _) => SockRef::from(listener).accept(),
+        };
+        accepted.is_ok()
     }
 
     /// What waits to be accepted, and no longer than it does; with that the socket is closed. The path of a Unix socket is left to the process that it was

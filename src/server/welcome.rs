@@ -9,6 +9,7 @@ use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use tokio_rustls::TlsAcceptor;
 
 use super::conn::Speaks;
+use super::crowd::Place;
 use super::listen::Gate;
 use super::proxied;
 use super::wire::Wire;
@@ -41,9 +42,9 @@ pub enum Met {
 
 impl Welcome {
     /// Makes a connection ready for its first request, or says that there will be none.
-    pub async fn greet(&self, mut wire: Wire, facts: &mut Connection, gate: &Gate) -> Met {
+    pub async fn greet(&self, mut wire: Wire, facts: &mut Connection, gate: &Gate, place: &mut Place) -> Met {
         // Boxed: a connection would hold the room for them to its end.
-        if gate.proxied && !Box::pin(self.introduce(&mut wire, facts)).await {
+        if gate.proxied && !(Box::pin(self.introduce(&mut wire, facts)).await && place.of(facts.peer.ip())) {
             return Met::Lost;
         }
         if gate.secure { Box::pin(self.handshake(wire, facts, gate)).await } else { Met::Ready(wire, Speaks::Either) }

@@ -11,6 +11,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 
 use super::conn::{Conn, Speaks};
+use super::crowd::Place;
 use super::listen::Accepted;
 use super::serve::{Serving, Terms, serve};
 use super::welcome::{Met, Welcome};
@@ -46,7 +47,7 @@ impl<A> Duty<A> {
     async fn explain(&self, wire: Wire, facts: Connection) {
         let problem = Problem::new(Kind::BadRequest, "this port speaks TLS, and the request came without: ask with `https://`");
         let answer = (self.serving.refused)(problem, &facts);
-        if let Ok(mut conn) = Conn::new(wire, Speaks::Http1, facts, self.terms.patience) {
+        if let Ok(mut conn) = Conn::new(wire, Speaks::Http1, facts, self.terms.patience.clone()) {
             conn.close_with(&answer, self.terms.drain).await;
         }
     }
@@ -79,18 +80,18 @@ impl Worker {
     }
 
     /// Gives it a connection: one wake-up, and none after that.
-    pub fn give<A: HttpServerApp + Send + Sync + 'static>(&self, accepted: Accepted, duty: &Arc<Duty<A>>) {
+    pub fn give<A: HttpServerApp + Send + Sync + 'static>(&self, accepted: Accepted, place: Place, duty: &Arc<Duty<A>>) {
         let held = Held::new(self.connections.clone());
         let duty = duty.clone();
         self.handle.spawn(async move {
-            let _held = held;
+            let (_held, mut place) = (held, place);
             let (wire, mut facts, gate) = match accepted.take_over() {
                 Ok(taken) => taken,
                 Err(error) => return log::warn!("a connection could not be taken over: {error}"),
             };
-            match duty.welcome.greet(wire, &mut facts, &gate).await {
+            match duty.welcome.greet(wire, &mut facts, &gate, &mut place).await {
                 Met::Ready(wire, speaks) => {
-                    if let Ok(conn) = Conn::new(wire, speaks, facts, duty.terms.patience) {
+                    if let Ok(conn) = Conn::new(wire, speaks, facts, duty.terms.patience.clone()) {
                         serve(conn, &duty.serving, &duty.terms, &mut duty.shutdown.clone()).await;
                     }
                 }

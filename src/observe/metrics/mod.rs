@@ -49,6 +49,8 @@ pub struct Shard {
     pub handshakes: IntCounterVec,
     /// PROXY headers, by result: `taken`, `without_address`, `untrusted`, `malformed`, `late`.
     pub proxy_headers: IntCounterVec,
+    /// Clients that were cut off since they sent or took too slowly, by direction: `upload`, `download`.
+    pub slow_clients: IntCounterVec,
     /// Connections held now.
     pub connections: IntGauge,
 }
@@ -59,6 +61,8 @@ pub struct ProcessMetrics {
     registry: Registry,
     /// Lines of the access log that found no room.
     pub log_dropped: IntCounter,
+    /// Connections that were closed at once, by the bound that they were over: `files`, `connections`, `connections_per_client`.
+    pub turned_away: IntCounterVec,
     /// Attempts to reload the config, by result: `done`, `unchanged`, `refused`.
     pub reloads: IntCounterVec,
     /// When the present config was taken, in seconds since 1970.
@@ -187,6 +191,11 @@ impl Shard {
             mirrors: counter("tidegate_mirror_total", "Copies of requests for another service.", &["service", "result"])?,
             handshakes: counter("tidegate_handshakes_total", "Handshakes of TLS with clients.", &["result"])?,
             proxy_headers: counter("tidegate_proxy_headers_total", "PROXY headers of clients' connections.", &["result"])?,
+            slow_clients: counter(
+                "tidegate_slow_clients_total",
+                "Clients that sent or took too slowly, and were cut off.",
+                &["direction"],
+            )?,
             breakers: process.breakers.clone(),
             ejected: process.ejected.clone(),
             connections: register(&registry, IntGauge::with_opts(held))?,
@@ -204,6 +213,13 @@ impl ProcessMetrics {
             log_dropped: register(
                 &registry,
                 IntCounter::new("tidegate_access_log_dropped_total", "Lines of the access log that found no room."),
+            )?,
+            turned_away: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new("tidegate_connections_turned_away_total", "Connections that were closed at once."),
+                    &["bound"],
+                ),
             )?,
             reloads: register(
                 &registry,
