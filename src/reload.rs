@@ -103,6 +103,10 @@ impl Reloader {
 
     /// Reads the file again. What is wrong with it is logged, and the present config stays.
     pub fn reload(&mut self) {
+        if self.live.is_ending() {
+            // The config is another process's by now.
+            return;
+        }
         let result = surviving(|| self.read_again());
         self.metrics.process.reloads.with_label_values(&[result]).inc();
     }

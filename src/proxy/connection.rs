@@ -2,7 +2,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use parking_lot::Mutex;
@@ -34,6 +34,10 @@ pub struct Connection {
     closing: AtomicBool,
     /// That the client was not waited for just now.
     pardoned: AtomicBool,
+    /// That the service has stirred.
+    stirred: AtomicBool,
+    /// How long the service may be silent now.
+    silence: Mutex<Option<Duration>>,
     /// When the present request's whole time is up.
     deadline: Mutex<Option<Instant>>,
 }
@@ -59,6 +63,8 @@ impl Connection {
             kept: Mutex::default(),
             closing: AtomicBool::new(false),
             pardoned: AtomicBool::new(false),
+            stirred: AtomicBool::new(false),
+            silence: Mutex::default(),
             deadline: Mutex::default(),
         }
     }
@@ -96,6 +102,27 @@ impl Connection {
     /// When the present request's whole time is up. The transport watches it: Pingora's own timers begin anew with each byte.
     pub fn deadline(&self) -> Option<Instant> {
         *self.deadline.lock()
+    }
+
+    /// Says how long the service may be silent from now on, where the transport is to look after it.
+    pub(super) fn set_silence(&self, silence: Option<Duration>) {
+        *self.silence.lock() = silence;
+        self.stir();
+    }
+
+    /// How long the service may be silent.
+    pub fn silence(&self) -> Option<Duration> {
+        *self.silence.lock()
+    }
+
+    /// Says that the service has sent something: how long it was silent before does not count.
+    pub(super) fn stir(&self) {
+        self.stirred.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was said, once.
+    pub fn take_stir(&self) -> bool {
+        self.stirred.load(Ordering::Relaxed) && self.stirred.swap(false, Ordering::Relaxed)
     }
 
     /// Says that the client's body was not waited for since it was last asked for: others were.

@@ -54,11 +54,12 @@ pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Opti
     if let (true, Destination::Service { service, .. }) = (exchange.split, exchange.destination()) {
         gateway.0.shard.splits.with_label_values(&[line.route, &*service.name, itoa::Buffer::new().format(status)]).inc();
     }
-    if let Some(slow) = error.and_then(Slow::of) {
-        gateway.0.shard.slow_clients.with_label_values(&[slow.name()]).inc();
+    if let Some(direction) = error.and_then(Slow::of).and_then(Slow::direction) {
+        gateway.0.shard.slow_clients.with_label_values(&[direction]).inc();
     }
     if let Some(connection) = Connection::of_session(session) {
         connection.set_deadline(None);
+        connection.set_silence(None);
     }
     if exchange.own_answer {
         rescue(session, error.is_some()).await;

@@ -61,6 +61,8 @@ pub struct Conn {
     upload: Pace,
     /// What it owes in taking what is written.
     download: Pace,
+    /// How long the service has been silent.
+    silence: Pace,
     /// Whether the present request's body may come: a client can wait to be told so (RFC 9110 §10.1.1).
     invited: bool,
     /// Running until the present request's whole time is up.
@@ -108,6 +110,7 @@ impl Conn {
             farewell: None,
             upload: Pace::default(),
             download: Pace::default(),
+            silence: Pace::default(),
             invited: true,
             late: None,
             facts: Arc::new(facts.into_digest()?),
@@ -271,18 +274,25 @@ impl Conn {
         late.as_mut().poll(cx).is_ready()
     }
 
+    /// Whether the service has been silent for too long. While the client is waited for to take what it said, it need not say more.
+    fn is_silent(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.out.is_empty() {
+            return false;
+        }
+        let Some(patience) = self.facts().and_then(Connection::silence) else { return false };
+        self.silence.waits(&Slowest { patience, rate: 0 }, cx)
+    }
+
     /// Gives back every buffer, before the connection waits for its next request.
     pub fn rest(&mut self) {
         self.out = BytesMut::new();
         self.upload.rest();
         self.download.rest();
+        self.silence.rest();
     }
 
     /// Ends a body that does not come: how long the client was waited for counts, and not how long others were.
     fn body_in_time(&mut self, read: Poll<io::Result<()>>, count: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.facts().is_some_and(Connection::take_pardon) {
-            self.upload.pardon();
-        }
         match &read {
             Poll::Ready(Ok(())) => self.upload.moved(&self.patience.upload, count),
             Poll::Pending if self.invited && self.upload.waits(&self.patience.upload, cx) => return Poll::Ready(Err(Slow::Upload.into())),
@@ -296,6 +306,12 @@ impl AsyncRead for Conn {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let (before, is_body) = (buf.filled().len(), !this.http2 && !this.at_end());
+        if this.facts().is_some_and(Connection::take_pardon) {
+            this.upload.pardon();
+        }
+        if this.facts().is_some_and(Connection::take_stir) {
+            this.silence.rest();
+        }
         let mut read = this.poll_request(cx, buf);
         if is_body {
             read = this.body_in_time(read, buf.filled().len() - before, cx);
@@ -308,6 +324,9 @@ impl AsyncRead for Conn {
         }
         if read.is_pending() && this.is_late(cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if read.is_pending() && this.is_silent(cx) {
+            return Poll::Ready(Err(Slow::Service.into()));
         }
         read
     }

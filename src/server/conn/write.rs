@@ -48,6 +48,7 @@ impl AsyncWrite for Conn {
         let this = self.get_mut();
         // Whatever it is, the client need not wait for a word any more.
         this.invited = true;
+        this.silence.rest();
         if this.out.len() + data.len() > WRITE {
             ready!(this.poll_out(cx))?;
             if data.len() >= WRITE {
