@@ -203,7 +203,7 @@ server:
         assert!(said.contains(part), "{part}\nis not in\n{said}");
     }
     let (taken, said) = check("server:\n  limits: { connections: 10, connections_per_client: 11 }\n");
-    assert!(!taken && said.contains("2:52: server.limits.connections_per_client: no client can have 11 of 10 connections"), "{said}");
+    assert!(!taken && said.contains("2:54: server.limits.connections_per_client: no client can have 11 of 10 connections"), "{said}");
 }
 
 #[test]
