@@ -24,7 +24,7 @@ pub struct ServerConfig {
     /// Networks whose forwarding headers (`X-Forwarded-For`, `Forwarded`) are believed, and PROXY headers where a listener asks for them. Default: none.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
-    /// What a request may have at most.
+    /// What a request, and a connection, may have at most.
     pub limits: Limits,
     /// How long a client may take.
     pub timeouts: ClientTimeouts,
@@ -90,11 +90,23 @@ impl ServerConfig {
                 errors.push(BuildError::new(reason, "write a size from 256 bytes to 1MiB").at(name).at("limits").at("server"));
             }
         }
+        let counts = [
+            ("requests", u32::try_from(self.limits.requests).unwrap_or(u32::MAX)),
+            ("streams", self.limits.streams),
+            ("resets", self.limits.resets),
+            ("control_frames", self.limits.control_frames),
+        ];
+        for (name, count) in counts {
+            if !(1..=1_000_000_000).contains(&count) {
+                let reason = format!("{count} is no bound that a connection can live with");
+                errors.push(BuildError::new(reason, "write a number from 1 to 1000000000").at(name).at("limits").at("server"));
+            }
+        }
         errors
     }
 }
 
-/// What a request may have at most.
+/// What a request, and a connection, may have at most.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -106,11 +118,30 @@ pub struct Limits {
     pub target: Size,
     /// Bytes of the request body; more is answered with 413. Default: 100MiB.
     pub body: Size,
+    /// Requests on one connection; the last answer says that it is the last. Default: 10000.
+    pub requests: usize,
+    /// Requests at once on an HTTP/2 connection; more are refused (REFUSED_STREAM), and a client may send them again. Default: 100.
+    pub streams: u32,
+    /// Requests a second that a client may take back on an HTTP/2 connection (RST_STREAM), or have reset by its mistakes, beside one for each that was
+    /// answered; twice as many at once. More end the connection with ENHANCE_YOUR_CALM. Default: 100.
+    pub resets: u32,
+    /// Frames a second on an HTTP/2 connection that bring neither a request nor a body (SETTINGS, PING, PRIORITY, WINDOW_UPDATE, empty DATA), beside
+    /// four for each that does; ten times as many at once. More end the connection with ENHANCE_YOUR_CALM. Default: 100.
+    pub control_frames: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header: Size::kib(32), header_fields: 100, target: Size::kib(8), body: Size::kib(100 * 1024) }
+        Self {
+            header: Size::kib(32),
+            header_fields: 100,
+            target: Size::kib(8),
+            body: Size::kib(100 * 1024),
+            requests: 10_000,
+            streams: 100,
+            resets: 100,
+            control_frames: 100,
+        }
     }
 }
 

@@ -1,17 +1,38 @@
+use std::cell::Cell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use http::HeaderValue;
+use http::{HeaderValue, Version};
 use parking_lot::Mutex;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use crate::types::Certificate;
+
+tokio::task_local! {
+    /// The same as a connection's deadline, for one of the requests that share a connection over HTTP/2: each is a task of its own.
+    static STREAM_DEADLINE: Cell<Option<Instant>>;
+}
+
+/// Runs a request that shares its connection with others.
+pub fn on_stream<F: Future>(request: F) -> impl Future<Output = F::Output> {
+    STREAM_DEADLINE.scope(Cell::new(None), request)
+}
+
+/// When the whole time of the request that this task serves is up.
+pub fn stream_deadline() -> Option<Instant> {
+    STREAM_DEADLINE.try_with(Cell::get).ok().flatten()
+}
+
+/// Whether a request came over HTTP/2. Not what Pingora says of its session: that is one of ours.
+pub(super) fn is_http2(req: &RequestHeader) -> bool {
+    req.version == Version::HTTP_2
+}
 
 /// What is known about a client's connection, told by the server to the proxy through Pingora.
 pub struct Connection {
@@ -87,7 +108,9 @@ impl Connection {
 
     /// Sets when the present request's whole time is up, or that it has no such bound.
     pub(super) fn set_deadline(&self, deadline: Option<Instant>) {
-        *self.deadline.lock() = deadline;
+        if STREAM_DEADLINE.try_with(|own| own.set(deadline)).is_err() {
+            *self.deadline.lock() = deadline;
+        }
     }
 
     /// When the present request's whole time is up. The transport watches it: Pingora's own timers begin anew with each byte.

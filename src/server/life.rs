@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_core::apps::{HttpServerApp, HttpServerOptions};
-use pingora_core::protocols::http::v2::server::default_h2_options;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use tokio::sync::{mpsc, watch};
 
 use super::conn::{Conn, Patience, Speaks};
 use super::head::{Bounds, FIELDS};
+use super::http2::Http2;
 use super::listen::{Accepted, Bound, Gate, Listener};
 use super::serve::{Serving, Terms, serve};
 use super::systemd::{feed, watchdog};
@@ -65,7 +65,8 @@ where
         let gateway = Gateway::new(index, live, shard.clone(), log, trusted.clone(), &running.config);
         let _runtime = worker.handle().enter();
         let app = Arc::new(proxy(&running.config, gateway.clone()));
-        let serving = Serving { app, refused: Box::new(move |problem, connection| gateway.refused(problem, connection)) };
+        let refused = Box::new(move |problem, connection: &_| gateway.refused(problem, connection));
+        let serving = Serving { app, refused, http2: Http2::new(&running.config, Some(shard.floods.clone())) };
         // Each worker is told by itself: every request looks, and one place for all would be passed between the cores.
         let (tell, told) = watch::channel(false);
         tellers.push(tell);
@@ -96,7 +97,7 @@ where
         });
     }
     let (leaving, left) = watch::channel(None);
-    let operators = tokio::spawn(operators(running.admin, admin, terms, left));
+    let operators = tokio::spawn(operators(running.admin, admin, terms, Http2::new(&running.config, None), left));
     let (upgrades, notify) = (running.door.upgrades.clone(), running.door.notify.clone());
     let mut opened = running.door.open()?;
     log::info!("{listening}");
@@ -160,11 +161,9 @@ fn proxy(config: &ServerConfig, gateway: Gateway) -> HttpProxy<Gateway> {
     let max_retries = 100;
     let conf = ServerConf { threads: 1, upstream_keepalive_pool_size: config.upstream_connections, max_retries, ..ServerConf::default() };
     let mut proxy = HttpProxy::new(gateway, Arc::new(conf));
-    let mut options = default_h2_options();
-    options.max_header_list_size(u32::try_from(config.limits.header.0).unwrap_or(u32::MAX));
-    proxy.h2_options = Some(options);
     let mut server = HttpServerOptions::default();
-    server.h2_idle_timeout = Some(config.timeouts.idle.into());
+    // Pingora would refuse it by itself, without a word, and nobody would count it.
+    server.allow_connect_method_proxying = true;
     proxy.server_options = Some(server);
     proxy.handle_init_modules();
     proxy
@@ -216,9 +215,10 @@ async fn operators<A: HttpServerApp + Send + Sync + 'static>(
     socket: Bound,
     app: Arc<A>,
     terms: Terms,
+    http2: Http2,
     closed: watch::Receiver<Option<bool>>,
 ) {
-    let serving = Arc::new(Serving { app, refused: Box::new(|problem, _| crate::proxy::raw_answer(problem)) });
+    let serving = Arc::new(Serving { app, refused: Box::new(|problem, _| crate::proxy::raw_answer(problem)), http2 });
     let listener = match Listener::new(socket, Gate::default()) {
         Ok(listener) => listener,
         Err(error) => return log::error!("the admin socket cannot be watched: {error}"),

@@ -5,6 +5,7 @@ mod framing;
 mod head;
 mod wire;
 mod conn;
+mod http2;
 mod serve;
 mod listen;
 mod proxied;

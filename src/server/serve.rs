@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora_core::apps::{HttpServerApp, ServerApp};
+use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
@@ -11,6 +11,7 @@ use pingora_timeout::timeout;
 
 use super::conn::{Conn, Next, Patience};
 use super::head::Bounds;
+use super::http2::{self, Http2};
 use crate::problem::{Kind, Problem};
 use crate::proxy::Connection;
 
@@ -37,6 +38,8 @@ pub struct Serving<A> {
     pub app: Arc<A>,
     /// Renders what the loop itself must say: the whole HTTP/1.1 answer to a request that never became one.
     pub refused: Box<Refuse>,
+    /// What a connection may take that speaks HTTP/2.
+    pub http2: Http2,
 }
 
 /// From a problem to the whole HTTP/1.1 answer that tells it.
@@ -50,8 +53,8 @@ where
     let mut conn = Box::new(conn);
     while let Some(header) = next(&mut conn, serving, terms, shutdown).await {
         let Some(header) = header else {
-            serving.app.process_new(conn, shutdown).await;
-            return;
+            // Boxed: every other connection would hold the room for it to its end.
+            return Box::pin(http2::serve(conn, &serving.app, &serving.http2, shutdown)).await;
         };
         let facts = conn.shared_facts();
         let mut session = ServerSession::new_http1(conn);

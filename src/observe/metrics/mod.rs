@@ -49,6 +49,9 @@ pub struct Shard {
     pub handshakes: IntCounterVec,
     /// PROXY headers, by result: `taken`, `without_address`, `untrusted`, `malformed`, `late`.
     pub proxy_headers: IntCounterVec,
+    /// HTTP/2 connections that were ended for what they asked too much of, by what that was: `settings`, `ping`, `priority`, `window_update`, `empty_data`,
+    /// `continuation`, `resets`, `header_list`, `slow_header`, `no_settings`, `other`.
+    pub floods: IntCounterVec,
     /// Connections held now.
     pub connections: IntGauge,
 }
@@ -187,6 +190,7 @@ impl Shard {
             mirrors: counter("tidegate_mirror_total", "Copies of requests for another service.", &["service", "result"])?,
             handshakes: counter("tidegate_handshakes_total", "Handshakes of TLS with clients.", &["result"])?,
             proxy_headers: counter("tidegate_proxy_headers_total", "PROXY headers of clients' connections.", &["result"])?,
+            floods: counter("tidegate_http2_floods_total", "HTTP/2 connections ended for what they asked too much of.", &["kind"])?,
             breakers: process.breakers.clone(),
             ejected: process.ejected.clone(),
             connections: register(&registry, IntGauge::with_opts(held))?,

@@ -15,8 +15,12 @@ use pingora_core::protocols::raw_connect::ProxyDigest;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+mod frames;
 mod pingora;
 
+pub use frames::{Allowance, Excess, Verdict};
+
+use self::frames::Frames;
 use super::framing::Framing;
 use super::head::{Bounds, Front, front};
 use super::wire::Wire;
@@ -50,7 +54,8 @@ pub struct Conn {
     /// So many bytes at the front of `ahead` belong to the present request's body.
     known: usize,
     framing: Framing,
-    http2: bool,
+    /// Follows what passes over HTTP/2.
+    frames: Option<Box<Frames>>,
     out: BytesMut,
     patience: Patience,
     /// Running since the client has closed its side.
@@ -100,7 +105,7 @@ impl Conn {
             ahead: BytesMut::new(),
             known: 0,
             framing: Framing::Length(0),
-            http2: false,
+            frames: None,
             out: BytesMut::new(),
             patience,
             farewell: None,
@@ -119,6 +124,14 @@ impl Conn {
     /// The same, to be looked at while Pingora holds the connection.
     pub fn shared_facts(&self) -> Arc<ProxyDigest> {
         self.facts.clone()
+    }
+
+    /// Follows the frames of HTTP/2 from here on, and gives the place where it is told what is wrong with them.
+    pub fn follow_frames(&mut self, allowance: &Allowance) -> Arc<Verdict> {
+        let frames = Box::new(Frames::new(allowance));
+        let verdict = frames.verdict();
+        self.frames = Some(frames);
+        verdict
     }
 
     /// Whether the present request was read to its end, so that a next one may follow.
@@ -172,7 +185,6 @@ impl Conn {
                 }
                 Front::Http2 => {
                     self.framing = Framing::Free;
-                    self.http2 = true;
                     return Ok(Next::Http2);
                 }
                 Front::Partial => {}
@@ -273,7 +285,11 @@ impl Conn {
 
     /// Whether the present request's whole time is up.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(deadline) = self.facts().and_then(Connection::deadline).map(Instant::from_std) else {
+        let deadline = match &self.frames {
+            Some(frames) => frames.due(),
+            None => self.facts().and_then(Connection::deadline).map(Instant::from_std),
+        };
+        let Some(deadline) = deadline else {
             self.late = None;
             return false;
         };
@@ -295,6 +311,12 @@ impl Conn {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
+    fn went(&mut self, bytes: &[u8]) {
+        if let Some(frames) = &mut self.frames {
+            frames.went(bytes);
+        }
+    }
+
     /// Gives back every buffer, before the connection waits for its next request.
     pub fn rest(&mut self) {
         self.out = BytesMut::new();
@@ -312,6 +334,10 @@ impl AsyncRead for Conn {
             return Poll::Ready(Err(error));
         }
         if read.is_pending() && this.is_late(cx) {
+            if let Some(frames) = &this.frames {
+                frames.late();
+                return Poll::Pending;
+            }
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         read
@@ -323,9 +349,17 @@ impl Conn {
     fn poll_request(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self;
         match &mut this.framing {
-            Framing::Free if this.ahead.is_empty() => Pin::new(&mut this.stream).poll_read(cx, buf),
+            Framing::Free if this.frames.as_ref().is_some_and(|frames| frames.is_over()) => Poll::Pending,
             Framing::Free => {
-                this.hand_out(usize::MAX, buf);
+                let before = buf.filled().len();
+                if this.ahead.is_empty() {
+                    ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+                } else {
+                    this.hand_out(usize::MAX, buf);
+                }
+                if let Some(frames) = &mut this.frames {
+                    frames.came(buf.filled().get(before..).unwrap_or_default());
+                }
                 Poll::Ready(Ok(()))
             }
             Framing::Length(0) => this.poll_idle(cx),
@@ -364,9 +398,12 @@ impl AsyncWrite for Conn {
             ready!(this.poll_out(cx))?;
             if data.len() >= WRITE {
                 let sent = Pin::new(&mut this.stream).poll_write(cx, data);
-                return this.in_time(sent, cx);
+                let sent = ready!(this.in_time(sent, cx))?;
+                this.went(data.get(..sent).unwrap_or_default());
+                return Poll::Ready(Ok(sent));
             }
         }
+        this.went(data);
         this.out.reserve(data.len().max(2048));
         this.out.extend_from_slice(data);
         Poll::Ready(Ok(data.len()))
