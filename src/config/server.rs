@@ -90,16 +90,15 @@ impl ServerConfig {
                 errors.push(BuildError::new(reason, "write a size from 256 bytes to 1MiB").at(name).at("limits").at("server"));
             }
         }
-        let counts = [
-            ("requests", u32::try_from(self.limits.requests).unwrap_or(u32::MAX)),
+        for (name, count) in [
+            ("requests", self.limits.requests),
             ("streams", self.limits.streams),
             ("resets", self.limits.resets),
             ("control_frames", self.limits.control_frames),
-        ];
-        for (name, count) in counts {
-            if !(1..=1_000_000_000).contains(&count) {
-                let reason = format!("{count} is no bound that a connection can live with");
-                errors.push(BuildError::new(reason, "write a number from 1 to 1000000000").at(name).at("limits").at("server"));
+        ] {
+            if count == 0 {
+                let error = BuildError::new("with 0, nobody would be served", "write a number from 1, or take it out").at(name);
+                errors.push(error.at("limits").at("server"));
             }
         }
         errors
@@ -119,14 +118,18 @@ pub struct Limits {
     /// Bytes of the request body; more is answered with 413. Default: 100MiB.
     pub body: Size,
     /// Requests on one connection; the last answer says that it is the last. Default: 10000.
-    pub requests: usize,
+    #[schemars(range(min = 1))]
+    pub requests: u32,
     /// Requests at once on an HTTP/2 connection; more are refused (REFUSED_STREAM), and a client may send them again. Default: 100.
+    #[schemars(range(min = 1))]
     pub streams: u32,
     /// Requests a second that a client may take back on an HTTP/2 connection (RST_STREAM), or have reset by its mistakes, beside one for each that was
     /// answered; twice as many at once. More end the connection with ENHANCE_YOUR_CALM. Default: 100.
+    #[schemars(range(min = 1))]
     pub resets: u32,
     /// Frames a second on an HTTP/2 connection that bring neither a request nor a body (SETTINGS, PING, PRIORITY, WINDOW_UPDATE, empty DATA), beside
     /// four for each that does; ten times as many at once. More end the connection with ENHANCE_YOUR_CALM. Default: 100.
+    #[schemars(range(min = 1))]
     pub control_frames: u32,
 }
 

@@ -98,6 +98,10 @@ async fn next<A>(conn: &mut Conn, serving: &Serving<A>, terms: &Terms, shutdown:
         Ok(Ok(Next::Request(header))) => return Some(Some(header)),
         Ok(Ok(Next::Http2)) => return Some(None),
         Ok(Ok(Next::Closed)) => return None,
+        Ok(Ok(Next::NotHttp2)) => {
+            conn.close_with(http2::MISMATCH, terms.drain).await;
+            return None;
+        }
         Ok(Err(problem)) => problem,
         Err(_) => Problem::new(Kind::RequestTimeout, "the request header did not arrive in time"),
     };

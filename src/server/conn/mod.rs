@@ -22,7 +22,7 @@ pub use frames::{Allowance, Excess, Verdict};
 
 use self::frames::Frames;
 use super::framing::Framing;
-use super::head::{Bounds, Front, front};
+use super::head::{Bounds, Front, PREFACE, front};
 use super::wire::Wire;
 use crate::problem::{Kind, Problem};
 use crate::proxy::Connection;
@@ -86,6 +86,8 @@ pub enum Next {
     Request(BytesMut),
     /// An HTTP/2 connection; the preface is still to be read.
     Http2,
+    /// Something else, where HTTP/2 was agreed upon.
+    NotHttp2,
     /// The client has closed, between two requests or within a header.
     Closed,
 }
@@ -166,14 +168,16 @@ impl Conn {
         let mut seen = 0;
         loop {
             // RFC 9112 §2.2: an empty line before the request line is passed over.
-            if seen == 0 && self.ahead.starts_with(b"\r\n") {
+            if seen == 0 && self.speaks != Speaks::Http2 && self.ahead.starts_with(b"\r\n") {
                 self.ahead.advance(2);
             }
+            if self.speaks == Speaks::Http2 && !PREFACE.iter().zip(&self.ahead).all(|(expected, byte)| expected == byte) {
+                return Ok(Next::NotHttp2);
+            }
             match front(&self.ahead, &mut seen, bounds)? {
-                Front::Request { .. } if self.speaks == Speaks::Http2 => return Ok(Next::Closed),
                 // RFC 9113 §3.2: prior knowledge is for connections without TLS.
                 Front::Http2 if self.speaks == Speaks::Http1 => {
-                    return Err(Problem::new(Kind::BadRequest, "HTTP/2 over TLS is agreed upon in the handshake (ALPN)"));
+                    return Err(Problem::new(Kind::VersionNotSupported, "HTTP/2 is not spoken here, or is agreed upon over TLS (ALPN)"));
                 }
                 Front::Request { length, framing, rewritten } => {
                     // Without a body or a next request the buffer goes as it is; splitting it would cost an allocation.

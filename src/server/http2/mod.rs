@@ -24,6 +24,10 @@ use crate::config::ServerConfig;
 use crate::proxy::on_stream;
 use stream::{Stream, Times};
 
+/// What a client is told that agreed upon HTTP/2 and speaks something else: SETTINGS, since they come first, and a GOAWAY with PROTOCOL_ERROR
+/// (RFC 9113 §3.4).
+pub const MISMATCH: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
 /// Bytes of answers that wait for one request's client, beyond what the client itself has room for.
 const SEND_BUFFER: usize = 64 * 1024;
 
@@ -34,9 +38,9 @@ pub struct Http2 {
     allowance: Allowance,
     times: Times,
     /// Requests at once.
-    streams: usize,
+    streams: u32,
     /// Requests in all, before the client is told to connect anew.
-    requests: usize,
+    requests: u32,
     /// Between two requests, and before the first.
     idle: Duration,
     /// For a next request, once the client was told that there shall be none.
@@ -60,7 +64,7 @@ impl Http2 {
             options,
             allowance: Allowance { control: limits.control_frames, resets: limits.resets, header: times.header.into() },
             times: Times { read: times.body.into(), write: times.write.into() },
-            streams: usize::try_from(limits.streams).unwrap_or(usize::MAX),
+            streams: limits.streams,
             requests: limits.requests,
             idle: times.idle.into(),
             farewell: times.farewell.into(),
@@ -119,7 +123,7 @@ where
 {
     async fn run(mut self, shutdown: &mut ShutdownWatch) {
         let terms = self.terms;
-        let (mut count, mut patience, mut leaving) = (0, terms.idle, false);
+        let (mut count, mut patience, mut leaving) = (0_u32, terms.idle, false);
         let mut quiet = pin!(sleep(patience));
         loop {
             let event = tokio::select! {
@@ -130,7 +134,7 @@ where
             };
             match event {
                 Event::Request(request) => {
-                    count += 1;
+                    count = count.saturating_add(1);
                     self.begin(request, shutdown);
                     if count < terms.requests {
                         continue;
@@ -180,7 +184,7 @@ where
     /// Starts to serve a request.
     fn begin(&self, (request, mut answer): Accepted, shutdown: &ShutdownWatch) {
         // Requests that were taken back may still be on their way to their end.
-        if self.open.count() >= self.terms.streams.saturating_mul(2) {
+        if self.open.count() / 2 >= self.terms.streams {
             answer.send_reset(Reason::REFUSED_STREAM);
             return;
         }
@@ -216,7 +220,7 @@ where
 }
 
 /// The requests of a connection that are not at their end, and since when there are none.
-struct Open(Mutex<(usize, Option<Instant>)>);
+struct Open(Mutex<(u32, Option<Instant>)>);
 
 impl Default for Open {
     fn default() -> Self {
@@ -225,7 +229,7 @@ impl Default for Open {
 }
 
 impl Open {
-    fn count(&self) -> usize {
+    fn count(&self) -> u32 {
         self.0.lock().0
     }
 
