@@ -71,6 +71,8 @@ pub struct Exchange {
     pub(super) total: Option<Duration>,
     /// Whether the present attempt has less time than the service gives, for what those before it took.
     pub(super) hurried: bool,
+    /// How long the service may be silent once it has the whole request, where the client still sends.
+    pub(super) silence: Option<Duration>,
     /// How long to wait before it is sent again.
     pub(super) wait: Option<Duration>,
     /// What it waits for now.
@@ -181,6 +183,7 @@ impl Exchange {
             reply: None,
             total: None,
             hurried: false,
+            silence: None,
             wait: None,
             step: Step::Arriving,
             cut: None,

@@ -13,15 +13,17 @@ mod gone;
 mod mirror;
 mod request;
 mod response;
+mod slow;
 mod told;
 mod upstream;
 
 use book::Book;
 use busy::Busy;
 use connection::is_http2;
-pub use connection::{Connection, on_stream, stream_deadline};
+pub use connection::{Connection, on_stream};
 pub use exchange::Exchange;
 use exchange::Step;
+pub use slow::Slow;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -168,7 +170,8 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(&self, session: &mut Session, exchange: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         attempts::pause(session, exchange).await?;
-        upstream::peer(self, session, exchange)
+        let is_open = !session.is_body_done();
+        upstream::peer(self, session, exchange, is_open)
     }
 
     fn fail_to_connect(&self, session: &mut Session, _: &HttpPeer, exchange: &mut Self::CTX, error: Box<Error>) -> Box<Error> {
@@ -194,12 +197,21 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn request_body_filter(&self, _: &mut Session, body: &mut Option<Bytes>, end: bool, exchange: &mut Self::CTX) -> Result<()> {
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        exchange: &mut Self::CTX,
+    ) -> Result<()> {
         // Pingora's issue 935: an empty last piece would end a chunked body twice and poison the kept connection.
         if end && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
         upstream::body(self, exchange, body.as_ref().map_or(0, Bytes::len))?;
+        if end {
+            upstream::sent(session, exchange);
+        }
         mirror::body(self, exchange, body.as_ref(), end);
         Ok(())
     }
@@ -230,12 +242,13 @@ impl ProxyHttp for Gateway {
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _end: bool,
         exchange: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
         exchange.sent += body.as_ref().map_or(0, Bytes::len);
+        upstream::heard(session, exchange);
         if upstream::is_late(exchange) { Err(upstream::raise(exchange, upstream::late(exchange.step))) } else { Ok(None) }
     }
 
@@ -252,6 +265,7 @@ impl ProxyHttp for Gateway {
             exchange.replied = true;
             let _ = answer::reply(session, exchange, &reply).await;
         } else if let Some(problem) = problem {
+            let late = late || Slow::of(error) == Some(Slow::Service);
             if *error.esource() == ErrorSource::Downstream && !(late && session.is_body_done()) {
                 // What is left of this request cannot be told apart from a next one.
                 session.set_keepalive(None);

@@ -3,32 +3,30 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use pingora_core::protocols::SocketDigest;
 use pingora_core::protocols::raw_connect::ProxyDigest;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 mod frames;
+mod pace;
 mod pingora;
+mod write;
 
 pub use frames::{Allowance, Excess, Verdict};
+pub use pace::{Pace, Slowest};
 
 use self::frames::Frames;
 use super::framing::Framing;
 use super::head::{Bounds, Front, PREFACE, front};
 use super::wire::Wire;
 use crate::problem::{Kind, Problem};
-use crate::proxy::Connection;
-
-/// Bytes gathered before a write goes out by itself.
-const WRITE: usize = 16 * 1024;
+use crate::proxy::{Connection, Slow};
 
 /// Bytes read at once where they are looked at here: headers and chunked bodies.
 const READ: usize = 4 * 1024;
@@ -37,10 +35,12 @@ const READ: usize = 4 * 1024;
 const AHEAD: usize = 16 * 1024;
 
 /// How long a connection waits for a client that does nothing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Patience {
-    /// For a piece of the answer to be taken.
-    pub write: Duration,
+    /// For the request's body to come.
+    pub upload: Slowest,
+    /// For the answer to be taken.
+    pub download: Slowest,
     /// For the answer to a request whose client has closed its side, and for a next request once the process is told to end.
     pub farewell: Duration,
 }
@@ -57,15 +57,20 @@ pub struct Conn {
     /// Follows what passes over HTTP/2.
     frames: Option<Box<Frames>>,
     out: BytesMut,
-    patience: Patience,
+    patience: Arc<Patience>,
     /// Running since the client has closed its side.
     farewell: Option<Pin<Box<Sleep>>>,
-    /// Running while the client takes nothing of what is written.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// What the client owes of the present request's body.
+    upload: Pace,
+    /// What it owes in taking what is written.
+    download: Pace,
+    /// How long the service has been silent.
+    silence: Pace,
+    /// Whether the present request's body may come: a client can wait to be told so (RFC 9110 §10.1.1).
+    invited: bool,
     /// Running until the present request's whole time is up.
     late: Option<Pin<Box<Sleep>>>,
     facts: Arc<ProxyDigest>,
-    digest: Arc<SocketDigest>,
 }
 
 /// Which HTTP a client may speak.
@@ -97,10 +102,7 @@ impl Conn {
     ///
     /// # Errors
     /// Never in practice: see [`Connection::into_digest`].
-    pub fn new(stream: Wire, speaks: Speaks, facts: Connection, patience: Patience) -> pingora_error::Result<Self> {
-        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-        let _ = digest.peer_addr.set(Some(facts.peer.into()));
-        let _ = digest.local_addr.set(Some(facts.local.into()));
+    pub fn new(stream: Wire, speaks: Speaks, facts: Connection, patience: Arc<Patience>) -> pingora_error::Result<Self> {
         Ok(Self {
             stream,
             speaks,
@@ -111,10 +113,12 @@ impl Conn {
             out: BytesMut::new(),
             patience,
             farewell: None,
-            stalled: None,
+            upload: Pace::default(),
+            download: Pace::default(),
+            silence: Pace::default(),
+            invited: true,
             late: None,
             facts: Arc::new(facts.into_digest()?),
-            digest: Arc::new(digest),
         })
     }
 
@@ -179,11 +183,13 @@ impl Conn {
                 Front::Http2 if self.speaks == Speaks::Http1 => {
                     return Err(Problem::new(Kind::VersionNotSupported, "HTTP/2 is not spoken here, or is agreed upon over TLS (ALPN)"));
                 }
-                Front::Request { length, framing, rewritten } => {
+                Front::Request { length, framing, expects, rewritten } => {
                     // Without a body or a next request the buffer goes as it is; splitting it would cost an allocation.
                     let header = if length == self.ahead.len() { std::mem::take(&mut self.ahead) } else { self.ahead.split_to(length) };
                     self.framing = framing;
                     self.known = 0;
+                    self.invited = !expects;
+                    self.upload.rest();
                     self.follow().map_err(|_| Problem::new(Kind::BadRequest, "the chunked request body is malformed"))?;
                     return Ok(Next::Request(rewritten.unwrap_or(header)));
                 }
@@ -207,7 +213,7 @@ impl Conn {
             self.stream.write_all(answer).await?;
             self.stream.shutdown().await?;
             // Closing with unread bytes resets the connection, and the client may never see the answer: read on for a while.
-            let mut sink = vec![0; WRITE];
+            let mut sink = vec![0; AHEAD];
             while self.stream.read(&mut sink).await? > 0 {}
             io::Result::Ok(())
         };
@@ -269,24 +275,6 @@ impl Conn {
         }
     }
 
-    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.out.is_empty() {
-            let sent = Pin::new(&mut self.stream).poll_write(cx, &self.out);
-            let sent = ready!(self.in_time(sent, cx))?;
-            if sent == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.out.advance(sent);
-        }
-        if self.stream.is_secure() {
-            // What was written may wait there, in records that the socket did not take yet.
-            let flushed = Pin::new(&mut self.stream).poll_flush(cx).map_ok(|()| 0);
-            ready!(self.in_time(flushed, cx))?;
-        }
-        // Kept while the connection is busy; see `rest`.
-        Poll::Ready(Ok(()))
-    }
-
     /// Whether the present request's whole time is up.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         let deadline = match &self.frames {
@@ -304,33 +292,48 @@ impl Conn {
         late.as_mut().poll(cx).is_ready()
     }
 
-    /// Ends a write that the client does not take: Pingora's own bounds do not cover each of its writes.
-    fn in_time(&mut self, sent: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if sent.is_ready() {
-            self.stalled = None;
-            return sent;
+    /// Whether the service has been silent for too long. While the client is waited for to take what it said, it need not say more.
+    fn is_silent(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.out.is_empty() {
+            return false;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(self.patience.write)));
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-
-    fn went(&mut self, bytes: &[u8]) {
-        if let Some(frames) = &mut self.frames {
-            frames.went(bytes);
-        }
+        let Some(patience) = self.facts().and_then(Connection::silence) else { return false };
+        self.silence.waits(&Slowest { patience, rate: 0 }, cx)
     }
 
     /// Gives back every buffer, before the connection waits for its next request.
     pub fn rest(&mut self) {
         self.out = BytesMut::new();
+        self.upload.rest();
+        self.download.rest();
+        self.silence.rest();
+    }
+
+    /// Ends a body that does not come: how long the client was waited for counts, and not how long others were.
+    fn body_in_time(&mut self, read: Poll<io::Result<()>>, count: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &read {
+            Poll::Ready(Ok(())) => self.upload.moved(&self.patience.upload, count),
+            Poll::Pending if self.invited && self.upload.waits(&self.patience.upload, cx) => return Poll::Ready(Err(Slow::Upload.into())),
+            Poll::Ready(Err(_)) | Poll::Pending => {}
+        }
+        read
     }
 }
 
 impl AsyncRead for Conn {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let read = this.poll_request(cx, buf);
+        let (before, is_body) = (buf.filled().len(), this.frames.is_none() && !this.at_end());
+        if this.facts().is_some_and(Connection::take_pardon) {
+            this.upload.pardon();
+        }
+        if this.facts().is_some_and(Connection::take_stir) {
+            this.silence.rest();
+        }
+        let mut read = this.poll_request(cx, buf);
+        if is_body {
+            read = this.body_in_time(read, buf.filled().len() - before, cx);
+        }
         // There is nothing to do but wait, and so no reason to hold back what is written: an answer may be slow in coming.
         if read.is_pending()
             && let Poll::Ready(Err(error)) = this.poll_out(cx)
@@ -343,6 +346,9 @@ impl AsyncRead for Conn {
                 return Poll::Pending;
             }
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if read.is_pending() && this.is_silent(cx) {
+            return Poll::Ready(Err(Slow::Service.into()));
         }
         read
     }
@@ -392,34 +398,5 @@ impl Conn {
                 Poll::Ready(Ok(()))
             }
         }
-    }
-}
-
-impl AsyncWrite for Conn {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.out.len() + data.len() > WRITE {
-            ready!(this.poll_out(cx))?;
-            if data.len() >= WRITE {
-                let sent = Pin::new(&mut this.stream).poll_write(cx, data);
-                let sent = ready!(this.in_time(sent, cx))?;
-                this.went(data.get(..sent).unwrap_or_default());
-                return Poll::Ready(Ok(sent));
-            }
-        }
-        this.went(data);
-        this.out.reserve(data.len().max(2048));
-        this.out.extend_from_slice(data);
-        Poll::Ready(Ok(data.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_out(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.poll_out(cx))?;
-        Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 }

@@ -13,16 +13,16 @@ use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use parking_lot::Mutex;
 use pingora_core::apps::HttpServerApp;
+use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::{Digest, GetSocketDigest};
 use pingora_core::server::ShutdownWatch;
 use prometheus::IntCounterVec;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::conn::{Allowance, Conn, Excess, Verdict};
+use super::conn::{Allowance, Conn, Excess, Patience, Verdict};
 use crate::config::ServerConfig;
 use crate::proxy::on_stream;
-use stream::{Stream, Times};
+use stream::Stream;
 
 /// What a client is told that agreed upon HTTP/2 and speaks something else: SETTINGS, since they come first, and a GOAWAY with PROTOCOL_ERROR
 /// (RFC 9113 §3.4).
@@ -36,22 +36,20 @@ const SEND_BUFFER: usize = 64 * 1024;
 pub struct Http2 {
     options: Builder,
     allowance: Allowance,
-    times: Times,
+    patience: Arc<Patience>,
     /// Requests at once.
     streams: u32,
     /// Requests in all, before the client is told to connect anew.
     requests: u32,
     /// Between two requests, and before the first.
     idle: Duration,
-    /// For a next request, once the client was told that there shall be none.
-    farewell: Duration,
     /// For the last words to be taken.
     discard: Duration,
     floods: Option<IntCounterVec>,
 }
 
 impl Http2 {
-    pub fn new(config: &ServerConfig, floods: Option<IntCounterVec>) -> Self {
+    pub fn new(config: &ServerConfig, patience: Arc<Patience>, floods: Option<IntCounterVec>) -> Self {
         let (limits, times) = (&config.limits, &config.timeouts);
         let mut options = Builder::new();
         // Our own bound is in bytes as HTTP/1.1 would have them, and is answered by our own door; here each field counts 32 more (RFC 9113 §10.5.1).
@@ -63,11 +61,10 @@ impl Http2 {
         Self {
             options,
             allowance: Allowance { control: limits.control_frames, resets: limits.resets, header: times.header.into() },
-            times: Times { read: times.body.into(), write: times.write.into() },
+            patience,
             streams: limits.streams,
             requests: limits.requests,
             idle: times.idle.into(),
-            farewell: times.farewell.into(),
             discard: times.discard.into(),
             floods,
         }
@@ -85,8 +82,7 @@ pub async fn serve<A>(mut conn: Box<Conn>, app: &Arc<A>, terms: &Http2, shutdown
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    let (facts, socket) = (conn.shared_facts(), conn.get_socket_digest());
-    let digest = Digest { ssl_digest: None, timing_digest: Vec::new(), proxy_digest: Some(facts), socket_digest: socket };
+    let digest = Digest { ssl_digest: None, timing_digest: Vec::new(), proxy_digest: Some(conn.shared_facts()), socket_digest: None };
     let verdict = conn.follow_frames(&terms.allowance);
     // The preface is here already: this only waits for our own SETTINGS to be taken.
     let Ok(Ok(connection)) = timeout(terms.allowance.header, terms.options.handshake(conn)).await else { return };
@@ -162,7 +158,7 @@ where
             // What the client has sent by the time it hears of this is answered still.
             if !leaving {
                 self.connection.graceful_shutdown();
-                (leaving, patience) = (true, terms.farewell);
+                (leaving, patience) = (true, terms.patience.farewell);
                 quiet.as_mut().reset(Instant::now() + patience);
             } else if count > terms.requests.saturating_add(terms.streams) {
                 return self.close(Reason::NO_ERROR).await;
@@ -188,7 +184,7 @@ where
             answer.send_reset(Reason::REFUSED_STREAM);
             return;
         }
-        let session = Stream::new(request, answer, self.digest.clone(), self.terms.times);
+        let session = Stream::new(request, answer, self.digest.clone(), self.terms.patience.clone());
         let (app, shutdown, held) = (self.app.clone(), shutdown.clone(), Held::new(&self.open));
         tokio::spawn(on_stream(async move {
             let _held = held;

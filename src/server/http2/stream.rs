@@ -1,5 +1,5 @@
-//! One request over HTTP/2, as Pingora is shown it. Pingora has a session of its own for this, and it has two gaps: a body that stops coming is waited for
-//! without end, and so is the rest of a request whose whole time is up.
+//! One request over HTTP/2, as Pingora is shown it. Pingora has a session of its own for this, which waits without end for a body that stops coming, and
+//! for all that is left of a request whose time is up. Here the time is what it is over HTTP/1.1, and so is what the client is told.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -24,19 +24,11 @@ use pingora_error::{BError, Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use crate::proxy::stream_deadline;
+use crate::proxy::{Connection, Slow};
+use crate::server::conn::{Pace, Patience, Slowest};
 
 /// Bytes of a body that are kept for another attempt: as many as Pingora keeps of others.
 const REPLAY: usize = 64 * 1024;
-
-/// How long a client may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Times {
-    /// Between two pieces of the request's body.
-    pub read: Duration,
-    /// For a piece of the answer.
-    pub write: Duration,
-}
 
 /// A request and its answer. The names of the methods are Pingora's.
 pub struct Stream {
@@ -52,18 +44,25 @@ pub struct Stream {
     sent: usize,
     replay: Option<FixedBuffer>,
     digest: Arc<Digest>,
-    read_timeout: Option<Duration>,
-    write_timeout: Option<Duration>,
+    patience: Arc<Patience>,
+    /// What the client owes of the request's body.
+    upload: Pace,
+    /// What it owes in taking the answer.
+    download: Pace,
+    /// How long the service has been silent.
+    silence: Pace,
+    /// Whether the request's body may come: a client can wait to be told so (RFC 9110 §10.1.1).
+    invited: bool,
+    /// Running until the request's whole time is up.
+    late: Option<Pin<Box<Sleep>>>,
     drain_timeout: Option<Duration>,
-    /// Since when a piece of the body is waited for.
-    waiting: Option<Instant>,
-    clock: Clock,
 }
 
 impl Stream {
-    pub fn new(request: http::Request<RecvStream>, answer: SendResponse<Bytes>, digest: Arc<Digest>, times: Times) -> Self {
+    pub fn new(request: http::Request<RecvStream>, answer: SendResponse<Bytes>, digest: Arc<Digest>, patience: Arc<Patience>) -> Self {
         let (mut parts, body) = request.into_parts();
         join_cookies(&mut parts.headers);
+        let invited = !parts.headers.contains_key(header::EXPECT);
         Self {
             head: parts.into(),
             body,
@@ -75,23 +74,43 @@ impl Stream {
             sent: 0,
             replay: None,
             digest,
-            read_timeout: Some(times.read),
-            write_timeout: Some(times.write),
+            patience,
+            upload: Pace::default(),
+            download: Pace::default(),
+            silence: Pace::default(),
+            invited,
+            late: None,
             drain_timeout: None,
-            waiting: None,
-            clock: Clock::default(),
         }
     }
 
+    fn facts(&self) -> Option<&Connection> {
+        self.digest.proxy_digest.as_deref().and_then(Connection::of)
+    }
+
+    /// Ready once the request's whole time is up.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.facts().and_then(Connection::deadline).map(Instant::from_std) else { return Poll::Pending };
+        let late = self.late.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if late.deadline() != deadline {
+            late.as_mut().reset(deadline);
+        }
+        late.as_mut().poll(cx)
+    }
+
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        if self.facts().is_some_and(Connection::take_pardon) {
+            self.upload.pardon();
+        }
         let Poll::Ready(piece) = self.body.poll_data(cx) else {
-            let since = *self.waiting.get_or_insert_with(Instant::now);
-            let due = earlier(self.read_timeout.map(|most| since + most));
-            ready!(self.clock.poll(due, cx));
+            if self.invited && self.upload.waits(&self.patience.upload, cx) {
+                return Poll::Ready(Err(slow(Slow::Upload)));
+            }
+            ready!(self.poll_late(cx));
             return Poll::Ready(Err(late(ErrorType::ReadTimedout)));
         };
-        self.waiting = None;
         let Some(piece) = piece.transpose().map_err(|error| gone(&error))? else { return Poll::Ready(Ok(None)) };
+        self.upload.moved(&self.patience.upload, piece.len());
         self.read += piece.len();
         if let Some(replay) = &mut self.replay {
             replay.write_to_buffer(&piece);
@@ -110,14 +129,22 @@ impl Stream {
             Poll::Ready(Ok(reason)) => Poll::Ready(closed(format!("the client has taken the request back: {reason}"))),
             Poll::Ready(Err(error)) => Poll::Ready(gone(&error)),
             Poll::Pending => {
-                ready!(self.clock.poll(earlier(None), cx));
+                if self.facts().is_some_and(Connection::take_stir) {
+                    self.silence.rest();
+                }
+                if let Some(patience) = self.facts().and_then(Connection::silence)
+                    && self.silence.waits(&Slowest { patience, rate: 0 }, cx)
+                {
+                    return Poll::Ready(slow(Slow::Service));
+                }
+                ready!(self.poll_late(cx));
                 Poll::Ready(late(ErrorType::ReadTimedout))
             }
         }
     }
 
     /// Hands on what the client has room for, until all is handed on.
-    fn poll_send(&mut self, cx: &mut Context<'_>, data: &mut Bytes, end: bool, since: &mut Option<Instant>) -> Poll<Result<()>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>, data: &mut Bytes, end: bool) -> Poll<Result<()>> {
         let Some(sending) = &mut self.sending else { return Poll::Ready(Err(closed("an answer's body before its header".to_owned()))) };
         while !data.is_empty() {
             sending.reserve_capacity(data.len());
@@ -125,14 +152,16 @@ impl Stream {
                 Poll::Ready(Some(Ok(room))) => {
                     let piece = data.split_to(room.min(data.len()));
                     self.sent += piece.len();
+                    self.download.moved(&self.patience.download, piece.len());
                     sending.send_data(piece, end && data.is_empty()).map_err(|error| gone(&error))?;
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(gone(&error))),
                 Poll::Ready(None) => return Poll::Ready(Err(closed("the client has taken the request back".to_owned()))),
                 Poll::Pending => {
-                    let since = *since.get_or_insert_with(Instant::now);
-                    let due = earlier(self.write_timeout.map(|most| since + most));
-                    ready!(self.clock.poll(due, cx));
+                    if self.download.waits(&self.patience.download, cx) {
+                        return Poll::Ready(Err(slow(Slow::Download)));
+                    }
+                    ready!(self.poll_late(cx));
                     return Poll::Ready(Err(late(ErrorType::WriteTimedout)));
                 }
             }
@@ -150,8 +179,7 @@ impl Stream {
             }
             return Ok(());
         }
-        let mut since = None;
-        poll_fn(|cx| self.poll_send(cx, &mut data, end, &mut since)).await?;
+        poll_fn(|cx| self.poll_send(cx, &mut data, end)).await?;
         self.ended = end;
         Ok(())
     }
@@ -160,6 +188,8 @@ impl Stream {
         if self.ended || self.written.is_some() {
             return Ok(());
         }
+        // Whatever it is, the client need not wait for a word any more.
+        self.invited = true;
         bare(&mut head);
         if head.status.is_informational() {
             let interim = Response::from_parts(head.as_owned_parts(), ());
@@ -228,9 +258,8 @@ fn bare(head: &mut ResponseHeader) {
     }
 }
 
-/// What comes first: this, or the end of the request's whole time.
-fn earlier(own: Option<Instant>) -> Option<Instant> {
-    [own, stream_deadline().map(Instant::from_std)].into_iter().flatten().min()
+fn slow(slow: Slow) -> BError {
+    Error::because(ErrorType::ConnectionClosed, "over HTTP/2", std::io::Error::from(slow)).into_down()
 }
 
 fn late(etype: ErrorType) -> BError {
@@ -243,28 +272,6 @@ fn closed(why: String) -> BError {
 
 fn gone(error: &h2::Error) -> BError {
     closed(error.to_string())
-}
-
-/// A timer that is set anew only where it would come too late.
-#[derive(Default)]
-struct Clock(Option<Pin<Box<Sleep>>>);
-
-impl Clock {
-    /// Ready once it is as late as `due`.
-    fn poll(&mut self, due: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(due) = due else { return Poll::Pending };
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if sleep.deadline() > due {
-            sleep.as_mut().reset(due);
-        }
-        loop {
-            ready!(sleep.as_mut().poll(cx));
-            if sleep.deadline() >= due {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(due);
-        }
-    }
 }
 
 #[async_trait]
@@ -282,7 +289,7 @@ impl Session for Stream {
     }
 
     async fn drain_request_body(&mut self) -> Result<()> {
-        let most = self.drain_timeout.or(self.read_timeout).unwrap_or_default();
+        let most = self.drain_timeout.unwrap_or(self.patience.upload.patience);
         let drained = async {
             while self.read_body_bytes().await?.is_some() {}
             Ok(())
@@ -337,20 +344,17 @@ impl Session for Stream {
         Ok(over)
     }
 
-    fn set_read_timeout(&mut self, timeout: Option<Duration>) {
-        self.read_timeout = timeout;
-    }
+    // How long the client may take is the connection's to say.
+    fn set_read_timeout(&mut self, _: Option<Duration>) {}
 
     fn get_read_timeout(&self) -> Option<Duration> {
-        self.read_timeout
+        None
     }
 
-    fn set_write_timeout(&mut self, timeout: Option<Duration>) {
-        self.write_timeout = timeout;
-    }
+    fn set_write_timeout(&mut self, _: Option<Duration>) {}
 
     fn get_write_timeout(&self) -> Option<Duration> {
-        self.write_timeout
+        None
     }
 
     fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
