@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use pingora_http::RequestHeader;
 use smallvec::SmallVec;
 
@@ -92,6 +92,14 @@ pub struct Exchange {
     /// Whether the answer was made here.
     pub(super) own_answer: bool,
     pub(super) problem: Option<Told>,
+    /// The method, once the request is looked at.
+    pub(super) method: Option<Method>,
+    /// The status of the answer that is on its way to the client.
+    pub(super) shown: Option<StatusCode>,
+    /// Bytes of the answer's body so far.
+    pub(super) sent: usize,
+    /// Whether it was written down how it ended.
+    pub(super) told: bool,
 }
 
 /// The problem that was answered with, for the log.
@@ -186,6 +194,10 @@ impl Exchange {
             received: 0,
             own_answer: false,
             problem: None,
+            method: None,
+            shown: None,
+            sent: 0,
+            told: false,
         }
     }
 

@@ -63,7 +63,6 @@ async fn mocked(gateway: &Gateway, session: &mut Session, exchange: &mut Exchang
         if req.headers.contains_key(header::EXPECT) {
             session.downstream_session.write_continue_response().await.map_err(|error| error.into_down())?;
         }
-        // HTTP/2 has no bound of its own for a body that stops coming.
         let patience = within(gateway.timeouts().body.into());
         let late = || Error::new_down(ErrorType::ReadTimedout);
         while let Some(chunk) = timeout(patience, session.downstream_session.read_request_body())
@@ -134,7 +133,7 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
     // Pingora's time for the answer would begin before the service has the request. The write timeout sees to a service that does not take it.
     exchange.silence = peer.options.read_timeout.filter(|_| is_open);
     if let Some(total) = exchange.total {
-        if let Some(connection) = Connection::of_session(session).filter(|_| !session.is_http2()) {
+        if let Some(connection) = Connection::of_session(session) {
             // A little later than what Pingora is told, which knows better what was waited for.
             connection.set_deadline(Some(exchange.started + total + Duration::from_millis(20)));
         }

@@ -6,6 +6,7 @@ mod head;
 mod wire;
 mod crowd;
 mod conn;
+mod http2;
 mod serve;
 mod listen;
 mod proxied;

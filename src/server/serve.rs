@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use pingora_core::apps::{HttpServerApp, ServerApp};
+use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
@@ -12,6 +12,7 @@ use pingora_timeout::timeout;
 
 use super::conn::{Conn, Next, Patience};
 use super::head::Bounds;
+use super::http2::{self, Http2};
 use crate::problem::{Kind, Problem};
 use crate::proxy::Connection;
 
@@ -30,6 +31,8 @@ pub struct Terms {
     pub patience: Arc<Patience>,
     /// For what is left of a request's body once it is answered, and for a client to stop sending once the connection closes.
     pub drain: Duration,
+    /// What a connection may take that speaks HTTP/2.
+    pub http2: Http2,
 }
 
 /// Who answers: Pingora's proxy, or the little server for operators.
@@ -51,8 +54,8 @@ where
     let mut left = terms.requests;
     while let Some(header) = next(&mut conn, serving, terms, shutdown).await {
         let Some(header) = header else {
-            serving.app.process_new(conn, shutdown).await;
-            return;
+            // Boxed: every other connection would hold the room for it to its end.
+            return Box::pin(http2::serve(conn, &serving.app, &terms.http2, shutdown)).await;
         };
         left = left.saturating_sub(1);
         let facts = conn.shared_facts();
@@ -107,6 +110,10 @@ async fn next<A>(conn: &mut Conn, serving: &Serving<A>, terms: &Terms, shutdown:
         Ok(Ok(Next::Request(header))) => return Some(Some(header)),
         Ok(Ok(Next::Http2)) => return Some(None),
         Ok(Ok(Next::Closed)) => return None,
+        Ok(Ok(Next::NotHttp2)) => {
+            Box::pin(conn.close_with(http2::MISMATCH, terms.drain)).await;
+            return None;
+        }
         Ok(Err(problem)) => problem,
         Err(_) => Problem::new(Kind::RequestTimeout, "the request header did not arrive in time"),
     };

@@ -49,6 +49,9 @@ pub struct Shard {
     pub handshakes: IntCounterVec,
     /// PROXY headers, by result: `taken`, `without_address`, `untrusted`, `malformed`, `late`.
     pub proxy_headers: IntCounterVec,
+    /// HTTP/2 connections that were ended for what they asked too much of, by what that was: `settings`, `ping`, `priority`, `window_update`, `empty_data`,
+    /// `continuation`, `resets`, `header_list`, `slow_header`, `no_settings`, `other`.
+    pub floods: IntCounterVec,
     /// Clients that were cut off since they sent or took too slowly, by direction: `upload`, `download`.
     pub slow_clients: IntCounterVec,
     /// Connections held now.
@@ -191,6 +194,7 @@ impl Shard {
             mirrors: counter("tidegate_mirror_total", "Copies of requests for another service.", &["service", "result"])?,
             handshakes: counter("tidegate_handshakes_total", "Handshakes of TLS with clients.", &["result"])?,
             proxy_headers: counter("tidegate_proxy_headers_total", "PROXY headers of clients' connections.", &["result"])?,
+            floods: counter("tidegate_http2_floods_total", "HTTP/2 connections ended for what they asked too much of.", &["kind"])?,
             slow_clients: counter(
                 "tidegate_slow_clients_total",
                 "Clients that sent or took too slowly, and were cut off.",

@@ -13,15 +13,17 @@ use pingora_core::protocols::raw_connect::ProxyDigest;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+mod frames;
 mod pace;
 mod pingora;
 mod write;
 
-pub use pace::Slowest;
+pub use frames::{Allowance, Excess, Verdict};
+pub use pace::{Pace, Slowest};
 
-use self::pace::Pace;
+use self::frames::Frames;
 use super::framing::Framing;
-use super::head::{Bounds, Front, front};
+use super::head::{Bounds, Front, PREFACE, front};
 use super::wire::Wire;
 use crate::problem::{Kind, Problem};
 use crate::proxy::{Connection, Slow};
@@ -52,7 +54,8 @@ pub struct Conn {
     /// So many bytes at the front of `ahead` belong to the present request's body.
     known: usize,
     framing: Framing,
-    http2: bool,
+    /// Follows what passes over HTTP/2.
+    frames: Option<Box<Frames>>,
     out: BytesMut,
     patience: Arc<Patience>,
     /// Running since the client has closed its side.
@@ -88,6 +91,8 @@ pub enum Next {
     Request(BytesMut),
     /// An HTTP/2 connection; the preface is still to be read.
     Http2,
+    /// Something else, where HTTP/2 was agreed upon.
+    NotHttp2,
     /// The client has closed, between two requests or within a header.
     Closed,
 }
@@ -104,7 +109,7 @@ impl Conn {
             ahead: BytesMut::new(),
             known: 0,
             framing: Framing::Length(0),
-            http2: false,
+            frames: None,
             out: BytesMut::new(),
             patience,
             farewell: None,
@@ -125,6 +130,14 @@ impl Conn {
     /// The same, to be looked at while Pingora holds the connection.
     pub fn shared_facts(&self) -> Arc<ProxyDigest> {
         self.facts.clone()
+    }
+
+    /// Follows the frames of HTTP/2 from here on, and gives the place where it is told what is wrong with them.
+    pub fn follow_frames(&mut self, allowance: &Allowance) -> Arc<Verdict> {
+        let frames = Box::new(Frames::new(allowance));
+        let verdict = frames.verdict();
+        self.frames = Some(frames);
+        verdict
     }
 
     /// Whether the present request was read to its end, so that a next one may follow.
@@ -159,14 +172,16 @@ impl Conn {
         let mut seen = 0;
         loop {
             // RFC 9112 §2.2: an empty line before the request line is passed over.
-            if seen == 0 && self.ahead.starts_with(b"\r\n") {
+            if seen == 0 && self.speaks != Speaks::Http2 && self.ahead.starts_with(b"\r\n") {
                 self.ahead.advance(2);
             }
+            if self.speaks == Speaks::Http2 && !PREFACE.iter().zip(&self.ahead).all(|(expected, byte)| expected == byte) {
+                return Ok(Next::NotHttp2);
+            }
             match front(&self.ahead, &mut seen, bounds)? {
-                Front::Request { .. } if self.speaks == Speaks::Http2 => return Ok(Next::Closed),
                 // RFC 9113 §3.2: prior knowledge is for connections without TLS.
                 Front::Http2 if self.speaks == Speaks::Http1 => {
-                    return Err(Problem::new(Kind::BadRequest, "HTTP/2 over TLS is agreed upon in the handshake (ALPN)"));
+                    return Err(Problem::new(Kind::VersionNotSupported, "HTTP/2 is not spoken here, or is agreed upon over TLS (ALPN)"));
                 }
                 Front::Request { length, framing, expects, rewritten } => {
                     // Without a body or a next request the buffer goes as it is; splitting it would cost an allocation.
@@ -180,7 +195,6 @@ impl Conn {
                 }
                 Front::Http2 => {
                     self.framing = Framing::Free;
-                    self.http2 = true;
                     return Ok(Next::Http2);
                 }
                 Front::Partial => {}
@@ -263,7 +277,11 @@ impl Conn {
 
     /// Whether the present request's whole time is up.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(deadline) = self.facts().and_then(Connection::deadline).map(Instant::from_std) else {
+        let deadline = match &self.frames {
+            Some(frames) => frames.due(),
+            None => self.facts().and_then(Connection::deadline).map(Instant::from_std),
+        };
+        let Some(deadline) = deadline else {
             self.late = None;
             return false;
         };
@@ -305,7 +323,7 @@ impl Conn {
 impl AsyncRead for Conn {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let (before, is_body) = (buf.filled().len(), !this.http2 && !this.at_end());
+        let (before, is_body) = (buf.filled().len(), this.frames.is_none() && !this.at_end());
         if this.facts().is_some_and(Connection::take_pardon) {
             this.upload.pardon();
         }
@@ -323,6 +341,10 @@ impl AsyncRead for Conn {
             return Poll::Ready(Err(error));
         }
         if read.is_pending() && this.is_late(cx) {
+            if let Some(frames) = &this.frames {
+                frames.late();
+                return Poll::Pending;
+            }
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         if read.is_pending() && this.is_silent(cx) {
@@ -337,9 +359,17 @@ impl Conn {
     fn poll_request(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self;
         match &mut this.framing {
-            Framing::Free if this.ahead.is_empty() => Pin::new(&mut this.stream).poll_read(cx, buf),
+            Framing::Free if this.frames.as_ref().is_some_and(|frames| frames.is_over()) => Poll::Pending,
             Framing::Free => {
-                this.hand_out(usize::MAX, buf);
+                let before = buf.filled().len();
+                if this.ahead.is_empty() {
+                    ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+                } else {
+                    this.hand_out(usize::MAX, buf);
+                }
+                if let Some(frames) = &mut this.frames {
+                    frames.came(buf.filled().get(before..).unwrap_or_default());
+                }
                 Poll::Ready(Ok(()))
             }
             Framing::Length(0) => this.poll_idle(cx),

@@ -5,7 +5,6 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_core::protocols::tls::ALPN;
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID, UniqueIDType,
 };
@@ -32,12 +31,7 @@ impl UniqueID for Conn {
     }
 }
 
-impl Ssl for Conn {
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        // Tells Pingora which protocol the client has chosen, with or without TLS.
-        self.http2.then_some(ALPN::H2)
-    }
-}
+impl Ssl for Conn {}
 
 impl GetTimingDigest for Conn {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {

@@ -32,6 +32,12 @@ impl Conn {
         Poll::Ready(Ok(()))
     }
 
+    fn went(&mut self, bytes: &[u8]) {
+        if let Some(frames) = &mut self.frames {
+            frames.went(bytes);
+        }
+    }
+
     /// Ends a write that the client does not take: Pingora's own bounds do not cover each of its writes.
     fn in_time(&mut self, sent: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match &sent {
@@ -53,9 +59,12 @@ impl AsyncWrite for Conn {
             ready!(this.poll_out(cx))?;
             if data.len() >= WRITE {
                 let sent = Pin::new(&mut this.stream).poll_write(cx, data);
-                return this.in_time(sent, cx);
+                let sent = ready!(this.in_time(sent, cx))?;
+                this.went(data.get(..sent).unwrap_or_default());
+                return Poll::Ready(Ok(sent));
             }
         }
+        this.went(data);
         this.out.reserve(data.len().max(2048));
         this.out.extend_from_slice(data);
         Poll::Ready(Ok(data.len()))
