@@ -1,5 +1,6 @@
 //! One HTTP/2 connection (RFC 9113), from its preface to its last answer: every request on it runs by itself, on the same worker.
 
+mod session;
 mod stream;
 
 use std::future::poll_fn;
@@ -19,7 +20,8 @@ use pingora_core::server::ShutdownWatch;
 use prometheus::IntCounterVec;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::conn::{Allowance, Conn, Excess, Patience, Verdict};
+use super::conn::{Conn, Patience};
+use super::frames::{Allowance, Excess, Verdict};
 use crate::config::ServerConfig;
 use crate::proxy::on_stream;
 use stream::Stream;
