@@ -91,6 +91,7 @@ where
 type Accepted = (http::Request<RecvStream>, SendResponse<Bytes>);
 
 /// What comes next.
+#[allow(clippy::large_enum_variant, reason = "it lives for the length of a match, and a box would cost each request an allocation")]
 enum Event {
     Request(Accepted),
     /// The connection has ended, by an error or not.
