@@ -2,14 +2,15 @@
 
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v1::server::HttpSession;
-use pingora_error::Error;
+use pingora_error::{Error, ErrorSource};
 use pingora_proxy::Session;
 use tokio::io::AsyncWriteExt;
 
 use super::gone::Gone;
-use super::{Connection, Exchange, Gateway, upstream};
+use super::{Connection, Exchange, Gateway, grpc, upstream};
 use crate::observe::Line;
 use crate::routing::Destination;
+use crate::types::GrpcStatus;
 
 /// Writes down what happened.
 pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
@@ -22,6 +23,7 @@ pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Opti
         _ => None,
     };
     let cut_off = exchange.cut.clone().or_else(|| error.filter(|_| exchange.problem.is_none()).map(|error| error.to_string().into()));
+    let gone = error.is_some_and(|error| *error.esource() == ErrorSource::Downstream);
     let told = exchange.problem.as_ref();
     let line = Line {
         time: exchange.time,
@@ -44,6 +46,7 @@ pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Opti
         received: usize::try_from(exchange.received).unwrap_or(usize::MAX),
         sent: session.body_bytes_sent(),
         attempts: Some(exchange.attempts).filter(|attempts| *attempts > 1),
+        grpc_status: grpc::ended(exchange, session.response_written(), gone).map(GrpcStatus::code),
         duration_ms: (duration * 1e6).round() / 1e3,
         upstream_ms: upstream.map(|upstream| (upstream * 1e6).round() / 1e3),
     };

@@ -9,6 +9,7 @@ mod fallback;
 mod finish;
 mod forwarded;
 mod gone;
+mod grpc;
 mod mirror;
 mod request;
 mod response;
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use pingora_core::modules::http::HttpModules;
@@ -39,6 +40,7 @@ use crate::config::{ClientTimeouts, Limits, ServerConfig};
 use crate::observe::{AccessLog, Line, Shard};
 use crate::problem::{Kind, Problem};
 use crate::snapshot::{Live, Snapshot};
+use crate::types::GrpcStatus;
 use crate::upstream::Client;
 
 /// The whole HTTP/1.1 answer to a request that never became one, where nobody counts.
@@ -135,6 +137,7 @@ impl Gateway {
             received: 0,
             sent: bytes.len(),
             attempts: None,
+            grpc_status: None,
             duration_ms: 0.0,
             upstream_ms: None,
         };
@@ -180,6 +183,10 @@ impl Gateway {
             shard.received.with_label_values(&[line.route]).inc_by(line.received as u64);
         }
         shard.sent.with_label_values(&[line.route]).inc_by(line.sent as u64);
+        if let Some(code) = line.grpc_status {
+            let label = GrpcStatus::ALL.get(usize::from(code)).map_or("", |status| status.label());
+            shard.grpc_calls.with_label_values(&[line.route, label]).inc();
+        }
         if self.0.log.is_on() {
             self.0.log.write(self.0.worker, line);
         }
@@ -237,7 +244,7 @@ impl ProxyHttp for Gateway {
         if end && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
-        upstream::body(self, exchange, body.as_ref().map_or(0, Bytes::len))?;
+        upstream::body(self, exchange, body.as_deref().unwrap_or_default())?;
         mirror::body(self, exchange, body.as_ref(), end);
         Ok(())
     }
@@ -276,6 +283,11 @@ impl ProxyHttp for Gateway {
         if upstream::is_late(exchange) { Err(upstream::raise(exchange, upstream::late(exchange.step))) } else { Ok(None) }
     }
 
+    async fn response_trailer_filter(&self, _: &mut Session, trailers: &mut HeaderMap, exchange: &mut Self::CTX) -> Result<Option<Bytes>> {
+        grpc::note(exchange, trailers);
+        Ok(None)
+    }
+
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Self::CTX) -> FailToProxy {
         let late = upstream::is_late(exchange);
         let step = upstream::step(session, exchange);
@@ -284,6 +296,9 @@ impl ProxyHttp for Gateway {
         // Once an answer has begun there is no other: the connection is cut, which the client can tell from an end. A 1xx is none yet.
         let begun = session.response_written().is_some_and(|res| !res.status.is_informational());
         if begun {
+            if let Some(problem) = &problem {
+                grpc::cut(session, exchange, problem).await;
+            }
             exchange.cut = problem.map(|problem| problem.detail);
         } else if let Some(reply) = exchange.reply.take() {
             exchange.replied = true;

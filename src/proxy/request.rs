@@ -8,7 +8,7 @@ use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
-use super::{Connection, Exchange, Gateway, answer, forwarded};
+use super::{Connection, Exchange, Gateway, answer, forwarded, grpc};
 use crate::policy::Flow;
 use crate::problem::{Kind, Problem};
 use crate::routing::{Destination, host, path};
@@ -26,6 +26,7 @@ pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mu
         session.set_write_timeout(Some(gateway.timeouts().write.into()));
         session.set_total_drain_timeout(Some(gateway.timeouts().discard.into()));
     }
+    exchange.grpc = grpc::recognise(session.req_header());
     let next = match arrive(gateway, session, exchange) {
         Ok(next) => next,
         // Without a path that means one thing, there is no route, and no policy that could be asked.
@@ -104,7 +105,9 @@ fn arrive(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> Resu
     exchange.cx.path = path.into();
     let too_large = || Problem::new(Kind::ContentTooLarge, format!("the request body is larger than {} bytes", gateway.limits().body.0));
     let length = req.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let refused = length.filter(|length| *length > gateway.limits().body.0).map(|_| too_large());
+    // The body of a call is as long as it lasts: the bound is for its messages.
+    let refused = length.filter(|length| *length > gateway.limits().body.0 && exchange.grpc.is_none()).map(|_| too_large());
+    let refused = refused.or_else(|| exchange.grpc.as_mut().and_then(|call| grpc::deadline(req, call).err()));
     let met = exchange.pinned.snapshot.meet(req, &exchange.host, &mut exchange.cx);
     (exchange.route, exchange.way) = (met.route, met.way);
     Ok(met.refused.or(refused).map_or(Next::On, Next::Refused))

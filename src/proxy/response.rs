@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 use smallvec::SmallVec;
 
 use super::exchange::Step;
-use super::{Exchange, Gateway, answer, upstream};
+use super::{Exchange, Gateway, answer, grpc, upstream};
 use crate::problem::{Kind, Problem};
 
 /// The way up of a forwarded answer.
@@ -18,6 +18,7 @@ pub(super) fn up(gateway: &Gateway, session: &mut Session, exchange: &mut Exchan
     if res.status.is_informational() {
         return;
     }
+    grpc::note(exchange, &res.headers);
     upstream::tried(gateway, exchange, res.status);
     exchange.answered = Some(res.status);
     exchange.step = Step::Reading;

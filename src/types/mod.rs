@@ -3,6 +3,7 @@
 mod address;
 mod certificate;
 mod duration;
+mod grpc;
 mod percent;
 mod reply;
 mod secret;
@@ -11,6 +12,7 @@ mod size;
 pub use address::Address;
 pub use certificate::Certificate;
 pub use duration::Duration;
+pub use grpc::{GrpcStatus, grpc_timeout};
 pub use percent::Percent;
 pub use reply::{FRAMING, Reply, ReplyConfig};
 pub use secret::Secret;

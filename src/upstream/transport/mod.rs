@@ -92,6 +92,11 @@ impl Transport {
         self.tls.is_blind()
     }
 
+    /// Whether requests may share a connection: over HTTP/2 they do.
+    pub fn shares(&self) -> bool {
+        self.protocol != Protocol::Http1
+    }
+
     /// How many requests may be under way at a target while the connection of one more is kept behind it.
     pub fn kept(&self) -> Option<usize> {
         let shared = if self.protocol == Protocol::Http1 { 1 } else { self.streams };
