@@ -39,7 +39,8 @@ impl Problem {
     pub fn render_grpc(self, request_id: Option<&str>) -> Rendered {
         let trailers = self.trailers(request_id);
         let mut headers = self.headers;
-        let seconds = headers.iter().find(|(name, _)| name == header::RETRY_AFTER).and_then(|(_, value)| value.to_str().ok()?.parse::<u64>().ok());
+        let seconds =
+            headers.iter().find(|(name, _)| name == header::RETRY_AFTER).and_then(|(_, value)| value.to_str().ok()?.parse::<u64>().ok());
         headers.push((header::CONTENT_TYPE, HeaderValue::from_static("application/grpc")));
         headers.extend(seconds.map(|seconds| (GrpcStatus::PUSHBACK, HeaderValue::from(seconds.saturating_mul(1000)))));
         headers.extend(trailers.into_iter().filter_map(|(name, value)| Some((name?, value))));

@@ -235,6 +235,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(&self, session: &mut Session, req: &mut RequestHeader, exchange: &mut Self::CTX) -> Result<()> {
         upstream::outgoing(session, exchange, req).map_err(|problem| upstream::raise(exchange, problem))?;
+        request::expected(session, req).await?;
         mirror::head(self, exchange, req, session.as_downstream_mut().is_body_empty());
         Ok(())
     }

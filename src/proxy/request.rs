@@ -59,6 +59,19 @@ pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mu
     }
 }
 
+/// Lets a client that waits for `100 Continue` send its body to a target over HTTP/2: Pingora does not show what such a one says before its answer, and
+/// the client might wait for ever (RFC 9110 §10.1.1).
+///
+/// # Errors
+/// The client is gone.
+pub(super) async fn expected(session: &mut Session, req: &mut RequestHeader) -> Result<()> {
+    let waits = req.version == Version::HTTP_2 && req.remove_header(&header::EXPECT).is_some();
+    if waits && !session.is_http2() && session.response_written().is_none() {
+        session.downstream_session.write_continue_response().await.map_err(|error| error.into_down())?;
+    }
+    Ok(())
+}
+
 /// What becomes of a request once its policies had their say.
 enum Next {
     /// It goes on to where its route leads.

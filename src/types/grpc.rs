@@ -171,7 +171,8 @@ mod tests {
     #[test]
     fn times_are_read_in_each_unit_and_nothing_else_is() {
         let read = |text: &str| grpc_timeout::read(&HeaderValue::from_str(text).unwrap());
-        let known = [("2H", 7200e3), ("3M", 180e3), ("4S", 4e3), ("99999999m", 99_999_999.0), ("6u", 0.006), ("7n", 0.000_007), ("0S", 0.0)];
+        let known =
+            [("2H", 7200e3), ("3M", 180e3), ("4S", 4e3), ("99999999m", 99_999_999.0), ("6u", 0.006), ("7n", 0.000_007), ("0S", 0.0)];
         for (text, millis) in known {
             assert_eq!(read(text), Some(Duration::from_secs_f64(millis / 1e3)), "{text}");
         }

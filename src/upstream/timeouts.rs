@@ -28,7 +28,13 @@ pub struct TimeoutsConfig {
 
 impl Default for TimeoutsConfig {
     fn default() -> Self {
-        Self { connect: Duration::secs(1), response: Duration::secs(30), stream: Duration::secs(300), total: None, idle: Duration::secs(60) }
+        Self {
+            connect: Duration::secs(1),
+            response: Duration::secs(30),
+            stream: Duration::secs(300),
+            total: None,
+            idle: Duration::secs(60),
+        }
     }
 }
 

@@ -165,7 +165,9 @@ impl<'de> Deserialize<'de> for FailureConfig {
             type Value = FailureConfig;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`connect`, `reset`, `malformed`, `timeout`, `5xx`, a status from 400 to 599, or one of gRPC like `grpc_unavailable`")
+                f.write_str(
+                    "`connect`, `reset`, `malformed`, `timeout`, `5xx`, a status from 400 to 599, or one of gRPC like `grpc_unavailable`",
+                )
             }
 
             fn visit_u64<E: de::Error>(self, status: u64) -> Result<FailureConfig, E> {

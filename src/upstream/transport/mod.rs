@@ -24,7 +24,8 @@ pub enum Protocol {
     /// HTTP/1.1.
     #[default]
     Http1,
-    /// HTTP/2; without TLS by prior knowledge.
+    /// HTTP/2; without TLS by prior knowledge. Calls of gRPC need it, and so do trailers: HTTP/1.1 is spoken without. A client that waits for
+    /// `100 Continue` gets it from the gateway.
     Http2,
     /// HTTP/2 where a target offers it over TLS, else HTTP/1.1.
     Auto,
