@@ -80,7 +80,12 @@ async fn send(
     last(session, exchange);
     discard(&mut session.downstream_session);
     let silent = bodiless || body.is_empty() || session.req_header().method == Method::HEAD;
-    session.write_response_header(Box::new(res), silent).await.map_err(|error| error.into_down())?;
+    match &mut *session.downstream_session {
+        // Pingora would end it with a frame of its own, and a gRPC status would not be in the last header.
+        ServerSession::H2(own) if silent => own.write_response_header(Box::new(res), true),
+        _ => session.write_response_header(Box::new(res), silent).await,
+    }
+    .map_err(|error| error.into_down())?;
     if !silent {
         session.write_response_body(Some(body), true).await.map_err(|error| error.into_down())?;
     }

@@ -245,7 +245,8 @@ impl ProxyHttp for Gateway {
         if end && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
-        upstream::body(self, exchange, body.as_deref().unwrap_or_default())?;
+        // Towards a target over HTTP/2 Pingora heeds no other error here, and the request would wait for an answer to half of it.
+        upstream::body(self, exchange, body.as_deref().unwrap_or_default()).map_err(|error| error.into_down())?;
         mirror::body(self, exchange, body.as_ref(), end);
         Ok(())
     }
@@ -305,7 +306,7 @@ impl ProxyHttp for Gateway {
             exchange.replied = true;
             let _ = answer::reply(session, exchange, &reply).await;
         } else if let Some(problem) = problem {
-            if *error.esource() == ErrorSource::Downstream && !(late && session.is_body_done()) {
+            if *error.esource() == ErrorSource::Downstream && !upstream::is_pending(error) && !(late && session.is_body_done()) {
                 // What is left of this request cannot be told apart from a next one.
                 session.set_keepalive(None);
             }

@@ -247,6 +247,11 @@ pub(super) fn raise(exchange: &mut Exchange, problem: Problem) -> Box<Error> {
     Error::new(PENDING)
 }
 
+/// Whether the error leads to a problem that is there already, and was made here.
+pub(super) fn is_pending(error: &Error) -> bool {
+    *error.etype() == PENDING
+}
+
 /// The header that goes out: path, host, forwarding headers, then the policies' changes.
 ///
 /// # Errors

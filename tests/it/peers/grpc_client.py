@@ -72,7 +72,8 @@ def unary(stub):
     assert "x-ascii,x-data-bin" in dict(call.initial_metadata())["x-seen"], call.initial_metadata()
     back = dict(call.trailing_metadata())
     assert back["x-ascii-back"] == "a b" and back["x-data-back-bin"] == bytes(range(256)), back
-    assert 0 < float(back["x-remaining"]) < PATIENCE, back
+    # The client rounds up.
+    assert 0 < float(back["x-remaining"]) < PATIENCE * 1.1, back
 
 
 def uploads(stub):
