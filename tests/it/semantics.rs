@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, mpsc};
 
-use http::{StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use http_body_util::BodyExt;
 
 use crate::support::client::H2;
@@ -21,7 +21,7 @@ fn before(address: std::net::SocketAddr, behind: Version) -> Gateway {
 
 /// A client of either kind, on one connection.
 enum Asking {
-    One(Client),
+    One(Box<Client>),
     Two(H2),
 }
 
@@ -40,7 +40,7 @@ impl Got {
 
 impl Asking {
     async fn of(gateway: &Gateway, version: Version) -> Self {
-        if version == Version::HTTP_2 { Self::Two(H2::connect(gateway.address).await) } else { Self::One(gateway.client()) }
+        if version == Version::HTTP_2 { Self::Two(H2::connect(gateway.address).await) } else { Self::One(Box::new(gateway.client())) }
     }
 
     /// A request with a body whose length is told, or not, or without one.
@@ -82,6 +82,8 @@ async fn what_has_no_body_says_so_and_leaves_the_connection() {
                 "304" => answer.status(304).header("etag", "\"a\"").body(String::new()),
                 "304-5" => answer.status(304).header("etag", "\"a\"").header("content-length", "5").body(String::new()),
                 "empty" => answer.body(String::new()),
+                // hyper sends a body to a HEAD over HTTP/2, unless it is kept from it.
+                _ if seen.method == Method::HEAD => answer.header("content-length", "5").body(String::new()),
                 _ => answer.body("hello".to_owned()),
             }
             .unwrap()
@@ -105,11 +107,14 @@ async fn what_has_no_body_says_so_and_leaves_the_connection() {
                 let what = format!("{method} {path}, {ahead:?} to {behind:?}: {:?}", got.headers);
                 assert_eq!((got.status, got.body), (status, body.as_bytes().to_vec()), "{what}");
                 let header = |name: &str| got.headers.iter().find(|(known, _)| known == name).map(|(_, value)| &**value);
-                assert_eq!(header("transfer-encoding"), None, "{what}");
-                // What a 304 says of the length is of no use to anyone, and may be left out.
-                if status != 304 || header("content-length").is_some() {
-                    assert_eq!(header("content-length"), length, "{what}");
+                match (header("content-length"), path) {
+                    // What a 304 says of the length is of no use to anyone, and may be left out.
+                    (None, "/304-5") => {}
+                    // Over HTTP/2 nobody needs to say that nothing comes.
+                    (None, "/empty") if behind == Version::HTTP_2 => continue,
+                    (said, _) => assert_eq!(said, length, "{what}"),
                 }
+                assert_eq!(header("transfer-encoding"), None, "{what}");
                 assert_eq!(header("etag").is_some(), status == 304, "{what}");
             }
         }
