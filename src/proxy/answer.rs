@@ -8,7 +8,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::exchange::Told;
-use super::{Exchange, grpc};
+use super::{Exchange, grpc, is_http2};
 use crate::problem::{Problem, Rendered};
 use crate::types::{GrpcStatus, Reply};
 
@@ -80,13 +80,15 @@ async fn send(
     last(session, exchange);
     discard(&mut session.downstream_session);
     let silent = bodiless || body.is_empty() || session.req_header().method == Method::HEAD;
+    exchange.shown = Some(res.status);
     match &mut *session.downstream_session {
         // Pingora would end it with a frame of its own, and a gRPC status would not be in the last header.
-        ServerSession::H2(own) if silent => own.write_response_header(Box::new(res), true),
+        ServerSession::Custom(own) if silent => own.write_response_header(Box::new(res), true).await,
         _ => session.write_response_header(Box::new(res), silent).await,
     }
     .map_err(|error| error.into_down())?;
     if !silent {
+        exchange.sent += body.len();
         session.write_response_body(Some(body), true).await.map_err(|error| error.into_down())?;
     }
     Ok(())
@@ -105,14 +107,14 @@ pub(super) fn up(session: &Session, exchange: &mut Exchange, res: &mut ResponseH
 /// Says that no more requests are taken, where the process was told to end: with the answer, not with a closed door.
 pub(super) fn last(session: &mut Session, exchange: &Exchange) {
     if exchange.pinned.live.is_ending() {
-        session.set_keepalive(None);
+        session.set_keepalive_reuses_remaining(Some(0));
     }
 }
 
 /// Decides what becomes of a request body that is not read to its end when the answer goes out: a little of it is read away afterwards, so that the
 /// connection can be kept; more costs the connection, and the client is told so.
 pub(super) fn discard(session: &mut ServerSession) {
-    if session.is_http2() || session.is_body_done() {
+    if is_http2(session.req_header()) || session.is_body_done() {
         return;
     }
     let req = session.req_header();

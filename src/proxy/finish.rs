@@ -1,66 +1,38 @@
 //! The end of every request, whatever happened: metrics, the access log, and the client's connection where an error would have cost it.
 
+use std::sync::Arc;
+
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v1::server::HttpSession;
+use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_error::{Error, ErrorSource};
 use pingora_proxy::Session;
 use tokio::io::AsyncWriteExt;
 
 use super::gone::Gone;
-use super::{Connection, Exchange, Gateway, grpc, upstream};
-use crate::observe::Line;
-use crate::routing::Destination;
-use crate::types::GrpcStatus;
+use super::{Connection, Exchange, Gateway, Slow, grpc, is_http2, upstream};
 
 /// Writes down what happened.
 pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
     upstream::ended(gateway, exchange, error, None);
     let status = session.response_written().map_or(0, |res| res.status.as_u16());
-    let duration = exchange.started.elapsed().as_secs_f64();
-    let upstream = exchange.upstream_started.map(|started| started.elapsed().as_secs_f64());
-    let service = match exchange.destination() {
-        Destination::Service { service, .. } => Some(&*service.name),
-        _ => None,
-    };
-    let cut_off = exchange.cut.clone().or_else(|| error.filter(|_| exchange.problem.is_none()).map(|error| error.to_string().into()));
+    let cut = exchange.cut.take().or_else(|| error.filter(|_| exchange.problem.is_none()).map(|error| error.to_string().into()));
     let gone = error.is_some_and(|error| *error.esource() == ErrorSource::Downstream);
-    let told = exchange.problem.as_ref();
-    let line = Line {
-        time: exchange.time,
-        request_id: exchange.cx.request_id(),
-        client: exchange.cx.client,
-        consumer: exchange.cx.consumer.as_ref().map(|consumer| consumer.name.as_str()),
-        client_cert: exchange.cx.client_cert.as_deref().map(|cert| &*cert.subject),
-        method: session.req_header().method.as_str(),
-        host: &exchange.cx.host,
-        path: &exchange.cx.path,
-        route: &exchange.route().name,
-        version: exchange.cx.version.as_deref(),
-        service,
-        fallback: exchange.fallback(),
-        target: exchange.target.as_ref().and_then(|target| target.to_str().ok()),
-        status,
-        problem: told.map(|told| told.kind),
-        policy: told.and_then(|told| told.policy),
-        cause: told.and_then(|told| told.cause.as_deref()).or(cut_off.as_deref()),
-        received: usize::try_from(exchange.received).unwrap_or(usize::MAX),
-        sent: session.body_bytes_sent(),
-        attempts: Some(exchange.attempts).filter(|attempts| *attempts > 1),
-        grpc_status: grpc::ended(exchange, session.response_written(), gone).map(GrpcStatus::code),
-        duration_ms: (duration * 1e6).round() / 1e3,
-        upstream_ms: upstream.map(|upstream| (upstream * 1e6).round() / 1e3),
-    };
-    gateway.record(&line, duration, upstream);
-    if let (true, Destination::Service { service, .. }) = (exchange.split, exchange.destination()) {
-        gateway.0.shard.splits.with_label_values(&[line.route, &*service.name, itoa::Buffer::new().format(status)]).inc();
+    grpc::end(exchange, session.response_written(), gone);
+    exchange.tell(status, session.body_bytes_sent(), cut);
+    if let Some(direction) = error.and_then(Slow::of).and_then(Slow::direction) {
+        gateway.0.shard.slow_clients.with_label_values(&[direction]).inc();
     }
     if let Some(connection) = Connection::of_session(session) {
         connection.set_deadline(None);
+        connection.set_silence(None);
     }
     if exchange.own_answer {
         rescue(session, error.is_some()).await;
     } else if error.is_some() {
         flush(session).await;
+    } else if is_last(session) {
+        leave(session).await;
     }
 }
 
@@ -73,7 +45,7 @@ async fn flush(session: &mut Session) {
 
 /// Takes the client's session out of Pingora's, which has no more use for it.
 fn take(session: &mut Session) -> Option<HttpSession> {
-    if session.is_http2() {
+    if is_http2(session.req_header()) {
         return None;
     }
     match std::mem::replace(&mut *session.downstream_session, ServerSession::new_http1(Box::new(Gone))) {
@@ -82,26 +54,42 @@ fn take(session: &mut Session) -> Option<HttpSession> {
     }
 }
 
+/// Whether no more requests are taken on this connection, though its client may think so.
+fn is_last(session: &Session) -> bool {
+    session.get_keepalive_reuses_remaining() == Some(0)
+}
+
 /// Pingora drops the connection after an error past the choice of a target, even where the answer is out and the next request could come: take it out
-/// of the session and leave it for the keep-alive loop. Likewise where the connection must close on a body that nobody reads: closing at once would
-/// reset it, and the client might never see the answer.
+/// of the session and leave it for the keep-alive loop. Likewise where the connection must close on what nobody reads.
 async fn rescue(session: &mut Session, failed: bool) {
-    let keeps = session.get_keepalive().is_some();
-    let unread = !session.is_body_done();
-    if session.is_http2() || !(failed && keeps || unread && !keeps) {
+    let keeps = session.get_keepalive().is_some() && !is_last(session);
+    if !keeps && (is_last(session) || !session.is_body_done()) {
+        return leave(session).await;
+    }
+    if is_http2(session.req_header()) || !(failed && keeps) {
         return;
     }
-    let Some(digest) = session.digest().and_then(|digest| digest.proxy_digest.clone()) else { return };
+    let Some((digest, mut own)) = part(session) else { return };
     let Some(connection) = Connection::of(&digest) else { return };
-    let Some(mut own) = take(session) else { return };
-    if own.finish_body().await.is_err() {
-        return;
+    if own.finish_body().await.is_ok()
+        && let Ok(Some(reusable)) = own.reuse().await
+    {
+        connection.keep(reusable.into_parts().0, false);
     }
-    if keeps {
-        if let Ok(Some(reusable)) = own.reuse().await {
-            connection.keep(reusable.into_parts().0, false);
-        }
-    } else {
+}
+
+/// Leaves the connection for a decent farewell: closing on what the client has sent, and nobody reads, would reset it, and the client might never see
+/// the answer.
+async fn leave(session: &mut Session) {
+    let Some((digest, mut own)) = part(session) else { return };
+    let Some(connection) = Connection::of(&digest) else { return };
+    if own.finish_body().await.is_ok() {
         connection.keep(own.into_inner(), true);
     }
+}
+
+/// Takes the client's session out of Pingora's, with what is known of the connection.
+fn part(session: &mut Session) -> Option<(Arc<ProxyDigest>, HttpSession)> {
+    let digest = session.digest().and_then(|digest| digest.proxy_digest.clone())?;
+    Some((digest, take(session)?))
 }

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
-use pingora_core::protocols::http::ServerSession;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
@@ -77,11 +76,12 @@ pub(super) fn note(exchange: &mut Exchange, headers: &HeaderMap) {
     }
 }
 
-/// How the call ended for its caller, in the end.
-pub(super) fn ended(exchange: &Exchange, written: Option<&ResponseHeader>, gone: bool) -> Option<GrpcStatus> {
-    let grpc = exchange.grpc.as_ref()?;
-    let answered = written.map(|res| GrpcStatus::of_http(res.status));
-    Some(grpc.status.or_else(|| gone.then_some(GrpcStatus::Cancelled)).or(answered).unwrap_or(GrpcStatus::Unavailable))
+/// How the call ended for its caller, where nothing has told it so far.
+pub(super) fn end(exchange: &mut Exchange, written: Option<&ResponseHeader>, gone: bool) {
+    if let Some(grpc) = &mut exchange.grpc {
+        let answered = written.map(|res| GrpcStatus::of_http(res.status));
+        grpc.status = grpc.status.or_else(|| gone.then_some(GrpcStatus::Cancelled)).or(answered);
+    }
 }
 
 /// The answer to a caller of gRPC that was meant for anyone: its status, as such callers are told.
@@ -98,11 +98,9 @@ pub(super) fn told(reply: &Reply) -> Reply {
 
 /// Ends a call whose answer has begun: with trailers, since a stream that is cut says nothing of the reason.
 pub(super) async fn cut(session: &mut Session, exchange: &mut Exchange, problem: &Problem) {
-    if let Some(grpc) = &mut exchange.grpc
-        && let ServerSession::H2(own) = &mut *session.downstream_session
-    {
+    if let Some(grpc) = &mut exchange.grpc {
         grpc.status = Some(problem.grpc_status());
-        let _ = own.write_trailers(problem.trailers(Some(exchange.cx.request_id())));
+        let _ = session.downstream_session.write_response_trailers(problem.trailers(Some(exchange.cx.request_id()))).await;
     }
 }
 

@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 use smallvec::SmallVec;
 
 use super::exchange::Step;
-use super::{Exchange, Gateway, answer, grpc, upstream};
+use super::{Exchange, Gateway, Slow, answer, grpc, is_http2, upstream};
 use crate::problem::{Kind, Problem};
 
 /// The way up of a forwarded answer.
@@ -31,7 +31,7 @@ pub(super) fn up(gateway: &Gateway, session: &mut Session, exchange: &mut Exchan
     answer::discard(&mut session.downstream_session);
     unchunk(&mut session.downstream_session, res);
     let _ = res.append_header(header::VIA, super::via(res.version));
-    if !session.is_http2() {
+    if !is_http2(session.req_header()) {
         // RFC 9112 §2.3: the version of an answer is its sender's own.
         res.set_version(Version::HTTP_11);
     }
@@ -41,6 +41,7 @@ pub(super) fn up(gateway: &Gateway, session: &mut Session, exchange: &mut Exchan
         let _ = res.append_header(header::SET_COOKIE, cookie);
     }
     answer::up(session, exchange, res);
+    exchange.shown = Some(res.status);
 }
 
 /// A client of HTTP/1.0 knows no chunks (RFC 9112 §6.1): the end of the connection is the end of its answer.
@@ -80,6 +81,9 @@ pub(super) fn problem(error: &Error) -> Option<Problem> {
         InvalidHTTPHeader, ReadError, ReadTimedout, SocketError, TLSHandshakeFailure, TLSHandshakeTimedout, WriteError, WriteTimedout,
     };
     let (kind, detail) = match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, _) if Slow::of(error) == Some(Slow::Upload) => {
+            (Kind::RequestTimeout, "the request body did not arrive in time")
+        }
         (ErrorSource::Downstream, ReadTimedout) => (Kind::RequestTimeout, "the request body did not arrive in time"),
         (ErrorSource::Downstream, _) if malformed(error) => (Kind::BadRequest, "the chunked request body is malformed"),
         (ErrorSource::Downstream, ConnectionClosed | ReadError | WriteError | WriteTimedout | H2Error) => return None,

@@ -65,7 +65,6 @@ async fn mocked(gateway: &Gateway, session: &mut Session, exchange: &mut Exchang
         if req.headers.contains_key(header::EXPECT) {
             session.downstream_session.write_continue_response().await.map_err(|error| error.into_down())?;
         }
-        // HTTP/2 has no bound of its own for a body that stops coming.
         let patience = within(gateway.timeouts().body.into());
         let late = || Error::new_down(ErrorType::ReadTimedout);
         while let Some(chunk) = timeout(patience, session.downstream_session.read_request_body())
@@ -93,11 +92,11 @@ async fn mocked(gateway: &Gateway, session: &mut Session, exchange: &mut Exchang
 /// Bytes of a request body that a mock holds at most.
 const MOCK_BODY: usize = 1024 * 1024;
 
-/// Chooses the target of the version's service.
+/// Chooses the target of the version's service. `is_open` says that the client may still send, and that the transport sees to how long it takes.
 ///
 /// # Errors
 /// No target can be asked: the problem waits in the exchange.
-pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange, is_open: bool) -> Result<Box<HttpPeer>> {
     let now = Instant::now();
     exchange.upstream_started.get_or_insert(now);
     exchange.attempts += 1;
@@ -105,6 +104,12 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
     exchange.received = 0;
     if let Some(call) = &mut exchange.grpc {
         (call.messages, call.status) = (grpc::Messages::default(), None);
+    }
+    if exchange.attempts > 1
+        && let Some(connection) = Connection::of_session(session)
+    {
+        connection.set_silence(None);
+        connection.pardon();
     }
     // An attempt that is over is not in flight, and must not weigh on the next choice.
     (exchange.in_flight, exchange.turn) = (None, None);
@@ -136,8 +141,11 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
     }
     let response = own.map(|timeouts| timeouts.response).or(peer.options.read_timeout);
     exchange.hurried = own.is_some_and(|timeouts| grpc::hurries(exchange, &timeouts, now));
+    // Pingora's time for the answer would begin before the service has the request. The write timeout sees to a service that does not take it.
+    let is_open = is_open && exchange.grpc.is_none();
+    exchange.silence = peer.options.read_timeout.filter(|_| is_open);
     if let Some(total) = exchange.total {
-        if let Some(connection) = Connection::of_session(session).filter(|_| !session.is_http2()) {
+        if let Some(connection) = Connection::of_session(session) {
             // A little later than what Pingora is told, which knows better what was waited for.
             connection.set_deadline(Some(exchange.started + total + Duration::from_millis(20)));
         }
@@ -153,8 +161,25 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
         peer.options.read_timeout = shorter(peer.options.read_timeout);
         peer.options.write_timeout = shorter(peer.options.write_timeout);
     }
+    if is_open {
+        peer.options.read_timeout = None;
+    }
     exchange.step = Step::Connecting;
     Ok(peer)
+}
+
+/// The service has the whole request: its time begins.
+pub(super) fn sent(session: &Session, exchange: &Exchange) {
+    if let (Some(silence), Some(connection)) = (exchange.silence, Connection::of_session(session)) {
+        connection.set_silence(Some(silence));
+    }
+}
+
+/// Something of its answer has come.
+pub(super) fn heard(session: &Session, exchange: &Exchange) {
+    if let (Some(_), Some(connection)) = (exchange.silence, Connection::of_session(session)) {
+        connection.stir();
+    }
 }
 
 /// The service has no target now. Nobody has seen the request, so another may answer in its stead.
@@ -274,6 +299,7 @@ pub(super) fn outgoing(session: &Session, exchange: &mut Exchange, req: &mut Req
         version: session.req_header().version,
     };
     forwarded::write(req, &facts);
+    te(session, req);
     deadline(exchange, req);
     let (chain, cx, _) = exchange.parts();
     chain.upstream_request(req, cx)
@@ -293,6 +319,16 @@ fn path(exchange: &Exchange, req: &mut RequestHeader) -> Result<(), Problem> {
     let uri = target.parse().map_err(|error| Problem::new(Kind::BadRequest, "the path cannot be forwarded").cause(error))?;
     req.set_uri(uri);
     Ok(())
+}
+
+/// A client over HTTP/2 that can have trailers gets them from a target over HTTP/2, which is told so: gRPC insists on it. Pingora takes the word for one
+/// that is meant for this hop alone.
+fn te(session: &Session, req: &mut RequestHeader) {
+    let takes = |te: &HeaderValue| te.as_bytes().eq_ignore_ascii_case(b"trailers");
+    let asked = session.req_header();
+    if req.version == Version::HTTP_2 && asked.version == Version::HTTP_2 && asked.headers.get(header::TE).is_some_and(takes) {
+        let _ = req.insert_header(header::TE, HeaderValue::from_static("trailers"));
+    }
 }
 
 /// Hands on what is left of the request's time.

@@ -10,10 +10,14 @@ use prometheus::IntGauge;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 
-use super::conn::Conn;
+use super::conn::{Conn, Speaks};
+use super::crowd::Place;
 use super::listen::Accepted;
 use super::serve::{Serving, Terms, serve};
-use super::welcome::Welcome;
+use super::welcome::{Met, Welcome};
+use super::wire::Wire;
+use crate::problem::{Kind, Problem};
+use crate::proxy::Connection;
 
 /// A running worker, as the control thread sees it.
 #[derive(Debug)]
@@ -36,6 +40,17 @@ pub struct Duty<A> {
     pub shutdown: ShutdownWatch,
     /// Never sent on: the receiving side is told when the last connection, and so the last holder of this, has ended.
     pub _alive: mpsc::Sender<()>,
+}
+
+impl<A> Duty<A> {
+    /// Tells a client that it has come to the right port with the wrong protocol.
+    async fn explain(&self, wire: Wire, facts: Connection) {
+        let problem = Problem::new(Kind::BadRequest, "this port speaks TLS, and the request came without: ask with `https://`");
+        let answer = (self.serving.refused)(problem, &facts);
+        if let Ok(mut conn) = Conn::new(wire, Speaks::Http1, facts, self.terms.patience.clone()) {
+            conn.close_with(&answer, self.terms.drain).await;
+        }
+    }
 }
 
 impl Worker {
@@ -65,19 +80,15 @@ impl Worker {
     }
 
     /// Gives it a connection: one wake-up, and none after that.
-    pub fn give<A: HttpServerApp + Send + Sync + 'static>(&self, accepted: Accepted, duty: &Arc<Duty<A>>) {
+    pub fn give<A: HttpServerApp + Send + Sync + 'static>(&self, accepted: Accepted, place: Place, duty: &Arc<Duty<A>>) {
         let held = Held::new(self.connections.clone());
+        // Boxed: a connection would hold the room for its beginning to its end.
+        let begun = Box::pin(begin(accepted, place, duty.clone()));
         let duty = duty.clone();
         self.handle.spawn(async move {
             let _held = held;
-            let (wire, mut facts, gate) = match accepted.take_over() {
-                Ok(taken) => taken,
-                Err(error) => return log::warn!("a connection could not be taken over: {error}"),
-            };
-            let Some((wire, speaks)) = duty.welcome.greet(wire, &mut facts, &gate).await else { return };
-            if let Ok(conn) = Conn::new(wire, speaks, facts, duty.terms.patience) {
-                serve(conn, &duty.serving, &duty.terms, &mut duty.shutdown.clone()).await;
-            }
+            let Some((conn, _place)) = begun.await else { return };
+            serve(conn, &duty.serving, &duty.terms, &mut duty.shutdown.clone()).await;
         });
     }
 
@@ -85,6 +96,28 @@ impl Worker {
     pub fn stop(self) {
         let _ = self.stop.send(());
         let _ = self.thread.join();
+    }
+}
+
+/// Makes a connection ready for its first request; none where there will be none.
+async fn begin<A>(accepted: Accepted, mut place: Place, duty: Arc<Duty<A>>) -> Option<(Box<Conn>, Place)> {
+    let (wire, mut facts, gate) = match accepted.take_over() {
+        Ok(taken) => taken,
+        Err(error) => {
+            log::warn!("a connection could not be taken over: {error}");
+            return None;
+        }
+    };
+    match duty.welcome.greet(wire, &mut facts, &gate, &mut place).await {
+        Met::Ready(wire, speaks) => {
+            let conn = Conn::new(wire, speaks, facts, duty.terms.patience.clone()).ok()?;
+            Some((Box::new(conn), place))
+        }
+        Met::Plain(wire) => {
+            duty.explain(wire, facts).await;
+            None
+        }
+        Met::Lost => None,
     }
 }
 

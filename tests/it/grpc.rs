@@ -232,7 +232,9 @@ async fn a_target_that_breaks_off_ends_the_call_with_a_status() {
 #[test]
 fn a_stream_may_be_quiet_for_longer_than_an_answer_may_and_not_for_ever() {
     let (_server, address) = grpc_server(&[]);
-    let gateway = before(address, ", timeouts: { response: 100ms }", "");
+    let gateway = Gateway::start(&format!(
+        "server:\n  timeouts: {{ body: 100ms }}\nservices: {{ up: {{ targets: [\"http://{address}\"], protocol: http2, timeouts: {{ response: 100ms }} }} }}\nroutes: [{{ name: up, to: up }}]\n"
+    ));
     let mut quiet = grpc_client(gateway.address, &["quiet"]);
     quiet.await_line("pausing");
     // This takes longer than the pause would be allowed to.

@@ -47,10 +47,15 @@ pub struct Shard {
     pub breakers: IntGaugeVec,
     /// Whether a target is ejected, or tried after that, by service and target: one state of all workers too.
     pub ejected: IntGaugeVec,
-    /// Handshakes of TLS with clients, by result: `full`, `resumed`, `failed`, `late`.
+    /// Handshakes of TLS with clients, by result: `full`, `resumed`, `failed`, `late`, `plain` where the client spoke HTTP without TLS.
     pub handshakes: IntCounterVec,
     /// PROXY headers, by result: `taken`, `without_address`, `untrusted`, `malformed`, `late`.
     pub proxy_headers: IntCounterVec,
+    /// HTTP/2 connections that were ended for what they asked too much of, by what that was: `settings`, `ping`, `priority`, `window_update`, `empty_data`,
+    /// `continuation`, `resets`, `header_list`, `slow_header`, `no_settings`, `other`.
+    pub floods: IntCounterVec,
+    /// Clients that were cut off since they sent or took too slowly, by direction: `upload`, `download`.
+    pub slow_clients: IntCounterVec,
     /// Connections held now.
     pub connections: IntGauge,
 }
@@ -61,6 +66,8 @@ pub struct ProcessMetrics {
     registry: Registry,
     /// Lines of the access log that found no room.
     pub log_dropped: IntCounter,
+    /// Connections that were closed at once, by the bound that they were over: `files`, `connections`, `connections_per_client`.
+    pub turned_away: IntCounterVec,
     /// Attempts to reload the config, by result: `done`, `unchanged`, `refused`.
     pub reloads: IntCounterVec,
     /// When the present config was taken, in seconds since 1970.
@@ -190,6 +197,12 @@ impl Shard {
             mirrors: counter("tidegate_mirror_total", "Copies of requests for another service.", &["service", "result"])?,
             handshakes: counter("tidegate_handshakes_total", "Handshakes of TLS with clients.", &["result"])?,
             proxy_headers: counter("tidegate_proxy_headers_total", "PROXY headers of clients' connections.", &["result"])?,
+            floods: counter("tidegate_http2_floods_total", "HTTP/2 connections ended for what they asked too much of.", &["kind"])?,
+            slow_clients: counter(
+                "tidegate_slow_clients_total",
+                "Clients that sent or took too slowly, and were cut off.",
+                &["direction"],
+            )?,
             breakers: process.breakers.clone(),
             ejected: process.ejected.clone(),
             connections: register(&registry, IntGauge::with_opts(held))?,
@@ -207,6 +220,13 @@ impl ProcessMetrics {
             log_dropped: register(
                 &registry,
                 IntCounter::new("tidegate_access_log_dropped_total", "Lines of the access log that found no room."),
+            )?,
+            turned_away: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new("tidegate_connections_turned_away_total", "Connections that were closed at once."),
+                    &["bound"],
+                ),
             )?,
             reloads: register(
                 &registry,

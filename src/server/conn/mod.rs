@@ -3,43 +3,36 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use pingora_core::protocols::SocketDigest;
 use pingora_core::protocols::raw_connect::ProxyDigest;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
+mod pace;
+mod patience;
 mod pingora;
+mod write;
 
+pub use pace::{Pace, Slowest};
+pub use patience::Patience;
+
+use super::frames::{Allowance, Frames, Verdict};
 use super::framing::Framing;
-use super::head::{Bounds, Front, front};
+use super::head::{Bounds, Front, PREFACE, front};
 use super::wire::Wire;
 use crate::problem::{Kind, Problem};
-use crate::proxy::Connection;
-
-/// Bytes gathered before a write goes out by itself.
-const WRITE: usize = 16 * 1024;
+use crate::proxy::{Connection, Slow};
 
 /// Bytes read at once where they are looked at here: headers and chunked bodies.
 const READ: usize = 4 * 1024;
 
 /// Bytes of the next requests taken in while one is being answered. A client that sends more waits.
 const AHEAD: usize = 16 * 1024;
-
-/// How long a connection waits for a client that does nothing.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// For a piece of the answer to be taken.
-    pub write: Duration,
-    /// For the answer to a request whose client has closed its side, and for a next request once the process is told to end.
-    pub farewell: Duration,
-}
 
 /// One accepted connection.
 pub struct Conn {
@@ -50,23 +43,30 @@ pub struct Conn {
     /// So many bytes at the front of `ahead` belong to the present request's body.
     known: usize,
     framing: Framing,
-    http2: bool,
+    /// Follows what passes over HTTP/2.
+    frames: Option<Box<Frames>>,
     out: BytesMut,
-    patience: Patience,
+    patience: Arc<Patience>,
     /// Running since the client has closed its side.
     farewell: Option<Pin<Box<Sleep>>>,
-    /// Running while the client takes nothing of what is written.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// What the client owes of the present request's body.
+    upload: Pace,
+    /// What it owes in taking what is written.
+    download: Pace,
+    /// How long the service has been silent.
+    silence: Pace,
+    /// Whether the present request's body may come: a client can wait to be told so (RFC 9110 §10.1.1).
+    invited: bool,
     /// Running until the present request's whole time is up.
     late: Option<Pin<Box<Sleep>>>,
     facts: Arc<ProxyDigest>,
-    digest: Arc<SocketDigest>,
 }
 
 /// Which HTTP a client may speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Speaks {
     /// Any: its first bytes will tell.
+    #[default]
     Either,
     /// HTTP/1.1, as was agreed upon.
     Http1,
@@ -81,6 +81,8 @@ pub enum Next {
     Request(BytesMut),
     /// An HTTP/2 connection; the preface is still to be read.
     Http2,
+    /// Something else, where HTTP/2 was agreed upon.
+    NotHttp2,
     /// The client has closed, between two requests or within a header.
     Closed,
 }
@@ -90,24 +92,23 @@ impl Conn {
     ///
     /// # Errors
     /// Never in practice: see [`Connection::into_digest`].
-    pub fn new(stream: Wire, speaks: Speaks, facts: Connection, patience: Patience) -> pingora_error::Result<Self> {
-        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-        let _ = digest.peer_addr.set(Some(facts.peer.into()));
-        let _ = digest.local_addr.set(Some(facts.local.into()));
+    pub fn new(stream: Wire, speaks: Speaks, facts: Connection, patience: Arc<Patience>) -> pingora_error::Result<Self> {
         Ok(Self {
             stream,
             speaks,
             ahead: BytesMut::new(),
             known: 0,
             framing: Framing::Length(0),
-            http2: false,
+            frames: None,
             out: BytesMut::new(),
             patience,
             farewell: None,
-            stalled: None,
+            upload: Pace::default(),
+            download: Pace::default(),
+            silence: Pace::default(),
+            invited: true,
             late: None,
             facts: Arc::new(facts.into_digest()?),
-            digest: Arc::new(digest),
         })
     }
 
@@ -119,6 +120,14 @@ impl Conn {
     /// The same, to be looked at while Pingora holds the connection.
     pub fn shared_facts(&self) -> Arc<ProxyDigest> {
         self.facts.clone()
+    }
+
+    /// Follows the frames of HTTP/2 from here on, and gives the place where it is told what is wrong with them.
+    pub fn follow_frames(&mut self, allowance: &Allowance) -> Arc<Verdict> {
+        let frames = Box::new(Frames::new(allowance));
+        let verdict = frames.verdict();
+        self.frames = Some(frames);
+        verdict
     }
 
     /// Whether the present request was read to its end, so that a next one may follow.
@@ -153,26 +162,29 @@ impl Conn {
         let mut seen = 0;
         loop {
             // RFC 9112 §2.2: an empty line before the request line is passed over.
-            if seen == 0 && self.ahead.starts_with(b"\r\n") {
+            if seen == 0 && self.speaks != Speaks::Http2 && self.ahead.starts_with(b"\r\n") {
                 self.ahead.advance(2);
             }
+            if self.speaks == Speaks::Http2 && !PREFACE.iter().zip(&self.ahead).all(|(expected, byte)| expected == byte) {
+                return Ok(Next::NotHttp2);
+            }
             match front(&self.ahead, &mut seen, bounds)? {
-                Front::Request { .. } if self.speaks == Speaks::Http2 => return Ok(Next::Closed),
                 // RFC 9113 §3.2: prior knowledge is for connections without TLS.
                 Front::Http2 if self.speaks == Speaks::Http1 => {
-                    return Err(Problem::new(Kind::BadRequest, "HTTP/2 over TLS is agreed upon in the handshake (ALPN)"));
+                    return Err(Problem::new(Kind::VersionNotSupported, "HTTP/2 is not spoken here, or is agreed upon over TLS (ALPN)"));
                 }
-                Front::Request { length, framing, rewritten } => {
+                Front::Request { length, framing, expects, rewritten } => {
                     // Without a body or a next request the buffer goes as it is; splitting it would cost an allocation.
                     let header = if length == self.ahead.len() { std::mem::take(&mut self.ahead) } else { self.ahead.split_to(length) };
                     self.framing = framing;
                     self.known = 0;
+                    self.invited = !expects;
+                    self.upload.rest();
                     self.follow().map_err(|_| Problem::new(Kind::BadRequest, "the chunked request body is malformed"))?;
                     return Ok(Next::Request(rewritten.unwrap_or(header)));
                 }
                 Front::Http2 => {
                     self.framing = Framing::Free;
-                    self.http2 = true;
                     return Ok(Next::Http2);
                 }
                 Front::Partial => {}
@@ -191,7 +203,7 @@ impl Conn {
             self.stream.write_all(answer).await?;
             self.stream.shutdown().await?;
             // Closing with unread bytes resets the connection, and the client may never see the answer: read on for a while.
-            let mut sink = vec![0; WRITE];
+            let mut sink = vec![0; AHEAD];
             while self.stream.read(&mut sink).await? > 0 {}
             io::Result::Ok(())
         };
@@ -253,58 +265,29 @@ impl Conn {
         }
     }
 
-    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.out.is_empty() {
-            let sent = Pin::new(&mut self.stream).poll_write(cx, &self.out);
-            let sent = ready!(self.in_time(sent, cx))?;
-            if sent == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.out.advance(sent);
-        }
-        if self.stream.is_secure() {
-            // What was written may wait there, in records that the socket did not take yet.
-            let flushed = Pin::new(&mut self.stream).poll_flush(cx).map_ok(|()| 0);
-            ready!(self.in_time(flushed, cx))?;
-        }
-        // Kept while the connection is busy; see `rest`.
-        Poll::Ready(Ok(()))
-    }
-
-    /// Whether the present request's whole time is up.
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(deadline) = self.facts().and_then(Connection::deadline).map(Instant::from_std) else {
-            self.late = None;
-            return false;
-        };
-        let late = self.late.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if late.deadline() != deadline {
-            late.as_mut().reset(deadline);
-        }
-        late.as_mut().poll(cx).is_ready()
-    }
-
-    /// Ends a write that the client does not take: Pingora's own bounds do not cover each of its writes.
-    fn in_time(&mut self, sent: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if sent.is_ready() {
-            self.stalled = None;
-            return sent;
-        }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(self.patience.write)));
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-
     /// Gives back every buffer, before the connection waits for its next request.
     pub fn rest(&mut self) {
         self.out = BytesMut::new();
+        self.upload.rest();
+        self.download.rest();
+        self.silence.rest();
     }
 }
 
 impl AsyncRead for Conn {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let read = this.poll_request(cx, buf);
+        let (before, is_body) = (buf.filled().len(), this.frames.is_none() && !this.at_end());
+        if this.facts().is_some_and(Connection::take_pardon) {
+            this.upload.pardon();
+        }
+        if this.facts().is_some_and(Connection::take_stir) {
+            this.silence.rest();
+        }
+        let mut read = this.poll_request(cx, buf);
+        if is_body {
+            read = this.body_in_time(read, buf.filled().len() - before, cx);
+        }
         // There is nothing to do but wait, and so no reason to hold back what is written: an answer may be slow in coming.
         if read.is_pending()
             && let Poll::Ready(Err(error)) = this.poll_out(cx)
@@ -312,7 +295,14 @@ impl AsyncRead for Conn {
             return Poll::Ready(Err(error));
         }
         if read.is_pending() && this.is_late(cx) {
+            if let Some(frames) = &this.frames {
+                frames.late();
+                return Poll::Pending;
+            }
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if read.is_pending() && this.is_silent(cx) {
+            return Poll::Ready(Err(Slow::Service.into()));
         }
         read
     }
@@ -323,9 +313,17 @@ impl Conn {
     fn poll_request(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self;
         match &mut this.framing {
-            Framing::Free if this.ahead.is_empty() => Pin::new(&mut this.stream).poll_read(cx, buf),
+            Framing::Free if this.frames.as_ref().is_some_and(|frames| frames.is_over()) => Poll::Pending,
             Framing::Free => {
-                this.hand_out(usize::MAX, buf);
+                let before = buf.filled().len();
+                if this.ahead.is_empty() {
+                    ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+                } else {
+                    this.hand_out(usize::MAX, buf);
+                }
+                if let Some(frames) = &mut this.frames {
+                    frames.came(buf.filled().get(before..).unwrap_or_default());
+                }
                 Poll::Ready(Ok(()))
             }
             Framing::Length(0) => this.poll_idle(cx),
@@ -354,31 +352,5 @@ impl Conn {
                 Poll::Ready(Ok(()))
             }
         }
-    }
-}
-
-impl AsyncWrite for Conn {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.out.len() + data.len() > WRITE {
-            ready!(this.poll_out(cx))?;
-            if data.len() >= WRITE {
-                let sent = Pin::new(&mut this.stream).poll_write(cx, data);
-                return this.in_time(sent, cx);
-            }
-        }
-        this.out.reserve(data.len().max(2048));
-        this.out.extend_from_slice(data);
-        Poll::Ready(Ok(data.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_out(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.poll_out(cx))?;
-        Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 }

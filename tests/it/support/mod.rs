@@ -9,6 +9,7 @@ pub mod grpc;
 pub mod nginx;
 pub mod origin;
 pub mod peers;
+pub mod speaker;
 pub mod tools;
 pub mod transcript;
 
