@@ -7,12 +7,16 @@ use pingora_proxy::Session;
 use tokio::io::AsyncWriteExt;
 
 use super::gone::Gone;
-use super::{Connection, Exchange, Gateway, upstream};
+use super::{Connection, Exchange, Gateway, Tunnel, upstream};
+use crate::handler::Relay;
 use crate::observe::Line;
 use crate::routing::Destination;
 
 /// Writes down what happened.
 pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+    if let Some(relay) = exchange.relay.take() {
+        return leave(gateway, session, exchange, relay);
+    }
     upstream::ended(gateway, exchange, error, None);
     let status = session.response_written().map_or(0, |res| res.status.as_u16());
     let duration = exchange.started.elapsed().as_secs_f64();
@@ -41,6 +45,7 @@ pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Opti
         problem: told.map(|told| told.kind),
         policy: told.and_then(|told| told.policy),
         cause: told.and_then(|told| told.cause.as_deref()).or(cut_off.as_deref()),
+        websocket: None,
         received: usize::try_from(exchange.received).unwrap_or(usize::MAX),
         sent: session.body_bytes_sent(),
         attempts: Some(exchange.attempts).filter(|attempts| *attempts > 1),
@@ -58,6 +63,20 @@ pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Opti
         rescue(session, error.is_some()).await;
     } else if error.is_some() {
         flush(session).await;
+    }
+}
+
+/// Leaves the client's connection for the relay that takes it over, which writes down at its end what happened.
+fn leave(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange, relay: Box<Relay>) {
+    if let (true, Destination::Service { service, .. }) = (exchange.split, exchange.destination()) {
+        gateway.0.shard.splits.with_label_values(&[&*exchange.route().name, &*service.name, "101"]).inc();
+    }
+    let tunnel = Tunnel::new(gateway, exchange, relay);
+    let Some(digest) = session.digest().and_then(|digest| digest.proxy_digest.clone()) else { return };
+    if let (Some(connection), Some(own)) = (Connection::of(&digest), take(session)) {
+        connection.set_deadline(None);
+        connection.keep(own.into_inner(), false);
+        connection.lead(tunnel);
     }
 }
 

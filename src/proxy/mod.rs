@@ -1,6 +1,7 @@
 //! The only room that knows Pingora's `Session`. This file is its table of contents: which phase does what.
 
 mod answer;
+mod ask;
 mod attempts;
 mod busy;
 mod connection;
@@ -12,11 +13,14 @@ mod gone;
 mod mirror;
 mod request;
 mod response;
+mod talk;
+mod tunnel;
 mod upstream;
 
 use busy::Busy;
 pub use connection::Connection;
 pub use exchange::Exchange;
+pub use tunnel::Tunnel;
 use exchange::Step;
 
 use std::os::fd::RawFd;
@@ -39,7 +43,7 @@ use crate::config::{ClientTimeouts, Limits, ServerConfig};
 use crate::observe::{AccessLog, Line, Shard};
 use crate::problem::{Kind, Problem};
 use crate::snapshot::{Live, Snapshot};
-use crate::upstream::Client;
+use crate::upstream::{Client, Linker};
 
 /// The whole HTTP/1.1 answer to a request that never became one, where nobody counts.
 pub fn raw_answer(problem: Problem) -> Vec<u8> {
@@ -73,6 +77,8 @@ struct Inner {
     shard: Arc<Shard>,
     /// For requests beside those that are forwarded.
     client: Arc<Client>,
+    /// For those whose connection is theirs alone.
+    linker: Linker,
     log: Arc<AccessLog>,
     trusted: Arc<[IpNet]>,
     limits: Limits,
@@ -99,6 +105,7 @@ impl Gateway {
             pinned: Mutex::new(Arc::new(pinned)),
             shard,
             client,
+            linker: Linker::default(),
             log,
             trusted,
             limits,
@@ -132,6 +139,7 @@ impl Gateway {
             problem: Some(told.kind),
             policy: None,
             cause: told.cause.as_deref(),
+            websocket: None,
             received: 0,
             sent: bytes.len(),
             attempts: None,
@@ -169,9 +177,12 @@ impl Gateway {
         let shard = &self.0.shard;
         let mut status = itoa::Buffer::new();
         shard.requests.with_label_values(&[line.route, status.format(line.status)]).inc();
-        shard.duration.with_label_values(&[line.route]).observe(duration);
-        if let (Some(service), Some(upstream)) = (line.service, upstream) {
-            shard.upstream_duration.with_label_values(&[service]).observe(upstream);
+        // How long a WebSocket was open says nothing of how fast anybody is.
+        if line.websocket.is_none() {
+            shard.duration.with_label_values(&[line.route]).observe(duration);
+            if let (Some(service), Some(upstream)) = (line.service, upstream) {
+                shard.upstream_duration.with_label_values(&[service]).observe(upstream);
+            }
         }
         if let Some(problem) = line.problem {
             shard.problems.with_label_values(&[problem, line.policy.unwrap_or("")]).inc();
