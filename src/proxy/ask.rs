@@ -22,12 +22,7 @@ const MOST: u32 = 100;
 ///
 /// # Errors
 /// None does, or the client has left.
-pub(super) async fn ask(
-    gateway: &Gateway,
-    session: &mut Session,
-    exchange: &mut Exchange,
-    switch: &impl Switch,
-) -> Result<Said, Failed> {
+pub(super) async fn ask(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange, switch: &impl Switch) -> Result<Said, Failed> {
     match fallback::enter(gateway, exchange) {
         Ok(()) => {}
         Err(Turned::Reply(reply)) => return Ok(Said::Instead(reply)),

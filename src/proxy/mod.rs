@@ -20,8 +20,8 @@ mod upstream;
 use busy::Busy;
 pub use connection::Connection;
 pub use exchange::Exchange;
-pub use tunnel::Tunnel;
 use exchange::Step;
+pub use tunnel::Tunnel;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;

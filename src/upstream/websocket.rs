@@ -43,13 +43,7 @@ pub struct WebSocketSettings {
 
 impl Default for WebSocketSettings {
     fn default() -> Self {
-        Self {
-            idle: Duration::secs(300),
-            message: Size::kib(16 * 1024),
-            connections: None,
-            compression: true,
-            close: Duration::secs(5),
-        }
+        Self { idle: Duration::secs(300), message: Size::kib(16 * 1024), connections: None, compression: true, close: Duration::secs(5) }
     }
 }
 

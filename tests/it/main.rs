@@ -49,3 +49,4 @@ mod upgrade;
 mod upstream_http2;
 mod upstream_tls;
 mod versions;
+mod websocket;

@@ -141,8 +141,12 @@ pub fn is_token(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    const GOOD: [(&str, &str); 4] =
-        [("upgrade", "websocket"), ("connection", "keep-alive, Upgrade"), ("sec-websocket-version", "13"), ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")];
+    const GOOD: [(&str, &str); 4] = [
+        ("upgrade", "websocket"),
+        ("connection", "keep-alive, Upgrade"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
 
     fn request(method: &str, headers: &[(&'static str, &'static str)]) -> RequestHeader {
         let mut req = RequestHeader::build(method, b"/", None).unwrap();
@@ -169,7 +173,8 @@ mod tests {
     fn what_is_malformed_is_refused_with_the_version_that_would_do() {
         let with = |name: &str, value: Option<&'static str>| {
             let kept = GOOD.iter().filter(|(known, _)| *known != name).copied();
-            kept.chain(value.and_then(|value| GOOD.iter().find(|(known, _)| *known == name).map(|(known, _)| (*known, value)))).collect::<Vec<_>>()
+            kept.chain(value.and_then(|value| GOOD.iter().find(|(known, _)| *known == name).map(|(known, _)| (*known, value))))
+                .collect::<Vec<_>>()
         };
         for (method, headers, status) in [
             ("POST", GOOD.to_vec(), 400),
@@ -186,12 +191,19 @@ mod tests {
             assert!(problem.headers.iter().any(|(name, value)| name == header::SEC_WEBSOCKET_VERSION && value == "13"));
         }
         assert!(Handshake::read(&request("GET", &GOOD), true, true).is_err());
-        assert!(!is_asked(&request("GET", &with("connection", Some("keep-alive")))) && !is_asked(&request("GET", &with("upgrade", Some("h2c")))));
+        assert!(
+            !is_asked(&request("GET", &with("connection", Some("keep-alive"))))
+                && !is_asked(&request("GET", &with("upgrade", Some("h2c"))))
+        );
     }
 
     #[test]
     fn an_answer_agrees_to_what_was_asked_for_and_to_nothing_else() {
-        let asked = [&GOOD[..], &[("sec-websocket-protocol", "chat, v2"), ("sec-websocket-extensions", "x-own, permessage-deflate; client_max_window_bits")]].concat();
+        let asked = [
+            &GOOD[..],
+            &[("sec-websocket-protocol", "chat, v2"), ("sec-websocket-extensions", "x-own, permessage-deflate; client_max_window_bits")],
+        ]
+        .concat();
         let handshake = Handshake::read(&request("GET", &asked), false, true).unwrap();
         let mut out = request("GET", &asked);
         handshake.ask(&mut out);

@@ -75,8 +75,15 @@ pub async fn relay(talk: &mut impl Conversation, websocket: &WebSocket) -> Resul
 
 impl Relay {
     /// Carries it until it ends, which `ended` then tells of. `ahead` is what the client has sent already, `write` how long a side may take nothing.
-    pub async fn run<S>(self, client: S, ahead: Bytes, write: Duration, counts: &[Counts; 2], ending: watch::Receiver<bool>, ended: &mut Ended)
-    where
+    pub async fn run<S>(
+        self,
+        client: S,
+        ahead: Bytes,
+        write: Duration,
+        counts: &[Counts; 2],
+        ending: watch::Receiver<bool>,
+        ended: &mut Ended,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let Self { service, early, websocket, deflate, _place } = self;

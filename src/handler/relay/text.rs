@@ -59,7 +59,9 @@ mod tests {
     #[test]
     fn what_cannot_become_text_is_told_with_its_first_wrong_byte() {
         // A surrogate, more than U+10FFFF, an overlong slash, a lone continuation, and bytes that never occur.
-        for (start, wrong) in [(&b"\xed"[..], 0xa0), (b"\xf4", 0x90), (b"\xe0", 0x80), (b"ok", 0x80), (b"", 0xc0), (b"", 0xff), (b"\xf0\x90", b'x')] {
+        for (start, wrong) in
+            [(&b"\xed"[..], 0xa0), (b"\xf4", 0x90), (b"\xe0", 0x80), (b"ok", 0x80), (b"", 0xc0), (b"", 0xff), (b"\xf0\x90", b'x')]
+        {
             let mut text = Text::default();
             assert!(text.push(start), "{start:x?}");
             assert!(!text.push(&[wrong]), "{start:x?} {wrong:x}");

@@ -195,10 +195,7 @@ impl Shard {
             mirrors: counter("tidegate_mirror_total", "Copies of requests for another service.", &["service", "result"])?,
             handshakes: counter("tidegate_handshakes_total", "Handshakes of TLS with clients.", &["result"])?,
             proxy_headers: counter("tidegate_proxy_headers_total", "PROXY headers of clients' connections.", &["result"])?,
-            websockets: register(
-                &registry,
-                IntGaugeVec::new(Opts::new("tidegate_websockets", "WebSockets that are open."), &["service"]),
-            )?,
+            websockets: register(&registry, IntGaugeVec::new(Opts::new("tidegate_websockets", "WebSockets that are open."), &["service"]))?,
             websocket_messages: counter("tidegate_websocket_messages_total", "Messages of WebSockets.", &["service", "from"])?,
             websocket_bytes: counter("tidegate_websocket_bytes_total", "Bytes of WebSockets.", &["service", "from"])?,
             websocket_closes: counter("tidegate_websocket_closes_total", "WebSockets that have ended.", &["service", "by", "how"])?,

@@ -9,6 +9,7 @@ pub mod grpc;
 pub mod nginx;
 pub mod origin;
 pub mod transcript;
+pub mod websocket;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};

@@ -210,7 +210,7 @@ impl Checker {
                 self.length()?;
             }
             if self.have == self.header_end() {
-                if let Some(mask) = self.header.get(self.have - 4..self.have).filter(|_| self.side == Side::Client) {
+                if let Some(mask) = self.header.get(self.have.saturating_sub(4)..self.have).filter(|_| self.side == Side::Client) {
                     self.mask.copy_from_slice(mask);
                 }
                 (self.turn, self.left) = (0, Some(self.length));
@@ -383,3 +383,6 @@ enum Step {
     /// A frame has ended.
     End { message: bool, close: Option<Option<u16>> },
 }
+
+#[cfg(test)]
+mod tests;
