@@ -1,6 +1,6 @@
 # Each target installs what it needs, on a Debian that has nothing but Rust. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench loadtest dist deb install install-files uninstall clean deps deps-test deps-lint deps-loadtest
+.PHONY: help run build test lint bench loadtest dist deb install install-files uninstall clean deps deps-test deps-lint deps-loadtest tools
 
 CONFIG ?= conf/tidegate.yaml
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -20,7 +20,7 @@ run: deps ## build, and run the gateway on CONFIG (conf/tidegate.yaml)
 build: deps ## the optimised binary
 	cargo build --release --locked
 
-test: lint deps-test ## check the format, lint, run every test
+test: lint deps-test tools ## check the format, lint, run every test
 	cargo test --locked
 
 lint: deps deps-lint ## format and clippy; a warning is an error
@@ -84,7 +84,23 @@ deps:
 	@.ci/need cargo cc cmake
 
 deps-test: deps
-	@.ci/need nginx curl
+	@.ci/need nginx curl openssl
+
+# Real peers for the tests, which look for them in tools/ beside what cargo builds: programs in Go in bin/, a Python with its packages in venv/.
+tools: $(TARGET)/tools/go $(TARGET)/tools/python
+
+$(TARGET)/tools/go: tests/tools/go.mod tests/tools/go.sum tests/tools/tools.go
+	@.ci/need go
+	@mkdir -p $(TARGET)/tools/bin
+	cd tests/tools && GOBIN=$(abspath $(TARGET))/tools/bin go install -mod=readonly $$(go list -e -tags tools -f '{{join .Imports " "}}')
+	@touch $@
+
+$(TARGET)/tools/python: tests/tools/requirements.txt
+	@.ci/need python3-venv
+	rm -rf $(TARGET)/tools/venv
+	python3 -m venv $(TARGET)/tools/venv
+	$(TARGET)/tools/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --requirement tests/tools/requirements.txt
+	@touch $@
 
 deps-loadtest: deps
 	@.ci/need wrk nginx curl

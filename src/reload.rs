@@ -103,6 +103,10 @@ impl Reloader {
 
     /// Reads the file again. What is wrong with it is logged, and the present config stays.
     pub fn reload(&mut self) {
+        if self.live.is_ending() {
+            // The config is another process's by now.
+            return;
+        }
         let result = surviving(|| self.read_again());
         self.metrics.process.reloads.with_label_values(&[result]).inc();
     }
@@ -208,11 +212,11 @@ fn warn(snapshot: &Snapshot) {
 /// Between two warnings of the same.
 const REMIND: Duration = Duration::from_secs(12 * 3600);
 
-/// Whether listeners show other certificates than before.
+/// Whether listeners show other certificates than before, or go by another list of revoked ones.
 fn changed(before: &Snapshot, after: &Snapshot) -> bool {
     let shown = |snapshot: &Snapshot| -> Vec<_> {
         let secure = snapshot.secure.iter().flatten();
-        secure.flat_map(|secure| secure.shown.iter().map(|shown| shown.certificate.fingerprint.clone())).collect()
+        secure.map(|secure| (secure.shown.clone(), secure.renewal)).collect()
     };
     shown(before) != shown(after)
 }

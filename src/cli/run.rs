@@ -79,7 +79,7 @@ fn start(path: &Path, incoming: &mut Option<Incoming>, mut inherited: Inherited)
     let upgrades = Upgrades::new(names, shared.tickets.clone(), path.clone(), server, notify.clone());
     let gone = std::mem::take(&mut sockets.gone);
     let door = Door { incoming: incoming.take(), control, upgrades: Arc::new(upgrades), notify, gone };
-    live(path, shared, built, sockets, door).map_err(could_not_start)
+    live(path, shared, built, sockets, files, door).map_err(could_not_start)
 }
 
 /// The sockets that are accepted from.
@@ -93,12 +93,12 @@ struct Sockets {
 impl Sockets {
     /// Takes those that are open, and opens the others.
     fn open(server: &ServerConfig, admin: SocketAddr, mut inherited: Inherited, upgrade: bool) -> io::Result<Self> {
-        let mut open = |role, address: &Address| {
+        let mut open = |role, address: &Address, mode| {
             let name = Name { role, address: address.to_string() };
             if let Some(socket) = inherited.claim(role, &name.address) {
-                return Ok((name, Bound::inherit(address, socket)?));
+                return Ok((name, Bound::inherit(address, mode, socket)?));
             }
-            let socket = bind(address).map_err(|error| {
+            let socket = bind(address, mode).map_err(|error| {
                 let hint = match error.kind() {
                     io::ErrorKind::AddrInUse if upgrade => "; an address that overlaps one of the running gateway takes a restart",
                     _ => "",
@@ -107,8 +107,12 @@ impl Sockets {
             })?;
             Ok((name, socket))
         };
-        let listeners = server.listeners.iter().map(|listener| open(Role::Listener, &listener.address)).collect::<io::Result<Vec<_>>>()?;
-        let admin = open(Role::Admin, &Address::Tcp(admin))?;
+        let listeners = server
+            .listeners
+            .iter()
+            .map(|listener| open(Role::Listener, &listener.address, listener.mode))
+            .collect::<io::Result<Vec<_>>>()?;
+        let admin = open(Role::Admin, &Address::Tcp(admin), None)?;
         let gone = inherited.addresses().filter_map(|address| address.strip_prefix("unix:").map(PathBuf::from)).collect();
         let unclaimed = inherited.addresses().collect::<Vec<_>>().join(", ");
         match (unclaimed.is_empty(), upgrade) {
@@ -130,7 +134,7 @@ impl Sockets {
     }
 }
 
-fn live(path: PathBuf, shared: Arc<Shared>, built: Built, sockets: Sockets, door: Door) -> io::Result<()> {
+fn live(path: PathBuf, shared: Arc<Shared>, built: Built, sockets: Sockets, files: Option<u64>, door: Door) -> io::Result<()> {
     let config = built.config.value.server.clone();
     let metrics = Arc::new(Metrics::new(config.workers.count()).map_err(io::Error::other)?);
     let log = AccessLog::start(&built.config.value.access_log, config.workers.count(), metrics.process.log_dropped.clone())?;
@@ -144,7 +148,7 @@ fn live(path: PathBuf, shared: Arc<Shared>, built: Built, sockets: Sockets, door
         let Sockets { listeners, admin: (_, admin), .. } = sockets;
         let sockets: Vec<_> = listeners.into_iter().map(|(_, socket)| socket).collect();
         let operators = Admin { metrics: metrics.clone(), live: live.clone(), ending };
-        let running = Running { config, sockets, admin, live, metrics, log: Arc::new(log), shutdown, door };
+        let running = Running { config, sockets, admin, live, metrics, log: Arc::new(log), files, shutdown, door };
         let graceful = async {
             tokio::select! {
                 _ = end.recv() => true,

@@ -17,6 +17,9 @@ pub struct ListenerConfig {
     /// IP address and port, like `0.0.0.0:8080` or `[::]:8080`, or a Unix socket, like `unix:/run/tidegate.sock`; who connects there counts as
     /// `127.0.0.1`. HTTP/1.1 and HTTP/2 are both spoken; without TLS, HTTP/2 by prior knowledge.
     pub address: Address,
+    /// Who may connect to a Unix socket, as permissions of a file in octal: `0660` for its owner and its group. Default: as the process's umask leaves it,
+    /// most often its owner alone.
+    pub mode: Option<Mode>,
     /// Speaks TLS, and nothing else. Default: without TLS.
     pub tls: Option<ListenerTlsConfig>,
     /// Whether each connection begins with a PROXY header, version 1 or 2, that says who the client is. Only the `trusted_proxies` may connect then.
@@ -31,7 +34,7 @@ pub struct ListenerConfig {
 impl ListenerConfig {
     /// An address and nothing else.
     pub fn plain(address: SocketAddr) -> Self {
-        Self { address: Address::Tcp(address), tls: None, proxy_protocol: false, redirect_https: None }
+        Self { address: Address::Tcp(address), mode: None, tls: None, proxy_protocol: false, redirect_https: None }
     }
 
     /// Whether the system chooses the port, so that several may say the same.
@@ -46,12 +49,37 @@ impl ListenerConfig {
             let fix = "take it out here, and put it on the listener for plain HTTP";
             errors.push(BuildError::new("what comes here is over TLS already", fix).at("redirect_https"));
         }
+        if self.mode.is_some() && matches!(self.address, Address::Tcp(_)) {
+            let fix = "take it out, or write an address like `unix:/run/tidegate.sock`";
+            errors.push(BuildError::new("only a Unix socket has permissions", fix).at("mode"));
+        }
         if self.proxy_protocol && trusted.is_empty() {
             let reason = "nobody could connect: there are no trusted proxies";
             let fix = "name the networks of the load balancer in `server.trusted_proxies`";
             errors.push(BuildError::new(reason, fix).at("proxy_protocol"));
         }
         errors
+    }
+}
+
+/// Permissions of a file: 0 to 0777.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "String", extend("pattern" = "^0?[0-7]{3}$"))]
+pub struct Mode(pub u32);
+
+impl Serialize for Mode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:04o}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(&text);
+        let octal = digits.len() == 3 && digits.bytes().all(|byte| (b'0'..b'8').contains(&byte));
+        let mode = u32::from_str_radix(digits, 8).ok().filter(|_| octal);
+        mode.map(Self).ok_or_else(|| de::Error::custom(format!("`{text}` is no permissions of a file; write them in octal, like `0660`")))
     }
 }
 

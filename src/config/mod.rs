@@ -22,7 +22,7 @@ mod load;
 mod schema;
 
 pub use document::Config;
-pub use listener::{ListenerConfig, RedirectHttps};
+pub use listener::{ListenerConfig, Mode, RedirectHttps};
 #[cfg(test)]
 pub(crate) use load::load_str;
 pub use load::{Loaded, load, process_env};

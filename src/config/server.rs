@@ -24,7 +24,7 @@ pub struct ServerConfig {
     /// Networks whose forwarding headers (`X-Forwarded-For`, `Forwarded`) are believed, and PROXY headers where a listener asks for them. Default: none.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
-    /// What a request may have at most.
+    /// What a connection and a request may have at most.
     pub limits: Limits,
     /// How long a client may take.
     pub timeouts: ClientTimeouts,
@@ -80,24 +80,71 @@ impl ServerConfig {
                 errors.push(error.at("listeners").at("server"));
             }
         }
-        if !(1..=256).contains(&self.limits.header_fields) {
-            let reason = format!("{} is no number of fields that can be held to", self.limits.header_fields);
-            errors.push(BuildError::new(reason, "write a number from 1 to 256").at("header_fields").at("limits").at("server"));
+        errors.0.extend(self.limits.mistakes().0.into_iter().map(|error| error.at("limits").at("server")));
+        errors
+    }
+}
+
+impl Limits {
+    /// What cannot be held to, at paths below `limits`.
+    fn mistakes(&self) -> Errors {
+        let mut errors = Errors::default();
+        for (name, count) in [
+            ("connections", self.connections),
+            ("connections_per_client", self.connections_per_client),
+            ("requests", usize::try_from(self.requests).ok()),
+        ] {
+            if count == Some(0) {
+                errors.push(BuildError::new("with 0, nobody would be served", "write a number from 1, or take it out").at(name));
+            }
         }
-        for (name, size) in [("header", self.limits.header), ("target", self.limits.target)] {
+        if let (Some(all), Some(each)) = (self.connections, self.connections_per_client)
+            && each > all
+        {
+            let reason = format!("no client can have {each} of {all} connections");
+            errors.push(BuildError::new(reason, "write a number that is less than `connections`").at("connections_per_client"));
+        }
+        for (name, rate) in [("slowest_upload", self.slowest_upload), ("slowest_download", self.slowest_download)] {
+            if rate > Size::kib(1024) {
+                let reason = format!("{} bytes per second is more than many clients have", rate.0);
+                errors.push(BuildError::new(reason, "write a size up to 1MiB, or 0 for no such bound").at(name));
+            }
+        }
+        if !(1..=256).contains(&self.header_fields) {
+            let reason = format!("{} is no number of fields that can be held to", self.header_fields);
+            errors.push(BuildError::new(reason, "write a number from 1 to 256").at("header_fields"));
+        }
+        for (name, size) in [("header", self.header), ("target", self.target)] {
             if !(256..=1024 * 1024).contains(&size.0) {
                 let reason = format!("{} bytes is no bound that requests can live with", size.0);
-                errors.push(BuildError::new(reason, "write a size from 256 bytes to 1MiB").at(name).at("limits").at("server"));
+                errors.push(BuildError::new(reason, "write a size from 256 bytes to 1MiB").at(name));
             }
         }
         errors
     }
 }
 
-/// What a request may have at most.
+/// What a connection and a request may have at most.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
+    /// Client connections at once, over all listeners. What comes beyond is closed at once. Default: three quarters of the files that the system lets
+    /// the process open (`LimitNOFILE` of systemd); the rest is kept for services and operators, and new connections are closed while only that is left.
+    #[schemars(range(min = 1))]
+    pub connections: Option<usize>,
+    /// Client connections at once from one IPv4 address or IPv6 /64 network: that of the PROXY header, where the listener takes one. What comes beyond is
+    /// closed at once. Those of `trusted_proxies` are not counted, for they come from many clients. Default: half of `connections`.
+    #[schemars(range(min = 1))]
+    pub connections_per_client: Option<usize>,
+    /// Requests on one connection; the last answer says that it is the last. Default: 10000.
+    #[schemars(range(min = 1))]
+    pub requests: u32,
+    /// Bytes per second: a client that sends the body of its request slower gets behind, and once it is `timeouts.body` behind it is answered with 408, or
+    /// cut off where the answer has begun. Only time in which nothing but the client is waited for counts. 0 for none. Default: 240.
+    pub slowest_upload: Size,
+    /// The same for the answer: a client that takes what is written slower, and is `timeouts.write` behind, is cut off. Time in which nothing waits to be
+    /// taken does not count, so a stream of events may be as slow as it likes. 0 for none. Default: 240.
+    pub slowest_download: Size,
     /// Bytes of the request header; more is answered with 431. Default: 32KiB.
     pub header: Size,
     /// Number of header fields, at most 256; more is answered with 431. Default: 100.
@@ -110,7 +157,17 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header: Size::kib(32), header_fields: 100, target: Size::kib(8), body: Size::kib(100 * 1024) }
+        Self {
+            connections: None,
+            connections_per_client: None,
+            requests: 10_000,
+            slowest_upload: Size(240),
+            slowest_download: Size(240),
+            header: Size::kib(32),
+            header_fields: 100,
+            target: Size::kib(8),
+            body: Size::kib(100 * 1024),
+        }
     }
 }
 
@@ -124,9 +181,10 @@ pub struct ClientTimeouts {
     pub header: Duration,
     /// Between two requests on a connection, and before the first; then it is closed. Default: 60s.
     pub idle: Duration,
-    /// Between two pieces of a request's body. Default: 30s.
+    /// That a client may be behind with the body of its request, see `limits.slowest_upload`: one that sends nothing of it for so long is answered with
+    /// 408. Default: 30s.
     pub body: Duration,
-    /// For a piece of the answer to be taken. Default: 30s.
+    /// That a client may be behind in taking its answer, see `limits.slowest_download`: one that takes nothing for so long is cut off. Default: 30s.
     pub write: Duration,
     /// For the rest of a request's body after it was answered, so that the connection can be kept. Default: 1s.
     pub discard: Duration,

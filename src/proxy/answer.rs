@@ -93,7 +93,7 @@ pub(super) fn up(session: &Session, exchange: &mut Exchange, res: &mut ResponseH
 /// Says that no more requests are taken, where the process was told to end: with the answer, not with a closed door.
 pub(super) fn last(session: &mut Session, exchange: &Exchange) {
     if exchange.pinned.live.is_ending() {
-        session.set_keepalive(None);
+        session.set_keepalive_reuses_remaining(Some(0));
     }
 }
 

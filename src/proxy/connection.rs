@@ -35,6 +35,8 @@ pub struct Connection {
     closing: AtomicBool,
     /// What takes it over.
     tunnel: Mutex<Option<Box<Tunnel>>>,
+    /// That the client was not waited for just now.
+    pardoned: AtomicBool,
     /// When the present request's whole time is up.
     deadline: Mutex<Option<Instant>>,
 }
@@ -60,6 +62,7 @@ impl Connection {
             kept: Mutex::default(),
             closing: AtomicBool::new(false),
             tunnel: Mutex::default(),
+            pardoned: AtomicBool::new(false),
             deadline: Mutex::default(),
         }
     }
@@ -97,6 +100,16 @@ impl Connection {
     /// When the present request's whole time is up. The transport watches it: Pingora's own timers begin anew with each byte.
     pub fn deadline(&self) -> Option<Instant> {
         *self.deadline.lock()
+    }
+
+    /// Says that the client's body was not waited for since it was last asked for: others were.
+    pub(super) fn pardon(&self) {
+        self.pardoned.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was said, once.
+    pub fn take_pardon(&self) -> bool {
+        self.pardoned.load(Ordering::Relaxed) && self.pardoned.swap(false, Ordering::Relaxed)
     }
 
     /// Leaves the transport for the keep-alive loop; with `closing` only for a decent farewell.

@@ -13,6 +13,7 @@ mod gone;
 mod mirror;
 mod request;
 mod response;
+mod slow;
 mod talk;
 mod tunnel;
 mod upstream;
@@ -21,6 +22,7 @@ use busy::Busy;
 pub use connection::Connection;
 pub use exchange::Exchange;
 use exchange::Step;
+pub use slow::Slow;
 pub use tunnel::Tunnel;
 
 use std::os::fd::RawFd;

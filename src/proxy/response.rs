@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 use smallvec::SmallVec;
 
 use super::exchange::Step;
-use super::{Exchange, Gateway, answer, upstream};
+use super::{Exchange, Gateway, Slow, answer, upstream};
 use crate::problem::{Kind, Problem};
 
 /// The way up of a forwarded answer.
@@ -80,6 +80,9 @@ pub(super) fn problem(error: &Error) -> Option<Problem> {
         InvalidHTTPHeader, ReadError, ReadTimedout, SocketError, TLSHandshakeFailure, TLSHandshakeTimedout, WriteError, WriteTimedout,
     };
     let (kind, detail) = match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, _) if Slow::of(error) == Some(Slow::Upload) => {
+            (Kind::RequestTimeout, "the request body did not arrive in time")
+        }
         (ErrorSource::Downstream, ReadTimedout) => (Kind::RequestTimeout, "the request body did not arrive in time"),
         (ErrorSource::Downstream, _) if malformed(error) => (Kind::BadRequest, "the chunked request body is malformed"),
         (ErrorSource::Downstream, ConnectionClosed | ReadError | WriteError | WriteTimedout) => return None,

@@ -99,6 +99,11 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
     exchange.attempts += 1;
     // Another attempt sends the body again.
     exchange.received = 0;
+    if exchange.attempts > 1
+        && let Some(connection) = Connection::of_session(session)
+    {
+        connection.pardon();
+    }
     // An attempt that is over is not in flight, and must not weigh on the next choice.
     (exchange.in_flight, exchange.turn) = (None, None);
     if exchange.pool.is_none() {

@@ -37,6 +37,8 @@ pub enum Front {
         length: usize,
         /// How its body is framed.
         framing: Framing,
+        /// Whether the client waits to be told before it sends its body.
+        expects: bool,
         /// The header to go on with, where it is not the one that came.
         rewritten: Option<BytesMut>,
     },
@@ -65,8 +67,8 @@ pub fn front(bytes: &[u8], seen: &mut usize, bounds: &Bounds) -> Result<Front, P
             false => Ok(Front::Partial),
         };
     }
-    let (framing, rewritten) = check(bytes.get(..length).unwrap_or_default(), bounds)?;
-    Ok(Front::Request { length, framing, rewritten })
+    let (framing, expects, rewritten) = check(bytes.get(..length).unwrap_or_default(), bounds)?;
+    Ok(Front::Request { length, framing, expects, rewritten })
 }
 
 /// The length of the header: up to and with the first empty line. Lines end with CR LF and nothing else, or one parser's line is another's half.
@@ -95,7 +97,7 @@ fn bad(detail: &'static str) -> Problem {
     Problem::new(Kind::BadRequest, detail)
 }
 
-fn check(head: &[u8], bounds: &Bounds) -> Result<(Framing, Option<BytesMut>), Problem> {
+fn check(head: &[u8], bounds: &Bounds) -> Result<(Framing, bool, Option<BytesMut>), Problem> {
     let mut fields = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; FIELDS];
     let mut request = httparse::Request::new(&mut []);
     match httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut request, head, &mut fields) {
@@ -123,7 +125,7 @@ fn check(head: &[u8], bounds: &Bounds) -> Result<(Framing, Option<BytesMut>), Pr
         facts.note(field.name, field.value)?;
     }
     facts.authority(target, request.version == Some(1))?;
-    Ok((facts.framing(request.version == Some(1))?, escaped(head, request.method.unwrap_or_default(), target)))
+    Ok((facts.framing(request.version == Some(1))?, facts.expects, escaped(head, request.method.unwrap_or_default(), target)))
 }
 
 /// The header with what no URI may hold (RFC 3986 §2) escaped in its target, where there is any: browsers and other proxies let it pass, and parsers
@@ -169,6 +171,7 @@ struct Facts<'a> {
     length: Option<&'a [u8]>,
     codings: usize,
     chunked: bool,
+    expects: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -179,6 +182,7 @@ impl<'a> Facts<'a> {
                 self.hosts += 1;
                 self.host = value;
             }
+            6 if name.eq_ignore_ascii_case("expect") => self.expects = true,
             // Equal repetitions may be allowed (RFC 9110 §8.6), and no honest client sends them.
             14 if name.eq_ignore_ascii_case("content-length") && self.length.replace(value).is_some() => {
                 return Err(bad("there is more than one Content-Length"));
@@ -260,7 +264,9 @@ mod tests {
             assert!(matches!(front(&text.as_bytes()[..cut], &mut seen, &BOUNDS), Ok(Front::Partial)));
         }
         let found = front(text.as_bytes(), &mut seen, &BOUNDS).unwrap();
-        assert!(matches!(found, Front::Request { length, framing: Framing::Length(3), rewritten: None } if length == text.len() - 3));
+        assert!(
+            matches!(found, Front::Request { length, framing: Framing::Length(3), expects: false, rewritten: None } if length == text.len() - 3)
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From the first bound socket to the last answered request.
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +9,11 @@ use pingora_core::apps::{HttpServerApp, HttpServerOptions};
 use pingora_core::protocols::http::v2::server::default_h2_options;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
+use rustix::io::Errno;
 use tokio::sync::{mpsc, watch};
 
-use super::conn::{Conn, Patience, Speaks};
+use super::conn::{Conn, Patience, Slowest, Speaks};
+use super::crowd::Crowd;
 use super::head::{Bounds, FIELDS};
 use super::listen::{Accepted, Bound, Gate, Listener};
 use super::serve::{Serving, Terms, serve};
@@ -37,6 +40,8 @@ pub struct Running {
     pub metrics: Arc<Metrics>,
     /// The access log.
     pub log: Arc<AccessLog>,
+    /// How many files may be open at once; none for any number.
+    pub files: Option<u64>,
     /// Turns true when the process shall end.
     pub shutdown: watch::Sender<bool>,
     /// What this process takes over, and hands over one day.
@@ -52,7 +57,6 @@ pub async fn run<A>(mut running: Running, admin: Arc<A>, stop: impl Future<Outpu
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    let terms = terms(&running.config);
     let (alive, mut ended) = mpsc::channel::<()>(1);
     let shards = running.metrics.shards();
     let workers = shards.iter().enumerate().map(|(index, shard)| Worker::start(index, shard.connections.clone()));
@@ -71,9 +75,10 @@ where
         tellers.push(tell);
         let (live, shard, patience) = (running.live.clone(), shard.clone(), running.config.timeouts.handshake.into());
         let welcome = Welcome { live, shard, trusted: trusted.clone(), patience };
-        team.push(Arc::new(Duty { serving, terms, welcome, shutdown: told, _alive: alive.clone() }));
+        team.push(Arc::new(Duty { serving, terms: terms(&running.config), welcome, shutdown: told, _alive: alive.clone() }));
     }
-    let crew = Arc::new(Crew { workers, team });
+    let crowd = Crowd::new(&running.config.limits, running.files, trusted, running.metrics.process.turned_away.clone());
+    let crew = Arc::new(Crew { workers, team, crowd: crowd.clone() });
 
     running.door.wait().await?;
     let addresses: Vec<_> = running.sockets.iter().filter_map(|socket| Some(socket.address().ok()?.to_string())).collect();
@@ -81,12 +86,12 @@ where
     let (closing, closed) = watch::channel(None);
     let mut accepting = Vec::new();
     for (index, (socket, listener)) in running.sockets.into_iter().zip(&running.config.listeners).enumerate() {
-        let (crew, gate, closed) = (crew.clone(), Gate::new(index, listener), closed.clone());
+        let (crew, crowd, gate, closed) = (crew.clone(), crowd.clone(), Gate::new(index, listener), closed.clone());
         // With one worker there is nothing to spread: it accepts by itself, and nobody is woken.
         let alone = crew.workers.first().filter(|_| crew.workers.len() == 1).map(|worker| worker.handle().clone());
         let accept = async move {
             match Listener::new(socket, gate) {
-                Ok(listener) => accept(listener, closed, |accepted| crew.give(accepted)).await,
+                Ok(listener) => accept(listener, closed, Some(&crowd), |accepted| crew.give(accepted)).await,
                 Err(error) => log::error!("a socket cannot be watched: {error}"),
             }
         };
@@ -96,7 +101,7 @@ where
         });
     }
     let (leaving, left) = watch::channel(None);
-    let operators = tokio::spawn(operators(running.admin, admin, terms, left));
+    let operators = tokio::spawn(operators(running.admin, admin, terms(&running.config), left));
     let (upgrades, notify) = (running.door.upgrades.clone(), running.door.notify.clone());
     let mut opened = running.door.open()?;
     log::info!("{listening}");
@@ -125,7 +130,9 @@ where
     for tell in &tellers {
         let _ = tell.send(true);
     }
-    let Some(Crew { workers, team }) = Arc::into_inner(crew) else { return Err(io::Error::other("a socket is still being accepted from")) };
+    let Some(Crew { workers, team, .. }) = Arc::into_inner(crew) else {
+        return Err(io::Error::other("a socket is still being accepted from"));
+    };
     drop((team, alive));
     if graceful {
         let bound = Duration::from(running.config.timeouts.drain);
@@ -149,8 +156,12 @@ fn terms(config: &ServerConfig) -> Terms {
         bounds,
         header: config.timeouts.header.into(),
         idle: config.timeouts.idle.into(),
-        body: config.timeouts.body.into(),
-        patience: Patience { write: config.timeouts.write.into(), farewell: config.timeouts.farewell.into() },
+        requests: config.limits.requests,
+        patience: Arc::new(Patience {
+            upload: Slowest { patience: config.timeouts.body.into(), rate: config.limits.slowest_upload.0 },
+            download: Slowest { patience: config.timeouts.write.into(), rate: config.limits.slowest_download.0 },
+            farewell: config.timeouts.farewell.into(),
+        }),
         drain: config.timeouts.discard.into(),
     }
 }
@@ -174,21 +185,25 @@ fn proxy(config: &ServerConfig, gateway: Gateway) -> HttpProxy<Gateway> {
 struct Crew {
     workers: Vec<Worker>,
     team: Vec<Arc<Duty<HttpProxy<Gateway>>>>,
+    crowd: Arc<Crowd>,
 }
 
 impl Crew {
-    /// Hands a connection to the worker that has the fewest.
+    /// Hands a connection to the worker that has the fewest, if it may come in.
     fn give(&self, accepted: Accepted) {
+        let Some(place) = self.crowd.enter(accepted.file(), accepted.client()) else { return accepted.turn_away() };
         let fewest = self.workers.iter().zip(&self.team).min_by_key(|(worker, _)| worker.connections());
         if let Some((worker, duty)) = fewest {
-            worker.give(accepted, duty);
+            worker.give(accepted, place, duty);
         }
     }
 }
 
 /// Accepts until it shall not, and then what has come by then: the system tells a client that it is connected before anybody accepts, and would cut it off.
 /// `closed` says whether another process goes on.
-async fn accept(listener: Listener, mut closed: watch::Receiver<Option<bool>>, take: impl Fn(Accepted)) {
+/// Where no file is left, those of a `crowd` are turned away: they would wait in vain, and keep their clients from trying elsewhere.
+async fn accept(listener: Listener, mut closed: watch::Receiver<Option<bool>>, crowd: Option<&Crowd>, take: impl Fn(Accepted)) {
+    let mut spare = Spare::new();
     let handed_over = loop {
         let came = tokio::select! {
             came = listener.accept() => came,
@@ -199,15 +214,41 @@ async fn accept(listener: Listener, mut closed: watch::Receiver<Option<bool>>, t
             // The client was faster in leaving than we in accepting.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                // Most often the limit of open files: some will be closed soon, and trying at once would only burn the time to do so.
-                log::error!("a connection could not be accepted: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                let used_up = error.raw_os_error() == Some(Errno::MFILE.raw_os_error());
+                match crowd.filter(|_| used_up) {
+                    Some(crowd) if spare.spend(&listener) => crowd.turn_away("files", None),
+                    _ => {
+                        // Some will be closed soon, and trying at once would only burn the time to do so.
+                        log::error!("a connection could not be accepted: {error}");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
             }
         }
     };
     match listener.waiting(handed_over) {
         Ok(waiting) => waiting.for_each(take),
         Err(error) => log::warn!("connections may have been cut off before they were accepted: {error}"),
+    }
+}
+
+/// An open file that can be given up for one more connection, which is closed to have it back.
+struct Spare(Option<File>);
+
+impl Spare {
+    fn new() -> Self {
+        Self(File::open("/dev/null").ok())
+    }
+
+    /// Takes a connection and closes it. False where somebody else was faster in taking the file.
+    fn spend(&mut self, listener: &Listener) -> bool {
+        if self.0.take().is_none() {
+            *self = Self::new();
+            return false;
+        }
+        let turned_away = listener.turn_away();
+        *self = Self::new();
+        turned_away
     }
 }
 
@@ -224,11 +265,11 @@ async fn operators<A: HttpServerApp + Send + Sync + 'static>(
         Err(error) => return log::error!("the admin socket cannot be watched: {error}"),
     };
     let (_running, never) = watch::channel(false);
-    accept(listener, closed, |accepted| {
-        let (serving, mut never) = (serving.clone(), never.clone());
+    accept(listener, closed, None, |accepted| {
+        let (serving, terms, mut never) = (serving.clone(), terms.clone(), never.clone());
         tokio::spawn(async move {
             let Ok((wire, facts, _)) = accepted.take_over() else { return };
-            if let Ok(conn) = Conn::new(wire, Speaks::Either, facts, terms.patience) {
+            if let Ok(conn) = Conn::new(wire, Speaks::Either, facts, terms.patience.clone()) {
                 serve(conn, &serving, &terms, &mut never).await;
             }
         });

@@ -1,22 +1,27 @@
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net;
 
 use super::wire::Wire;
-use crate::config::{ListenerConfig, RedirectHttps};
+use crate::config::{ListenerConfig, Mode, RedirectHttps};
 use crate::proxy::Connection;
 use crate::types::Address;
 
 /// Connections that may wait to be accepted. The system caps it (`net.core.somaxconn`).
 const BACKLOG: i32 = 65_535;
+
+/// Bytes that the system takes of an answer before the client has room for them. It would take some megabytes, and a client that takes those slowly looks
+/// for a long time as if it took nothing.
+const UNSENT: u32 = 128 * 1024;
 
 /// An address that is listened on. Nothing is accepted yet.
 #[derive(Debug)]
@@ -31,11 +36,12 @@ pub enum Bound {
 ///
 /// # Errors
 /// The system's: most often that the address is in use, or not of this machine.
-pub fn bind(address: &Address) -> io::Result<Bound> {
+pub fn bind(address: &Address, mode: Option<Mode>) -> io::Result<Bound> {
     match address {
         Address::Tcp(address) => tcp(*address).map(Bound::Tcp),
         Address::Unix(path) => {
             let listener = unix(path)?;
+            allow(path, mode)?;
             listener.set_nonblocking(true)?;
             Ok(Bound::Unix(listener, path.clone()))
         }
@@ -52,6 +58,11 @@ fn tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Lets those connect who may.
+fn allow(path: &Path, mode: Option<Mode>) -> io::Result<()> {
+    mode.map_or(Ok(()), |Mode(mode)| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
 }
 
 fn unix(path: &Path) -> io::Result<UnixListener> {
@@ -74,7 +85,7 @@ impl Bound {
     ///
     /// # Errors
     /// The system's.
-    pub fn inherit(address: &Address, socket: OwnedFd) -> io::Result<Self> {
+    pub fn inherit(address: &Address, mode: Option<Mode>, socket: OwnedFd) -> io::Result<Self> {
         match address {
             Address::Tcp(_) => {
                 let listener = std::net::TcpListener::from(socket);
@@ -82,6 +93,7 @@ impl Bound {
                 Ok(Bound::Tcp(listener))
             }
             Address::Unix(path) => {
+                allow(path, mode)?;
                 let listener = UnixListener::from(socket);
                 listener.set_nonblocking(true)?;
                 Ok(Bound::Unix(listener, path.clone()))
@@ -171,6 +183,29 @@ enum Stream {
 }
 
 impl Accepted {
+    /// Its number among the open files.
+    pub fn file(&self) -> RawFd {
+        match &self.socket {
+            Stream::Tcp(stream) => stream.as_raw_fd(),
+            Stream::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+
+    /// Whose it is, where that is known already: not where a PROXY header will tell, nor on the same machine.
+    pub fn client(&self) -> Option<IpAddr> {
+        match &self.socket {
+            Stream::Tcp(_) if !self.gate.proxied => Some(self.facts.peer.ip()),
+            Stream::Tcp(_) | Stream::Unix(_) => None,
+        }
+    }
+
+    /// Closes it with a reset: nothing of it is left behind, not even for the system to wait for.
+    pub fn turn_away(self) {
+        if let Stream::Tcp(stream) = &self.socket {
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
     /// Has the present runtime watch it.
     ///
     /// # Errors
@@ -204,7 +239,11 @@ impl Listener {
     /// The system's.
     pub fn new(socket: Bound, gate: Gate) -> io::Result<Self> {
         let socket = match socket {
-            Bound::Tcp(listener) => Listening::Tcp(net::TcpListener::from_std(listener)?),
+            Bound::Tcp(listener) => {
+                // Connections inherit it.
+                SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT)?;
+                Listening::Tcp(net::TcpListener::from_std(listener)?)
+            }
             Bound::Unix(listener, path) => Listening::Unix(net::UnixListener::from_std(listener)?, path),
         };
         Ok(Self { socket, gate: Arc::new(gate) })
@@ -225,6 +264,15 @@ impl Listener {
                 Ok(self.gate.unix(stream.into_std()?))
             }
         }
+    }
+
+    /// Takes the next connection only to close it. False where that fails too.
+    pub fn turn_away(&self) -> bool {
+        let accepted = match &self.socket {
+            Listening::Tcp(listener) => SockRef::from(listener).accept(),
+            Listening::Unix(listener, _) => SockRef::from(listener).accept(),
+        };
+        accepted.is_ok()
     }
 
     /// What waits to be accepted, and no longer than it does; with that the socket is closed. The path of a Unix socket is left to the process that it was
@@ -265,7 +313,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_to_be_accepted_is_not_lost_when_an_address_is_closed() {
-        let socket = bind(&Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
+        let socket = bind(&Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))), None).unwrap();
         let Address::Tcp(address) = socket.address().unwrap() else { panic!() };
         let listener = Listener::new(socket, Gate::default()).unwrap();
         let clients: Vec<_> = (0..5).map(|_| TcpStream::connect(address).unwrap().local_addr().unwrap()).collect();

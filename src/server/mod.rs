@@ -4,6 +4,7 @@
 mod framing;
 mod head;
 mod wire;
+mod crowd;
 mod conn;
 mod serve;
 mod listen;

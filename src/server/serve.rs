@@ -15,7 +15,7 @@ use crate::problem::{Kind, Problem};
 use crate::proxy::Connection;
 
 /// What a connection may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Terms {
     /// Bounds of a request's header.
     pub bounds: Bounds,
@@ -23,10 +23,10 @@ pub struct Terms {
     pub header: Duration,
     /// Between two requests, and before the first.
     pub idle: Duration,
-    /// Between two reads of a request's body.
-    pub body: Duration,
-    /// For a client that does nothing.
-    pub patience: Patience,
+    /// Requests on one connection.
+    pub requests: u32,
+    /// For a client that does nothing, or little.
+    pub patience: Arc<Patience>,
     /// For what is left of a request's body once it is answered, and for a client to stop sending once the connection closes.
     pub drain: Duration,
 }
@@ -48,6 +48,7 @@ where
     A: HttpServerApp + Send + Sync + 'static,
 {
     let mut conn = Box::new(conn);
+    let mut left = terms.requests;
     while let Some(header) = next(&mut conn, serving, terms, shutdown).await {
         let Some(header) = header else {
             serving.app.process_new(conn, shutdown).await;
@@ -56,8 +57,13 @@ where
         let facts = conn.shared_facts();
         let mut session = ServerSession::new_http1(conn);
         session.set_keepalive(Some(terms.idle.as_secs()));
-        session.set_read_timeout(Some(terms.body));
-        session.set_write_timeout(Some(terms.patience.write));
+        left = left.saturating_sub(1);
+        if left == 0 {
+            session.set_keepalive_reuses_remaining(Some(0));
+        }
+        // The transport knows better what was waited for.
+        session.set_read_timeout(None);
+        session.set_write_timeout(None);
         session.set_total_drain_timeout(Some(terms.drain));
         // Pingora would close after a `100 Continue`, since the body is still to come. What an unread body costs is the answer's business.
         session.set_close_on_response_before_downstream_finish(false);

@@ -9,6 +9,7 @@ use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use tokio_rustls::TlsAcceptor;
 
 use super::conn::Speaks;
+use super::crowd::Place;
 use super::listen::Gate;
 use super::proxied;
 use super::wire::Wire;
@@ -29,14 +30,24 @@ pub struct Welcome {
     pub patience: Duration,
 }
 
+/// What came of the welcome.
+pub enum Met {
+    /// A first request can come.
+    Ready(Wire, Speaks),
+    /// The client speaks HTTP where TLS is spoken: it can be told so.
+    Plain(Wire),
+    /// Nothing more can be said to it.
+    Lost,
+}
+
 impl Welcome {
     /// Makes a connection ready for its first request, or says that there will be none.
-    pub async fn greet(&self, mut wire: Wire, facts: &mut Connection, gate: &Gate) -> Option<(Wire, Speaks)> {
+    pub async fn greet(&self, mut wire: Wire, facts: &mut Connection, gate: &Gate, place: &mut Place) -> Met {
         // Boxed: a connection would hold the room for them to its end.
-        if gate.proxied && !Box::pin(self.introduce(&mut wire, facts)).await {
-            return None;
+        if gate.proxied && !(Box::pin(self.introduce(&mut wire, facts)).await && place.of(facts.peer.ip())) {
+            return Met::Lost;
         }
-        if gate.secure { Box::pin(self.handshake(wire, facts, gate)).await } else { Some((wire, Speaks::Either)) }
+        if gate.secure { Box::pin(self.handshake(wire, facts, gate)).await } else { Met::Ready(wire, Speaks::Either) }
     }
 
     /// Hears for whom the peer speaks. False where it may not, or does not.
@@ -66,29 +77,35 @@ impl Welcome {
         result.is_ok()
     }
 
-    async fn handshake(&self, wire: Wire, facts: &mut Connection, gate: &Gate) -> Option<(Wire, Speaks)> {
-        let config = self.live.load().secure.get(gate.index)?.as_ref()?.handshake.clone();
+    async fn handshake(&self, wire: Wire, facts: &mut Connection, gate: &Gate) -> Met {
+        let Some(config) = self.live.load().secure.get(gate.index).and_then(|secure| Some(secure.as_ref()?.handshake.clone())) else {
+            return Met::Lost;
+        };
         let (label, met) = match timeout(self.patience, shake(wire, facts, config)).await {
-            Ok(Ok((kind, met))) => (kind, Some(met)),
+            Ok(Ok(shaken)) => shaken,
             Ok(Err(why)) => {
                 log::debug!("the handshake with {} failed: {why}", facts.peer);
-                ("failed", None)
+                ("failed", Met::Lost)
             }
-            Err(_) => ("late", None),
+            Err(_) => ("late", Met::Lost),
         };
         self.shard.handshakes.with_label_values(&[label]).inc();
         met
     }
 }
 
-async fn shake(wire: Wire, facts: &mut Connection, config: Arc<ServerConfig>) -> Result<(&'static str, (Wire, Speaks)), String> {
+async fn shake(wire: Wire, facts: &mut Connection, config: Arc<ServerConfig>) -> Result<(&'static str, Met), String> {
+    // A handshake never begins with a letter, and a request always does.
+    if wire.first_byte().await.map_err(|error| error.to_string())?.is_some_and(|byte| byte.is_ascii_alphabetic()) {
+        return Ok(("plain", Met::Plain(wire)));
+    }
     let stream = TlsAcceptor::from(config).accept(wire).await.map_err(|error| error.to_string())?;
     let session = stream.get_ref().1;
     facts.secure = true;
     facts.client_cert = client(session)?.map(Arc::new);
     let speaks = if session.alpn_protocol() == Some(b"h2") { Speaks::Http2 } else { Speaks::Http1 };
     let kind = if session.handshake_kind() == Some(HandshakeKind::Resumed) { "resumed" } else { "full" };
-    Ok((kind, (Wire::Tls(Box::new(stream)), speaks)))
+    Ok((kind, Met::Ready(Wire::Tls(Box::new(stream)), speaks)))
 }
 
 /// Who the client has proven to be.

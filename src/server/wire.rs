@@ -1,11 +1,12 @@
 //! What the bytes of a connection travel on.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
@@ -23,6 +24,23 @@ impl Wire {
     /// Whether it is TLS.
     pub fn is_secure(&self) -> bool {
         matches!(self, Wire::Tls(_))
+    }
+}
+
+impl Wire {
+    /// Waits for the first byte and leaves it where it is. None at the end.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn first_byte(&self) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        let mut peek = |fd: BorrowedFd<'_>| Ok(recv(fd, &mut byte, RecvFlags::PEEK)?.1);
+        let count = match self {
+            Wire::Tcp(stream) => stream.async_io(Interest::READABLE, || peek(stream.as_fd())).await?,
+            Wire::Unix(stream) => stream.async_io(Interest::READABLE, || peek(stream.as_fd())).await?,
+            Wire::Tls(_) => 0,
+        };
+        Ok(byte.first().copied().filter(|_| count > 0))
     }
 }
 
@@ -65,6 +83,15 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         on!(self, stream => stream.poll_write(cx, data))
+    }
+
+    // A flight of the handshake is several records: one by one each would cost a system call, and an alert at the end would be lost.
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        on!(self, stream => stream.poll_write_vectored(cx, data))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -10,10 +10,14 @@ use prometheus::IntGauge;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 
-use super::conn::Conn;
+use super::conn::{Conn, Speaks};
+use super::crowd::Place;
 use super::listen::Accepted;
 use super::serve::{Serving, Terms, serve};
-use super::welcome::Welcome;
+use super::welcome::{Met, Welcome};
+use super::wire::Wire;
+use crate::problem::{Kind, Problem};
+use crate::proxy::Connection;
 
 /// A running worker, as the control thread sees it.
 #[derive(Debug)]
@@ -36,6 +40,17 @@ pub struct Duty<A> {
     pub shutdown: ShutdownWatch,
     /// Never sent on: the receiving side is told when the last connection, and so the last holder of this, has ended.
     pub _alive: mpsc::Sender<()>,
+}
+
+impl<A> Duty<A> {
+    /// Tells a client that it has come to the right port with the wrong protocol.
+    async fn explain(&self, wire: Wire, facts: Connection) {
+        let problem = Problem::new(Kind::BadRequest, "this port speaks TLS, and the request came without: ask with `https://`");
+        let answer = (self.serving.refused)(problem, &facts);
+        if let Ok(mut conn) = Conn::new(wire, Speaks::Http1, facts, self.terms.patience.clone()) {
+            conn.close_with(&answer, self.terms.drain).await;
+        }
+    }
 }
 
 impl Worker {
@@ -65,18 +80,23 @@ impl Worker {
     }
 
     /// Gives it a connection: one wake-up, and none after that.
-    pub fn give<A: HttpServerApp + Send + Sync + 'static>(&self, accepted: Accepted, duty: &Arc<Duty<A>>) {
+    pub fn give<A: HttpServerApp + Send + Sync + 'static>(&self, accepted: Accepted, place: Place, duty: &Arc<Duty<A>>) {
         let held = Held::new(self.connections.clone());
         let duty = duty.clone();
         self.handle.spawn(async move {
-            let _held = held;
+            let (_held, mut place) = (held, place);
             let (wire, mut facts, gate) = match accepted.take_over() {
                 Ok(taken) => taken,
                 Err(error) => return log::warn!("a connection could not be taken over: {error}"),
             };
-            let Some((wire, speaks)) = duty.welcome.greet(wire, &mut facts, &gate).await else { return };
-            if let Ok(conn) = Conn::new(wire, speaks, facts, duty.terms.patience) {
-                serve(conn, &duty.serving, &duty.terms, &mut duty.shutdown.clone()).await;
+            match duty.welcome.greet(wire, &mut facts, &gate, &mut place).await {
+                Met::Ready(wire, speaks) => {
+                    if let Ok(conn) = Conn::new(wire, speaks, facts, duty.terms.patience.clone()) {
+                        serve(conn, &duty.serving, &duty.terms, &mut duty.shutdown.clone()).await;
+                    }
+                }
+                Met::Plain(wire) => Box::pin(duty.explain(wire, facts)).await,
+                Met::Lost => {}
             }
         });
     }

@@ -8,6 +8,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
+
 use super::{ClientCertificate, ListenerTlsConfig, certificates, roots};
 use crate::building::{BuildError, read_file};
 
@@ -18,6 +21,8 @@ pub struct Clients {
     /// Stands for all of it, the content of the files included. A session is resumed without another look at the client's certificate, so a ticket is
     /// good only where its holder would be believed by the same rules.
     pub context: Vec<u8>,
+    /// When the first of the lists of revoked certificates is to be made anew, in seconds since 1970.
+    pub renewal: Option<i64>,
 }
 
 impl Clients {
@@ -33,7 +38,7 @@ impl Clients {
                     let reason = "no client is asked for a certificate without a `client_ca`";
                     Err(BuildError::new(reason, "name the `client_ca` that vouches for clients, or take this out").at(*key))
                 }
-                None => Ok(Self { verifier: None, context: Vec::new() }),
+                None => Ok(Self { verifier: None, context: Vec::new(), renewal: None }),
             };
         };
         let mode = config.client_certificate.unwrap_or_default();
@@ -42,10 +47,12 @@ impl Clients {
         let mut context = Context::new(&SHA256);
         context.update(&[u8::from(mode == ClientCertificate::Required)]);
         context.update(&content);
+        let mut renewal = None;
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider.clone());
         if let Some(name) = &config.client_crl {
             let content = read_file(folder, name).map_err(|error| error.at("client_crl"))?;
             let lists = lists(&content, name).map_err(|error| error.at("client_crl"))?;
+            renewal = lists.iter().filter_map(next_update).min();
             context.update(&[0]);
             context.update(&content);
             builder = builder.with_crls(lists);
@@ -58,8 +65,14 @@ impl Clients {
             BuildError::new(format!("a list of revoked certificates cannot be used: {error}"), "have its issuer make it anew")
                 .at("client_crl")
         })?;
-        Ok(Self { verifier: Some(verifier), context: context.finish().as_ref().to_vec() })
+        Ok(Self { verifier: Some(verifier), context: context.finish().as_ref().to_vec(), renewal })
     }
+}
+
+/// RFC 5280 §5.1.2.5.
+fn next_update(list: &CertificateRevocationListDer<'_>) -> Option<i64> {
+    let (_, list) = CertificateRevocationList::from_der(list).ok()?;
+    Some(list.next_update()?.timestamp())
 }
 
 fn lists(pem: &[u8], name: &str) -> Result<Vec<CertificateRevocationListDer<'static>>, BuildError> {

@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// `tls:` of a listener: TLS 1.2 and 1.3, with HTTP/2 and HTTP/1.1 as the client prefers (ALPN). The files are read again when they change; what is wrong
+/// `tls:` of a listener: TLS 1.3 and 1.2, with HTTP/2 and HTTP/1.1 as the client prefers (ALPN). The files are read again when they change; what is wrong
 /// with new ones is told, and the old ones stay.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -10,6 +10,9 @@ pub struct ListenerTlsConfig {
     /// another host, or for none, is shown the first. Of several for one host the first is taken whose kind of key the client knows.
     #[schemars(length(min = 1))]
     pub certificates: Vec<PairConfig>,
+    /// The oldest version that is spoken: `1.2` or `1.3`. Default: 1.2.
+    #[serde(default)]
+    pub min_version: MinVersion,
     /// A file with the certificates, in PEM, of those who may vouch for clients. Default: clients are not asked who they are.
     pub client_ca: Option<String>,
     /// With `client_ca`: `required` takes only clients that show a certificate, `optional` those too that show none. Default: required.
@@ -26,6 +29,18 @@ pub struct PairConfig {
     pub cert: String,
     /// A file with its private key, in PEM.
     pub key: String,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum MinVersion {
+    /// RFC 5246.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// RFC 8446.
+    #[serde(rename = "1.3")]
+    Tls13,
 }
 
 /// Whether a client must show a certificate.

@@ -8,6 +8,6 @@ mod clients;
 mod ticketer;
 mod secure;
 
-pub use config::{ClientCertificate, ListenerTlsConfig, PairConfig};
+pub use config::{ClientCertificate, ListenerTlsConfig, MinVersion, PairConfig};
 pub use pem::{certificates, pair, roots};
 pub use secure::{Secure, Shown};

@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::server::NoServerSessionStorage;
+use rustls::version::{TLS12, TLS13};
 
 use super::clients::Clients;
 use super::resolver::Resolver;
 use super::ticketer::Ticketer;
-use super::{ListenerTlsConfig, pair};
+use super::{ListenerTlsConfig, MinVersion, pair};
 use crate::building::{BuildError, Errors};
 use crate::state::Tickets;
 use crate::types::Certificate;
@@ -21,6 +22,8 @@ pub struct Secure {
     pub handshake: Arc<ServerConfig>,
     /// The certificates, in the order of the file.
     pub shown: Box<[Shown]>,
+    /// When a list of revoked certificates is to be made anew, in seconds since 1970.
+    pub renewal: Option<i64>,
 }
 
 /// One of our own certificates.
@@ -71,7 +74,11 @@ impl Secure {
         }
         let provider = Arc::new(default_provider());
         let clients = errors.keep(&[], Clients::build(config, folder, &provider));
-        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let versions: &[_] = match config.min_version {
+            MinVersion::Tls12 => &[&TLS13, &TLS12],
+            MinVersion::Tls13 => &[&TLS13],
+        };
+        let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions);
         let builder = builder.map_err(|error| BuildError::new(error.to_string(), "report it: this is a defect of the gateway"));
         let (Some(clients), Some(builder)) = (clients, errors.keep(&[], builder)) else { return Err(errors) };
         let builder = match clients.verifier {
@@ -83,10 +90,10 @@ impl Secure {
         handshake.ticketer = Arc::new(Ticketer { tickets: tickets.clone(), context: clients.context });
         // Tickets need no memory here, and no lock between the workers.
         handshake.session_storage = Arc::new(NoServerSessionStorage {});
-        errors.finish(Self { handshake: Arc::new(handshake), shown: shown.into() })
+        errors.finish(Self { handshake: Arc::new(handshake), shown: shown.into(), renewal: clients.renewal })
     }
 
-    /// Certificates that end soon, or are not valid now; at paths below `tls`.
+    /// Certificates that end soon, or are not valid now, and lists of revoked ones that are old; at paths below `tls`.
     pub fn doubts(&self, now: SystemTime) -> Vec<BuildError> {
         let now = seconds(now);
         let doubts = self.shown.iter().enumerate().filter_map(|(index, shown)| {
@@ -101,7 +108,12 @@ impl Secure {
             let fix = "put a new one in its place: the files are read again when they change";
             Some(BuildError::new(reason, fix).at("cert").at(index).at("certificates"))
         });
-        doubts.collect()
+        let old = self.renewal.filter(|renewal| now > *renewal).map(|renewal| {
+            let reason =
+                format!("a list of revoked certificates was to be made anew by {}: who was revoked since then is let in", date(renewal));
+            BuildError::new(reason, "put a new one in its place: the file is read again when it changes").at("client_crl")
+        });
+        doubts.chain(old).collect()
     }
 }
 
@@ -137,7 +149,13 @@ mod tests {
         lay("a.pem", "CERTIFICATE", params.self_signed(&key).unwrap().der());
         lay("a.key", "PRIVATE KEY", &key.serialize_der());
         let pair = super::super::PairConfig { cert: "a.pem".to_owned(), key: "a.key".to_owned() };
-        let config = ListenerTlsConfig { certificates: vec![pair], client_ca: None, client_certificate: None, client_crl: None };
+        let config = ListenerTlsConfig {
+            certificates: vec![pair],
+            min_version: MinVersion::default(),
+            client_ca: None,
+            client_certificate: None,
+            client_crl: None,
+        };
         let secure = Secure::build(&config, &folder, &Arc::default()).unwrap();
         std::fs::remove_dir_all(folder).unwrap();
         let told = |time: &str| {

@@ -107,6 +107,10 @@ fn a_revoked_client_is_out_with_its_session() {
     });
     gateway.reload();
     assert_eq!((status(&gateway, &one), status(&gateway, &two)), (Some(200), None));
+    gateway.folder.file("revoked.pem", clients.revoked_until(2021, &[8]));
+    gateway.reload();
+    gateway.await_said("tls.client_crl: a list of revoked certificates was to be made anew by 2021-01-01");
+    assert_eq!((status(&gateway, &one), status(&gateway, &two)), (Some(200), None));
     gateway.folder.file("revoked.pem", "nothing");
     assert_eq!(gateway.reload(), "refused");
     gateway.await_said("server.listeners[0].tls.client_crl: revoked.pem holds no list of revoked certificates");

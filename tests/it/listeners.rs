@@ -1,6 +1,7 @@
 //! Several addresses: IPv6, Unix sockets, PROXY headers in front, and the way from plain HTTP to TLS.
 
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use crate::support::client::H2;
@@ -25,7 +26,8 @@ fn each_address_is_listened_on() {
     let path = folder.path().join("gate.sock");
     // What a process leaves behind that was killed.
     drop(UnixListener::bind(&path).unwrap());
-    let listeners = format!("[{{ address: \"127.0.0.1:0\" }}, {{ address: \"[::1]:{port}\" }}, {{ address: \"unix:{{dir}}/gate.sock\" }}]");
+    let listeners =
+        format!("[{{ address: \"127.0.0.1:0\" }}, {{ address: \"[::1]:{port}\" }}, {{ address: \"unix:{{dir}}/gate.sock\", mode: 0620 }}]");
     let up = Origin::start();
     let mut gateway = Gateway::start_in(
         folder,
@@ -37,6 +39,7 @@ fn each_address_is_listened_on() {
     assert_eq!(gateway.client().get("/").status, 200);
     assert_eq!(Client::connect(format!("[::1]:{port}").parse().unwrap()).get("/").status, 200);
     assert_eq!(up.last().header("x-forwarded-for"), Some("::1"));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o620);
     for _ in 0..3 {
         assert!(ask(&path).starts_with("HTTP/1.1 200 OK\r\n"));
     }
@@ -197,6 +200,8 @@ fn settings_of_listeners_that_cannot_be_are_told_with_their_place_and_their_fix(
         (tls(&right, &format!(", client_ca: \"{cert}\", client_certificate: maybe")), "tls.client_certificate: ", "optional"),
         (tls(&right, &format!(", client_ca: \"{cert}\", client_crl: \"{cert}\"")), "holds no list of revoked", "BEGIN X509 CRL"),
         (format!("{}, redirect_https: true", tls(&right, "")), "redirect_https: what comes here is over TLS", "take it out"),
+        (tls(&right, ", min_version: 1.1"), "tls.min_version: ", "1.2"),
+        ("mode: 0660".to_owned(), "mode: only a Unix socket has permissions", "unix:/run/tidegate.sock"),
         ("redirect_https: 0".to_owned(), "redirect_https: ", "from 1 to 65535"),
         ("redirect_https: 70000".to_owned(), "redirect_https: ", "from 1 to 65535"),
         ("redirect_https: always".to_owned(), "redirect_https: ", "`true`, `false`, or a port"),
@@ -218,6 +223,10 @@ fn settings_of_listeners_that_cannot_be_are_told_with_their_place_and_their_fix(
             !content && said.contains("server.listeners[0].address: ") && said.contains(reason) && said.contains(fix),
             "{address}:\n{said}"
         );
+    }
+    for mode in ["rw", "0880", "66", "01777"] {
+        let (content, said) = check(&format!("server: {{ listeners: [{{ address: \"unix:/a\", mode: {mode} }}] }}\n"));
+        assert!(!content && said.contains("server.listeners[0].mode: ") && said.contains("like `0660`"), "{mode}:\n{said}");
     }
     let (content, said) = check("server: { listeners: [{ address: \"[::]:80\" }, { address: \"[::]:80\" }] }\n");
     assert!(!content && said.contains("server.listeners[1].address: [::]:80 is listened on already"), "{said}");

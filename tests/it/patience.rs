@@ -134,3 +134,149 @@ fn an_answer_that_drips_does_not_outlast_the_whole_time() {
     assert_eq!(client.head().status, 200);
     assert!(!client.rest().1.ends_with(b"0\r\n\r\n"), "what was cut off must not look whole");
 }
+
+/// Another moment of a script.
+fn moment(time: u64) {
+    std::thread::park_timeout(Duration::from_millis(time));
+}
+
+fn slow(direction: &str) -> String {
+    format!("tidegate_slow_clients_total{{direction=\"{direction}\"}}")
+}
+
+#[test]
+fn a_body_that_drips_is_answered_with_408_though_it_never_stops() {
+    let origin = RawOrigin::start(|mut talk| talk.until_closed());
+    let gateway = gateway("body: 1s", &origin);
+    for (path, framing) in [("/a", "Content-Length: 100000"), ("/echo", "Content-Length: 100000"), ("/a", "Transfer-Encoding: chunked")] {
+        let mut client = gateway.client();
+        client.send(format!("POST {path} HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n"));
+        let mut pieces = 0;
+        while client.is_silent_for(Duration::from_millis(50)) {
+            pieces += 1;
+            let _ = client.try_send(if framing.contains("chunked") { "1\r\nx\r\n" } else { "x" });
+        }
+        let answer = client.read();
+        answer.problem(408, "request-timeout");
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert!(pieces > 5, "it was given its time: {pieces}");
+    }
+    gateway.await_metric(&slow("upload"), 3.0);
+    gateway.await_log("the slow client", |line| line["cause"].as_str().is_some_and(|cause| cause.contains("too slowly")));
+}
+
+#[test]
+fn a_client_that_pauses_and_then_makes_good_for_it_is_served() {
+    let origin = RawOrigin::usual();
+    let gateway = gateway("body: 1s", &origin);
+    let mut client = gateway.client();
+    client.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
+    for _ in 0..4 {
+        moment(600);
+        client.send([b'x'; 250]);
+    }
+    assert_eq!(client.read().status, 200);
+    assert_eq!(gateway.metric(&slow("upload")), 0.0);
+}
+
+#[test]
+fn a_service_that_takes_the_body_late_is_not_the_clients_fault() {
+    const LENGTH: usize = 32 << 20;
+    let origin = RawOrigin::start(|mut talk| {
+        talk.header();
+        moment(1500);
+        let mut left = LENGTH;
+        while left > 0 {
+            let piece = left.min(1 << 20);
+            if talk.take(piece).is_none() {
+                return;
+            }
+            left -= piece;
+        }
+        talk.say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhere");
+    });
+    let gateway = gateway("body: 300ms", &origin);
+    let mut client = gateway.client();
+    client.send(format!("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n"));
+    client.send(vec![b'x'; LENGTH]);
+    assert_eq!(client.read().status, 200);
+    assert_eq!(gateway.metric(&slow("upload")), 0.0);
+}
+
+#[test]
+fn a_client_that_waits_to_be_asked_for_its_body_is_not_slow() {
+    let origin = RawOrigin::start(|mut talk| {
+        talk.header();
+        moment(1000);
+        talk.say("HTTP/1.1 100 Continue\r\n\r\n");
+        talk.take(5);
+        talk.say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhere");
+        talk.until_closed();
+    });
+    let gateway = gateway("body: 300ms", &origin);
+    let mut client = gateway.client();
+    client.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.head().status, 100);
+    client.send("hello");
+    assert_eq!(client.read().status, 200);
+    // Once asked, it may not wait longer than others.
+    let mut client = gateway.client();
+    client.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.head().status, 100);
+    client.read().problem(408, "request-timeout");
+}
+
+/// A client whose system holds next to nothing of what it does not read.
+fn narrow(gateway: &Gateway) -> std::net::TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    socket.connect(&gateway.address.into()).unwrap();
+    let mut stream = std::net::TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    std::io::Write::write_all(&mut stream, b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    stream
+}
+
+#[test]
+fn a_client_that_takes_its_answer_too_slowly_is_cut_off_though_it_never_stops() {
+    for (rate, is_cut) in [("1MiB", true), ("240", false), ("0", false)] {
+        let (endless, told) = RawOrigin::endless();
+        let gateway = Gateway::start(&format!(
+            "server:\n  timeouts: {{ write: 2s }}\n  limits: {{ slowest_download: {rate} }}
+services: {{ up: {{ targets: [\"http://{}\"] }} }}\nroutes: [{{ name: up, to: up }}]\n",
+            endless.address
+        ));
+        let mut stream = narrow(&gateway);
+        let mut piece = [0; 4000];
+        let begun = std::time::Instant::now();
+        let gone = loop {
+            let taken = std::io::Read::read(&mut stream, &mut piece);
+            if told.try_recv().is_ok() || taken.is_err() {
+                break true;
+            }
+            if begun.elapsed() > if is_cut { PATIENCE } else { Duration::from_secs(5) } {
+                break false;
+            }
+            moment(10);
+        };
+        assert_eq!(gone, is_cut, "{rate}");
+        gateway.await_metric(&slow("download"), f64::from(u8::from(is_cut)));
+    }
+}
+
+#[test]
+fn a_stream_of_events_may_be_as_slow_as_it_likes() {
+    let origin = RawOrigin::start(|mut talk| {
+        talk.request();
+        talk.say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for _ in 0..4 {
+            talk.say("6\r\ndata:\n\r\n");
+            moment(500);
+        }
+        talk.say("0\r\n\r\n");
+    });
+    let gateway = gateway("write: 300ms, body: 300ms", &origin);
+    let mut client = gateway.client();
+    assert_eq!(client.get("/a").text(), "data:\n".repeat(4));
+    assert_eq!(gateway.metric(&slow("download")), 0.0);
+}

@@ -60,8 +60,8 @@ fn what_the_reader_takes_is_right() {
         "services:\nroutes:\npolicies:\n",
         // As an editor sees it: not replaced yet.
         "server: { workers: \"$${WORKERS}\", limits: { header_fields: \"$${N:-100}\", body: \"$${BODY}\" } }",
-        "server: { listeners: [{ address: \"unix:/a\", proxy_protocol: true, redirect_https: 8443 }, { address: \"[::]:80\", redirect_https: true }] }",
-        "server: { listeners: [{ address: \"[::]:443\", tls: { certificates: [{ cert: a, key: b }], client_ca: c, client_certificate: optional, client_crl: d } }] }",
+        "server: { listeners: [{ address: \"unix:/a\", mode: \"0660\", proxy_protocol: true, redirect_https: 8443 }, { address: \"[::]:80\", redirect_https: true }] }",
+        "server: { listeners: [{ address: \"[::]:443\", tls: { certificates: [{ cert: a, key: b }], client_ca: c, client_certificate: optional, client_crl: d, min_version: \"1.3\" } }] }",
         "policies: [hsts, { hsts: { max_age: 0s, preload: false } }]",
         "services: { a: { targets: [\"$${A}\"], timeouts: { connect: \"$${T}\" }, host: \"$${H}\" } }",
         "routes: [{ name: a, match: { path: \"$${P}\", methods: [\"$${M}\"] }, redirect: { to: /, status: \"$${S}\" } }]",
@@ -92,6 +92,7 @@ fn the_usual_mistakes_are_told_where_they_stand() {
         ("server: { listeners: [{ address: \"unix:\" }] }", "/server/listeners/0/address"),
         ("server: { listeners: [{ address: \"[::]:80\", redirect_https: 0 }] }", "/server/listeners/0/redirect_https"),
         ("server: { listeners: [{ address: \"[::]:80\", proxy_protocol: v2 }] }", "/server/listeners/0/proxy_protocol"),
+        ("server: { listeners: [{ address: \"unix:/a\", mode: \"0880\" }] }", "/server/listeners/0/mode"),
         ("server: { listeners: [{ address: \"[::]:80\", tls: {} }] }", "/server/listeners/0/tls"),
         ("server: { listeners: [{ address: \"[::]:80\", tls: { certificates: [] } }] }", "/server/listeners/0/tls"),
         ("server: { listeners: [{ address: \"[::]:80\", tls: { certificates: [{ cert: a }] } }] }", "/server/listeners/0/tls"),

@@ -192,14 +192,28 @@ fn a_handshake_has_a_deadline_and_one_that_fails_ends_the_connection() {
     let mut silent = gateway.client();
     assert_eq!(silent.ends(), End::Closed);
     gateway.await_metric("tidegate_handshakes_total{result=\"late\"}", 1.0);
-    let mut plain = gateway.client();
-    plain.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
-    plain.try_read().expect_err("there is no answer without TLS");
+    let mut wrong = gateway.client();
+    wrong.send([0; 100]);
+    wrong.try_read().expect_err("there is no answer without TLS");
     gateway.await_metric("tidegate_handshakes_total{result=\"failed\"}", 1.0);
     // The bound is for the handshake alone.
     let mut client = Client::secure(gateway.address, &authority.client(None, H1), "a.test");
     assert!(client.is_silent_for(Duration::from_millis(400)));
     assert_eq!(client.get("/").status, 200);
+}
+
+#[test]
+fn a_client_without_tls_is_told_to_come_with_it() {
+    let (up, authority) = (Origin::start(), Authority::new());
+    let gateway = gateway(&authority, "", &up);
+    let mut plain = gateway.client();
+    plain.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    let answer = plain.read();
+    assert!(answer.problem(400, "bad-request")["detail"].as_str().unwrap().contains("`https://`"));
+    assert_eq!((answer.header("connection"), plain.ends()), (Some("close"), End::Closed));
+    gateway.await_metric("tidegate_handshakes_total{result=\"plain\"}", 1.0);
+    gateway.await_log("the refusal", |line| line["status"] == 400);
+    assert!(up.seen().is_empty());
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub struct Shard {
     pub breakers: IntGaugeVec,
     /// Whether a target is ejected, or tried after that, by service and target: one state of all workers too.
     pub ejected: IntGaugeVec,
-    /// Handshakes of TLS with clients, by result: `full`, `resumed`, `failed`, `late`.
+    /// Handshakes of TLS with clients, by result: `full`, `resumed`, `failed`, `late`, `plain` where the client spoke HTTP without TLS.
     pub handshakes: IntCounterVec,
     /// PROXY headers, by result: `taken`, `without_address`, `untrusted`, `malformed`, `late`.
     pub proxy_headers: IntCounterVec,
@@ -57,6 +57,8 @@ pub struct Shard {
     pub websocket_bytes: IntCounterVec,
     /// WebSockets that have ended, by service, who ended them and how: see the access log.
     pub websocket_closes: IntCounterVec,
+    /// Clients that were cut off since they sent or took too slowly, by direction: `upload`, `download`.
+    pub slow_clients: IntCounterVec,
     /// Connections held now.
     pub connections: IntGauge,
 }
@@ -67,6 +69,8 @@ pub struct ProcessMetrics {
     registry: Registry,
     /// Lines of the access log that found no room.
     pub log_dropped: IntCounter,
+    /// Connections that were closed at once, by the bound that they were over: `files`, `connections`, `connections_per_client`.
+    pub turned_away: IntCounterVec,
     /// Attempts to reload the config, by result: `done`, `unchanged`, `refused`.
     pub reloads: IntCounterVec,
     /// When the present config was taken, in seconds since 1970.
@@ -199,6 +203,11 @@ impl Shard {
             websocket_messages: counter("tidegate_websocket_messages_total", "Messages of WebSockets.", &["service", "from"])?,
             websocket_bytes: counter("tidegate_websocket_bytes_total", "Bytes of WebSockets.", &["service", "from"])?,
             websocket_closes: counter("tidegate_websocket_closes_total", "WebSockets that have ended.", &["service", "by", "how"])?,
+            slow_clients: counter(
+                "tidegate_slow_clients_total",
+                "Clients that sent or took too slowly, and were cut off.",
+                &["direction"],
+            )?,
             breakers: process.breakers.clone(),
             ejected: process.ejected.clone(),
             connections: register(&registry, IntGauge::with_opts(held))?,
@@ -216,6 +225,13 @@ impl ProcessMetrics {
             log_dropped: register(
                 &registry,
                 IntCounter::new("tidegate_access_log_dropped_total", "Lines of the access log that found no room."),
+            )?,
+            turned_away: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new("tidegate_connections_turned_away_total", "Connections that were closed at once."),
+                    &["bound"],
+                ),
             )?,
             reloads: register(
                 &registry,

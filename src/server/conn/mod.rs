@@ -12,19 +12,21 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use pingora_core::protocols::SocketDigest;
 use pingora_core::protocols::raw_connect::ProxyDigest;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+mod pace;
 mod pingora;
+mod write;
 
+pub use pace::Slowest;
+
+use self::pace::Pace;
 use super::framing::Framing;
 use super::head::{Bounds, Front, front};
 use super::wire::Wire;
 use crate::problem::{Kind, Problem};
-use crate::proxy::Connection;
-
-/// Bytes gathered before a write goes out by itself.
-const WRITE: usize = 16 * 1024;
+use crate::proxy::{Connection, Slow};
 
 /// Bytes read at once where they are looked at here: headers and chunked bodies.
 const READ: usize = 4 * 1024;
@@ -33,10 +35,12 @@ const READ: usize = 4 * 1024;
 const AHEAD: usize = 16 * 1024;
 
 /// How long a connection waits for a client that does nothing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Patience {
-    /// For a piece of the answer to be taken.
-    pub write: Duration,
+    /// For the request's body to come.
+    pub upload: Slowest,
+    /// For the answer to be taken.
+    pub download: Slowest,
     /// For the answer to a request whose client has closed its side, and for a next request once the process is told to end.
     pub farewell: Duration,
 }
@@ -52,11 +56,15 @@ pub struct Conn {
     framing: Framing,
     http2: bool,
     out: BytesMut,
-    patience: Patience,
+    patience: Arc<Patience>,
     /// Running since the client has closed its side.
     farewell: Option<Pin<Box<Sleep>>>,
-    /// Running while the client takes nothing of what is written.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// What the client owes of the present request's body.
+    upload: Pace,
+    /// What it owes in taking what is written.
+    download: Pace,
+    /// Whether the present request's body may come: a client can wait to be told so (RFC 9110 §10.1.1).
+    invited: bool,
     /// Running until the present request's whole time is up.
     late: Option<Pin<Box<Sleep>>>,
     facts: Arc<ProxyDigest>,
@@ -90,7 +98,7 @@ impl Conn {
     ///
     /// # Errors
     /// Never in practice: see [`Connection::into_digest`].
-    pub fn new(stream: Wire, speaks: Speaks, facts: Connection, patience: Patience) -> pingora_error::Result<Self> {
+    pub fn new(stream: Wire, speaks: Speaks, facts: Connection, patience: Arc<Patience>) -> pingora_error::Result<Self> {
         let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
         let _ = digest.peer_addr.set(Some(facts.peer.into()));
         let _ = digest.local_addr.set(Some(facts.local.into()));
@@ -104,7 +112,9 @@ impl Conn {
             out: BytesMut::new(),
             patience,
             farewell: None,
-            stalled: None,
+            upload: Pace::default(),
+            download: Pace::default(),
+            invited: true,
             late: None,
             facts: Arc::new(facts.into_digest()?),
             digest: Arc::new(digest),
@@ -162,11 +172,13 @@ impl Conn {
                 Front::Http2 if self.speaks == Speaks::Http1 => {
                     return Err(Problem::new(Kind::BadRequest, "HTTP/2 over TLS is agreed upon in the handshake (ALPN)"));
                 }
-                Front::Request { length, framing, rewritten } => {
+                Front::Request { length, framing, expects, rewritten } => {
                     // Without a body or a next request the buffer goes as it is; splitting it would cost an allocation.
                     let header = if length == self.ahead.len() { std::mem::take(&mut self.ahead) } else { self.ahead.split_to(length) };
                     self.framing = framing;
                     self.known = 0;
+                    self.invited = !expects;
+                    self.upload.rest();
                     self.follow().map_err(|_| Problem::new(Kind::BadRequest, "the chunked request body is malformed"))?;
                     return Ok(Next::Request(rewritten.unwrap_or(header)));
                 }
@@ -191,7 +203,7 @@ impl Conn {
             self.stream.write_all(answer).await?;
             self.stream.shutdown().await?;
             // Closing with unread bytes resets the connection, and the client may never see the answer: read on for a while.
-            let mut sink = vec![0; WRITE];
+            let mut sink = vec![0; AHEAD];
             while self.stream.read(&mut sink).await? > 0 {}
             io::Result::Ok(())
         };
@@ -263,24 +275,6 @@ impl Conn {
         }
     }
 
-    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.out.is_empty() {
-            let sent = Pin::new(&mut self.stream).poll_write(cx, &self.out);
-            let sent = ready!(self.in_time(sent, cx))?;
-            if sent == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.out.advance(sent);
-        }
-        if self.stream.is_secure() {
-            // What was written may wait there, in records that the socket did not take yet.
-            let flushed = Pin::new(&mut self.stream).poll_flush(cx).map_ok(|()| 0);
-            ready!(self.in_time(flushed, cx))?;
-        }
-        // Kept while the connection is busy; see `rest`.
-        Poll::Ready(Ok(()))
-    }
-
     /// Whether the present request's whole time is up.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(deadline) = self.facts().and_then(Connection::deadline).map(Instant::from_std) else {
@@ -294,27 +288,35 @@ impl Conn {
         late.as_mut().poll(cx).is_ready()
     }
 
-    /// Ends a write that the client does not take: Pingora's own bounds do not cover each of its writes.
-    fn in_time(&mut self, sent: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if sent.is_ready() {
-            self.stalled = None;
-            return sent;
-        }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(self.patience.write)));
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-
     /// Gives back every buffer, before the connection waits for its next request.
     pub fn rest(&mut self) {
         self.out = BytesMut::new();
+        self.upload.rest();
+        self.download.rest();
+    }
+
+    /// Ends a body that does not come: how long the client was waited for counts, and not how long others were.
+    fn body_in_time(&mut self, read: Poll<io::Result<()>>, count: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.facts().is_some_and(Connection::take_pardon) {
+            self.upload.pardon();
+        }
+        match &read {
+            Poll::Ready(Ok(())) => self.upload.moved(&self.patience.upload, count),
+            Poll::Pending if self.invited && self.upload.waits(&self.patience.upload, cx) => return Poll::Ready(Err(Slow::Upload.into())),
+            Poll::Ready(Err(_)) | Poll::Pending => {}
+        }
+        read
     }
 }
 
 impl AsyncRead for Conn {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let read = this.poll_request(cx, buf);
+        let (before, is_body) = (buf.filled().len(), !this.http2 && !this.at_end());
+        let mut read = this.poll_request(cx, buf);
+        if is_body {
+            read = this.body_in_time(read, buf.filled().len() - before, cx);
+        }
         // There is nothing to do but wait, and so no reason to hold back what is written: an answer may be slow in coming.
         if read.is_pending()
             && let Poll::Ready(Err(error)) = this.poll_out(cx)
@@ -364,31 +366,5 @@ impl Conn {
                 Poll::Ready(Ok(()))
             }
         }
-    }
-}
-
-impl AsyncWrite for Conn {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.out.len() + data.len() > WRITE {
-            ready!(this.poll_out(cx))?;
-            if data.len() >= WRITE {
-                let sent = Pin::new(&mut this.stream).poll_write(cx, data);
-                return this.in_time(sent, cx);
-            }
-        }
-        this.out.reserve(data.len().max(2048));
-        this.out.extend_from_slice(data);
-        Poll::Ready(Ok(data.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_out(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.poll_out(cx))?;
-        Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 }

@@ -59,7 +59,12 @@ impl Authority {
 impl Authority {
     /// The list that takes these numbers back.
     pub fn revoked(&self, numbers: &[u64]) -> String {
-        let (this_update, next_update) = (date_time_ymd(2026, 1, 1), date_time_ymd(4000, 1, 1));
+        self.revoked_until(4000, numbers)
+    }
+
+    /// The same, to be made anew in that year.
+    pub fn revoked_until(&self, year: i32, numbers: &[u64]) -> String {
+        let (this_update, next_update) = (date_time_ymd(2020, 1, 1), date_time_ymd(year, 1, 1));
         let one = |number: &u64| RevokedCertParams {
             serial_number: (*number).into(),
             revocation_time: this_update,

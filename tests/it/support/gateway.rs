@@ -83,8 +83,18 @@ impl Gateway {
 
     /// The same, with more said about the process.
     pub fn start_with(folder: Folder, yaml: &str, more: impl FnOnce(&mut Command)) -> Self {
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_tidegate")), folder, yaml, more)
+    }
+
+    /// Starts it where only so many files may be open.
+    pub fn start_with_files(files: u64, folder: Folder, yaml: &str) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_tidegate")]);
+        Self::start_by(shell, folder, yaml, |_| {})
+    }
+
+    fn start_by(mut command: Command, folder: Folder, yaml: &str, more: impl FnOnce(&mut Command)) -> Self {
         let path = folder.file("tidegate.yaml", complete(&folder, yaml));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command.args(["run", "-c"]).arg(&path).env("RUST_LOG", "warn,tidegate=info").stdin(Stdio::null());
         more(&mut command);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -195,9 +205,31 @@ impl Gateway {
 
     /// The most memory that the process has held, in KiB.
     pub fn peak_memory(&self) -> u64 {
+        self.memory_of("VmHWM:")
+    }
+
+    /// The memory that it holds now, in KiB.
+    pub fn memory(&self) -> u64 {
+        self.memory_of("VmRSS:")
+    }
+
+    /// Forgets what it has held at most (proc_pid_clear_refs(5)).
+    pub fn forget_peak_memory(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+    }
+
+    fn memory_of(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Every address that it listens on.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let said = self.said();
+        let (_, rest) = said.split_once("listening on ").unwrap();
+        let (listeners, _) = rest.split_once(", admin on ").unwrap();
+        listeners.split(", ").filter_map(|address| address.parse().ok()).collect()
     }
 
     /// All that the gateway has written to its standard error.
