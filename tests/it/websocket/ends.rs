@@ -70,8 +70,9 @@ fn an_end_at_once_is_written_down_too() {
     let socket = Socket::open(gateway.address, "/");
     gateway.await_metric("tidegate_websockets{service=\"a\"}", 1.0);
     gateway.signal(Signal::SIGINT);
-    gateway.signal(Signal::SIGINT);
-    gateway.ended();
+    assert!(gateway.ended().success());
+    let lines = gateway.log();
+    assert_eq!((lines.len(), &lines[0]["websocket"]["by"]), (1, &"gateway".into()), "{lines:?}");
     drop(socket);
 }
 

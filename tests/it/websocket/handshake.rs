@@ -7,10 +7,11 @@ use std::sync::mpsc;
 
 use super::gateway;
 use crate::support::certificates::Authority;
+use crate::support::client::H2;
 use crate::support::gateway::Folder;
 use crate::support::origin::RawOrigin;
 use crate::support::websocket::{ACCEPT, Got, KEY, Socket, TEXT, asking, closing, echoing};
-use crate::support::{Client, Gateway, H2, Origin, PATIENCE};
+use crate::support::{Client, Gateway, Origin, PATIENCE};
 
 fn ask(client: &mut Client, lines: &str) -> crate::support::Response {
     client.get_with("/chat", lines)

@@ -3,6 +3,7 @@
 mod bounds;
 mod ends;
 mod handshake;
+mod peers;
 mod race;
 mod suite;
 
