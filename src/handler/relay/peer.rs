@@ -39,6 +39,8 @@ pub struct Peer<S> {
     shut: bool,
     /// Whether nothing can reach it.
     pub lost: bool,
+    /// Bytes of it that nobody gets.
+    pub wasted: u64,
 }
 
 /// Why a connection can take no more.
@@ -67,6 +69,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             ended: false,
             shut: false,
             lost: false,
+            wasted: 0,
         }
     }
 

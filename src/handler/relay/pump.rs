@@ -263,6 +263,13 @@ where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
+    if to.told {
+        // It may send the rest of a message before it says farewell in turn, and no more.
+        from.wasted += piece.len() as u64;
+        if from.wasted > shared.terms.message.saturating_add(READ as u64) {
+            return from.lose();
+        }
+    }
     if from.spent {
         return;
     }

@@ -51,7 +51,7 @@ fn messages_go_both_ways_until_both_sides_have_said_farewell() {
 #[test]
 fn bounds_that_leave_room_for_nothing_are_refused() {
     for (settings, place, fix) in [
-        ("on", "websocket: found a string `on`", "`off`"),
+        ("on", "websocket: expected `off`", "write `off`"),
         ("{ idle: 0s }", "websocket.idle: this leaves no time at all", "longer"),
         ("{ close: 0s }", "websocket.close: this leaves no time at all", "longer"),
         ("{ message: 0 }", "websocket.message: no message is as small as that", "1MiB"),
