@@ -159,7 +159,7 @@ fn the_end_of_a_frame_can_be_stopped_at() {
     let mut checker = Checker::new(Side::Service, false, MOST);
     let mut out = BytesMut::new();
     assert_eq!(checker.check(&both, true, &mut out).unwrap().used, one.len());
-    assert!(&out[..] == one && !checker.is_within());
+    assert!(out[..] == one && !checker.is_within());
 }
 
 /// A message or a control frame, mostly right.
