@@ -23,7 +23,7 @@ pub enum WebSocketConfig {
 
 /// What a WebSocket to a service may take. The handshake is sent over HTTP/1.1, on a connection of its own, whatever `protocol` says; it is bounded by
 /// the timeouts of the service and the route. What comes after is bounded by these. At the end of the process, and when another one takes its place, both
-/// sides get a Close with code 1012.
+/// sides get a Close with code 1012. Over HTTP/2 (RFC 8441) clients are offered none, and what is asked for is not copied by `mirror`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WebSocketSettings {

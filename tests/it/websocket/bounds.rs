@@ -192,7 +192,7 @@ fn who_takes_nothing_holds_the_other_back_and_is_given_up_at_last() {
         tell.lock().unwrap().send(count).unwrap();
     });
     let gateway = Gateway::start(&format!(
-        "server:\n  timeouts: {{ write: 1s }}\nservices: {{ a: {{ targets: [\"http://{}\"] }} }}\nroutes: [{{ name: a, match: {{ path: \"/{{rest...}}\" }}, to: a }}]\n",
+        "server:\n  workers: 1\n  timeouts: {{ write: 1s }}\nservices: {{ a: {{ targets: [\"http://{}\"] }} }}\nroutes: [{{ name: a, match: {{ path: \"/{{rest...}}\" }}, to: a }}]\n",
         origin.address
     ));
     let warm = Socket::open(gateway.address, "/warm");
