@@ -93,6 +93,9 @@ impl Limits {
             ("connections", self.connections),
             ("connections_per_client", self.connections_per_client),
             ("requests", usize::try_from(self.requests).ok()),
+            ("streams", usize::try_from(self.streams).ok()),
+            ("resets", usize::try_from(self.resets).ok()),
+            ("control_frames", usize::try_from(self.control_frames).ok()),
         ] {
             if count == Some(0) {
                 errors.push(BuildError::new("with 0, nobody would be served", "write a number from 1, or take it out").at(name));
@@ -153,6 +156,17 @@ pub struct Limits {
     pub target: Size,
     /// Bytes of the request body; more is answered with 413. Default: 100MiB.
     pub body: Size,
+    /// Requests at once on an HTTP/2 connection; more are refused (REFUSED_STREAM), and a client may send them again. Default: 100.
+    #[schemars(range(min = 1))]
+    pub streams: u32,
+    /// Requests a second that a client may take back on an HTTP/2 connection (RST_STREAM), or have reset by its mistakes, beside one for each that was
+    /// answered; twice as many at once. More end the connection with ENHANCE_YOUR_CALM. Default: 100.
+    #[schemars(range(min = 1))]
+    pub resets: u32,
+    /// Frames a second on an HTTP/2 connection that bring neither a request nor a body (SETTINGS, PING, PRIORITY, WINDOW_UPDATE, empty DATA), beside
+    /// four for each that does; ten times as many at once. More end the connection with ENHANCE_YOUR_CALM. Default: 100.
+    #[schemars(range(min = 1))]
+    pub control_frames: u32,
 }
 
 impl Default for Limits {
@@ -167,6 +181,9 @@ impl Default for Limits {
             header_fields: 100,
             target: Size::kib(8),
             body: Size::kib(100 * 1024),
+            streams: 100,
+            resets: 100,
+            control_frames: 100,
         }
     }
 }

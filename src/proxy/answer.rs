@@ -7,8 +7,8 @@ use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::Exchange;
 use super::exchange::Told;
+use super::{Exchange, is_http2};
 use crate::problem::{Problem, Rendered};
 use crate::types::Reply;
 
@@ -73,8 +73,10 @@ async fn send(
     last(session, exchange);
     discard(&mut session.downstream_session);
     let silent = bodiless || body.is_empty() || session.req_header().method == Method::HEAD;
+    exchange.shown = Some(res.status);
     session.write_response_header(Box::new(res), silent).await.map_err(|error| error.into_down())?;
     if !silent {
+        exchange.sent += body.len();
         session.write_response_body(Some(body), true).await.map_err(|error| error.into_down())?;
     }
     Ok(())
@@ -100,7 +102,7 @@ pub(super) fn last(session: &mut Session, exchange: &Exchange) {
 /// Decides what becomes of a request body that is not read to its end when the answer goes out: a little of it is read away afterwards, so that the
 /// connection can be kept; more costs the connection, and the client is told so.
 pub(super) fn discard(session: &mut ServerSession) {
-    if session.is_http2() || session.is_body_done() {
+    if is_http2(session.req_header()) || session.is_body_done() {
         return;
     }
     let req = session.req_header();

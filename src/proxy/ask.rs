@@ -48,7 +48,7 @@ async fn attempt(
     exchange: &mut Exchange,
     switch: &impl Switch,
 ) -> Result<Result<(Box<ResponseHeader>, Link)>, Failed> {
-    let peer = match upstream::peer(gateway, session, exchange) {
+    let peer = match upstream::peer(gateway, session, exchange, false) {
         Ok(peer) => peer,
         Err(error) => return Ok(Err(error)),
     };

@@ -7,7 +7,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::exchange::Step;
-use super::{Exchange, Gateway, fallback, upstream};
+use super::{Connection, Exchange, Gateway, Slow, fallback, upstream};
 use crate::problem::{Kind, Problem};
 use crate::upstream::{Attempted, Failure, is_keyed, retry_after};
 
@@ -61,9 +61,19 @@ pub(super) fn broken(gateway: &Gateway, session: &mut Session, exchange: &mut Ex
         error.set_retry(false);
         return error;
     }
-    let failure = failure(&error, reused).filter(|_| exchange.pending.is_none() && !begun(session));
+    let is_silent = Slow::of(&error) == Some(Slow::Service);
+    let failure = if is_silent { Some(Failure::Timeout) } else { failure(&error, reused) };
+    let failure = failure.filter(|_| exchange.pending.is_none() && !begun(session));
     let again = failure.is_some_and(|failure| over(gateway, session, exchange, Some(&error), failure, None));
-    upstream::ended(gateway, exchange, Some(&error), None);
+    upstream::ended(gateway, exchange, Some(&error), is_silent.then_some(Failure::Reset));
+    if is_silent {
+        if let Some(connection) = Connection::of_session(session) {
+            connection.set_silence(None);
+        }
+        if !again && exchange.reply.is_none() {
+            exchange.pending.get_or_insert_with(|| Problem::new(Kind::GatewayTimeout, "the service did not answer in time").cause(&error));
+        }
+    }
     error.set_retry(again);
     error
 }
@@ -73,6 +83,7 @@ pub(super) fn broken(gateway: &Gateway, session: &mut Session, exchange: &mut Ex
 /// # Errors
 /// Another attempt is made in its stead.
 pub(super) fn answered(gateway: &Gateway, session: &Session, exchange: &mut Exchange, res: &ResponseHeader) -> Result<()> {
+    upstream::heard(session, exchange);
     // Over HTTP/2 nobody else looks at the time until the answer is passed on.
     if upstream::is_late(exchange) && !begun(session) {
         return Err(upstream::raise(exchange, upstream::late(Step::Waiting)));

@@ -2,17 +2,45 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::HeaderValue;
+use http::{HeaderValue, Version};
 use parking_lot::Mutex;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::Tunnel;
 use crate::types::Certificate;
+
+/// What the proxy says of the present request to the transport, which sees to it that nobody is waited for too long.
+#[derive(Default)]
+struct Present {
+    /// When its whole time is up.
+    deadline: Mutex<Option<Instant>>,
+    /// How long the service may be silent now.
+    silence: Mutex<Option<Duration>>,
+    /// That the service has stirred.
+    stirred: AtomicBool,
+    /// That the client was not waited for just now.
+    pardoned: AtomicBool,
+}
+
+tokio::task_local! {
+    /// That of a request which shares its connection with others, over HTTP/2: each is a task of its own.
+    static STREAM: Present;
+}
+
+/// Runs a request that shares its connection with others.
+pub fn on_stream<F: Future>(request: F) -> impl Future<Output = F::Output> {
+    STREAM.scope(Present::default(), request)
+}
+
+/// Whether a request came over HTTP/2. Not what Pingora says of its session: that is one of ours.
+pub(super) fn is_http2(req: &RequestHeader) -> bool {
+    req.version == Version::HTTP_2
+}
 
 /// What is known about a client's connection, told by the server to the proxy through Pingora.
 pub struct Connection {
@@ -35,10 +63,8 @@ pub struct Connection {
     closing: AtomicBool,
     /// What takes it over.
     tunnel: Mutex<Option<Box<Tunnel>>>,
-    /// That the client was not waited for just now.
-    pardoned: AtomicBool,
-    /// When the present request's whole time is up.
-    deadline: Mutex<Option<Instant>>,
+    /// Of a request that has the connection for itself.
+    present: Present,
 }
 
 impl fmt::Debug for Connection {
@@ -62,8 +88,7 @@ impl Connection {
             kept: Mutex::default(),
             closing: AtomicBool::new(false),
             tunnel: Mutex::default(),
-            pardoned: AtomicBool::new(false),
-            deadline: Mutex::default(),
+            present: Present::default(),
         }
     }
 
@@ -92,24 +117,49 @@ impl Connection {
         session.digest()?.proxy_digest.as_deref().and_then(Self::of)
     }
 
+    fn present<T>(&self, with: impl Fn(&Present) -> T) -> T {
+        STREAM.try_with(&with).unwrap_or_else(|_| with(&self.present))
+    }
+
     /// Sets when the present request's whole time is up, or that it has no such bound.
     pub(super) fn set_deadline(&self, deadline: Option<Instant>) {
-        *self.deadline.lock() = deadline;
+        self.present(|present| *present.deadline.lock() = deadline);
     }
 
     /// When the present request's whole time is up. The transport watches it: Pingora's own timers begin anew with each byte.
     pub fn deadline(&self) -> Option<Instant> {
-        *self.deadline.lock()
+        self.present(|present| *present.deadline.lock())
+    }
+
+    /// Says how long the service may be silent from now on, where the transport is to look after it.
+    pub(super) fn set_silence(&self, silence: Option<Duration>) {
+        self.present(|present| *present.silence.lock() = silence);
+        self.stir();
+    }
+
+    /// How long the service may be silent.
+    pub fn silence(&self) -> Option<Duration> {
+        self.present(|present| *present.silence.lock())
+    }
+
+    /// Says that the service has sent something: how long it was silent before does not count.
+    pub(super) fn stir(&self) {
+        self.present(|present| present.stirred.store(true, Ordering::Relaxed));
+    }
+
+    /// Whether that was said, once.
+    pub fn take_stir(&self) -> bool {
+        self.present(|present| present.stirred.load(Ordering::Relaxed) && present.stirred.swap(false, Ordering::Relaxed))
     }
 
     /// Says that the client's body was not waited for since it was last asked for: others were.
     pub(super) fn pardon(&self) {
-        self.pardoned.store(true, Ordering::Relaxed);
+        self.present(|present| present.pardoned.store(true, Ordering::Relaxed));
     }
 
     /// Whether that was said, once.
     pub fn take_pardon(&self) -> bool {
-        self.pardoned.load(Ordering::Relaxed) && self.pardoned.swap(false, Ordering::Relaxed)
+        self.present(|present| present.pardoned.load(Ordering::Relaxed) && present.pardoned.swap(false, Ordering::Relaxed))
     }
 
     /// Leaves the transport for the keep-alive loop; with `closing` only for a decent farewell.

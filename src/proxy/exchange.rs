@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use pingora_http::RequestHeader;
 use smallvec::SmallVec;
 
@@ -72,6 +72,8 @@ pub struct Exchange {
     pub(super) total: Option<Duration>,
     /// Whether the present attempt has less time than the service gives, for what those before it took.
     pub(super) hurried: bool,
+    /// How long the service may be silent once it has the whole request, where the client still sends.
+    pub(super) silence: Option<Duration>,
     /// How long to wait before it is sent again.
     pub(super) wait: Option<Duration>,
     /// What it waits for now.
@@ -93,6 +95,14 @@ pub struct Exchange {
     /// Whether the answer was made here.
     pub(super) own_answer: bool,
     pub(super) problem: Option<Told>,
+    /// The method, once the request is looked at.
+    pub(super) method: Option<Method>,
+    /// The status of the answer that is on its way to the client.
+    pub(super) shown: Option<StatusCode>,
+    /// Bytes of the answer's body so far.
+    pub(super) sent: usize,
+    /// Whether it was written down how it ended.
+    pub(super) told: bool,
 }
 
 /// The problem that was answered with, for the log.
@@ -176,6 +186,7 @@ impl Exchange {
             reply: None,
             total: None,
             hurried: false,
+            silence: None,
             wait: None,
             step: Step::Arriving,
             cut: None,
@@ -187,6 +198,10 @@ impl Exchange {
             received: 0,
             own_answer: false,
             problem: None,
+            method: None,
+            shown: None,
+            sent: 0,
+            told: false,
         }
     }
 

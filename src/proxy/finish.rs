@@ -10,9 +10,8 @@ use pingora_proxy::Session;
 use tokio::io::AsyncWriteExt;
 
 use super::gone::Gone;
-use super::{Connection, Exchange, Gateway, Slow, Tunnel, upstream};
+use super::{Connection, Exchange, Gateway, Slow, Tunnel, is_http2, upstream};
 use crate::handler::Relay;
-use crate::observe::Line;
 use crate::routing::Destination;
 
 /// Writes down what happened.
@@ -22,48 +21,14 @@ pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Opti
     }
     upstream::ended(gateway, exchange, error, None);
     let status = session.response_written().map_or(0, |res| res.status.as_u16());
-    let duration = exchange.started.elapsed().as_secs_f64();
-    let upstream = exchange.upstream_started.map(|started| started.elapsed().as_secs_f64());
-    let service = match exchange.destination() {
-        Destination::Service { service, .. } => Some(&*service.name),
-        _ => None,
-    };
-    let cut_off = exchange.cut.clone().or_else(|| error.filter(|_| exchange.problem.is_none()).map(|error| error.to_string().into()));
-    let told = exchange.problem.as_ref();
-    let line = Line {
-        time: exchange.time,
-        request_id: exchange.cx.request_id(),
-        client: exchange.cx.client,
-        consumer: exchange.cx.consumer.as_ref().map(|consumer| consumer.name.as_str()),
-        client_cert: exchange.cx.client_cert.as_deref().map(|cert| &*cert.subject),
-        method: session.req_header().method.as_str(),
-        host: &exchange.cx.host,
-        path: &exchange.cx.path,
-        route: &exchange.route().name,
-        version: exchange.cx.version.as_deref(),
-        service,
-        fallback: exchange.fallback(),
-        target: exchange.target.as_ref().and_then(|target| target.to_str().ok()),
-        status,
-        problem: told.map(|told| told.kind),
-        policy: told.and_then(|told| told.policy),
-        cause: told.and_then(|told| told.cause.as_deref()).or(cut_off.as_deref()),
-        websocket: None,
-        received: usize::try_from(exchange.received).unwrap_or(usize::MAX),
-        sent: session.body_bytes_sent(),
-        attempts: Some(exchange.attempts).filter(|attempts| *attempts > 1),
-        duration_ms: (duration * 1e6).round() / 1e3,
-        upstream_ms: upstream.map(|upstream| (upstream * 1e6).round() / 1e3),
-    };
-    gateway.record(&line, duration, upstream);
-    if let (true, Destination::Service { service, .. }) = (exchange.split, exchange.destination()) {
-        gateway.0.shard.splits.with_label_values(&[line.route, &*service.name, itoa::Buffer::new().format(status)]).inc();
-    }
-    if let Some(slow) = error.and_then(Slow::of) {
-        gateway.0.shard.slow_clients.with_label_values(&[slow.name()]).inc();
+    let cut = exchange.cut.take().or_else(|| error.filter(|_| exchange.problem.is_none()).map(|error| error.to_string().into()));
+    exchange.tell(status, session.body_bytes_sent(), cut);
+    if let Some(direction) = error.and_then(Slow::of).and_then(Slow::direction) {
+        gateway.0.shard.slow_clients.with_label_values(&[direction]).inc();
     }
     if let Some(connection) = Connection::of_session(session) {
         connection.set_deadline(None);
+        connection.set_silence(None);
     }
     if exchange.own_answer {
         rescue(session, error.is_some()).await;
@@ -97,7 +62,7 @@ async fn flush(session: &mut Session) {
 
 /// Takes the client's session out of Pingora's, which has no more use for it.
 fn take(session: &mut Session) -> Option<HttpSession> {
-    if session.is_http2() {
+    if is_http2(session.req_header()) {
         return None;
     }
     match std::mem::replace(&mut *session.downstream_session, ServerSession::new_http1(Box::new(Gone))) {
@@ -118,7 +83,7 @@ async fn rescue(session: &mut Session, failed: bool) {
     if !keeps && (is_last(session) || !session.is_body_done()) {
         return leave(session).await;
     }
-    if session.is_http2() || !(failed && keeps) {
+    if is_http2(session.req_header()) || !(failed && keeps) {
         return;
     }
     let Some((digest, mut own)) = part(session) else { return };

@@ -3,6 +3,7 @@
 mod answer;
 mod ask;
 mod attempts;
+mod book;
 mod busy;
 mod connection;
 mod exchange;
@@ -15,11 +16,14 @@ mod request;
 mod response;
 mod slow;
 mod talk;
+mod told;
 mod tunnel;
 mod upstream;
 
+use book::Book;
 use busy::Busy;
-pub use connection::Connection;
+use connection::is_http2;
+pub use connection::{Connection, on_stream};
 pub use exchange::Exchange;
 use exchange::Step;
 pub use slow::Slow;
@@ -42,7 +46,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::config::{ClientTimeouts, Limits, ServerConfig};
-use crate::observe::{AccessLog, Line, Shard};
+use crate::observe::{AccessLog, Shard};
 use crate::problem::{Kind, Problem};
 use crate::snapshot::{Live, Snapshot};
 use crate::upstream::{Client, Linker};
@@ -66,6 +70,7 @@ pub(crate) struct Pinned {
     generation: u64,
     snapshot: Arc<Snapshot>,
     live: Arc<Live>,
+    book: Arc<Book>,
 }
 
 /// The gateway as one worker runs it.
@@ -73,7 +78,6 @@ pub(crate) struct Pinned {
 pub struct Gateway(Arc<Inner>);
 
 struct Inner {
-    worker: usize,
     live: Arc<Live>,
     pinned: Mutex<Arc<Pinned>>,
     shard: Arc<Shard>,
@@ -81,7 +85,7 @@ struct Inner {
     client: Arc<Client>,
     /// For those whose connection is theirs alone.
     linker: Linker,
-    log: Arc<AccessLog>,
+    book: Arc<Book>,
     trusted: Arc<[IpNet]>,
     limits: Limits,
     timeouts: ClientTimeouts,
@@ -98,17 +102,17 @@ impl Gateway {
         trusted: Arc<[IpNet]>,
         config: &ServerConfig,
     ) -> Self {
-        let pinned = Pinned { generation: live.generation(), snapshot: live.load(), live: live.clone() };
+        let book = Arc::new(Book { worker, shard: shard.clone(), log });
+        let pinned = Pinned { generation: live.generation(), snapshot: live.load(), live: live.clone(), book: book.clone() };
         let (limits, timeouts) = (config.limits.clone(), config.timeouts.clone());
         let client = Arc::new(Client::new(shard.clone()));
         Self(Arc::new(Inner {
-            worker,
             live,
             pinned: Mutex::new(Arc::new(pinned)),
             shard,
             client,
             linker: Linker::default(),
-            log,
+            book,
             trusted,
             limits,
             timeouts,
@@ -120,35 +124,12 @@ impl Gateway {
     pub fn refused(&self, problem: Problem, connection: &Connection) -> Vec<u8> {
         let mut exchange = Exchange::new(self.pin());
         exchange.cx.client = connection.peer.ip().to_canonical();
+        exchange.cx.client_cert.clone_from(&connection.client_cert);
         let status = problem.kind.status().as_u16();
         let told = answer::told(&problem);
         let bytes = answer::raw(problem, exchange.cx.request_id());
-        let line = Line {
-            time: exchange.time,
-            request_id: exchange.cx.request_id(),
-            client: exchange.cx.client,
-            consumer: None,
-            client_cert: connection.client_cert.as_deref().map(|cert| &*cert.subject),
-            method: "-",
-            host: "",
-            path: "",
-            route: "-",
-            version: None,
-            service: None,
-            target: None,
-            fallback: None,
-            status,
-            problem: Some(told.kind),
-            policy: None,
-            cause: told.cause.as_deref(),
-            websocket: None,
-            received: 0,
-            sent: bytes.len(),
-            attempts: None,
-            duration_ms: 0.0,
-            upstream_ms: None,
-        };
-        self.record(&line, 0.0, None);
+        exchange.problem = Some(told);
+        exchange.tell(status, bytes.len(), None);
         bytes
     }
 
@@ -170,32 +151,9 @@ impl Gateway {
         let generation = self.0.live.generation();
         if pinned.generation != generation {
             let snapshot = self.0.live.load();
-            *pinned = Arc::new(Pinned { generation, snapshot, live: self.0.live.clone() });
+            *pinned = Arc::new(Pinned { generation, snapshot, live: self.0.live.clone(), book: self.0.book.clone() });
         }
         pinned.clone()
-    }
-
-    fn record(&self, line: &Line<'_>, duration: f64, upstream: Option<f64>) {
-        let shard = &self.0.shard;
-        let mut status = itoa::Buffer::new();
-        shard.requests.with_label_values(&[line.route, status.format(line.status)]).inc();
-        // How long a WebSocket was open says nothing of how fast anybody is.
-        if line.websocket.is_none() {
-            shard.duration.with_label_values(&[line.route]).observe(duration);
-            if let (Some(service), Some(upstream)) = (line.service, upstream) {
-                shard.upstream_duration.with_label_values(&[service]).observe(upstream);
-            }
-        }
-        if let Some(problem) = line.problem {
-            shard.problems.with_label_values(&[problem, line.policy.unwrap_or("")]).inc();
-        }
-        if line.received > 0 {
-            shard.received.with_label_values(&[line.route]).inc_by(line.received as u64);
-        }
-        shard.sent.with_label_values(&[line.route]).inc_by(line.sent as u64);
-        if self.0.log.is_on() {
-            self.0.log.write(self.0.worker, line);
-        }
     }
 }
 
@@ -219,7 +177,8 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(&self, session: &mut Session, exchange: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         attempts::pause(session, exchange).await?;
-        upstream::peer(self, session, exchange)
+        let is_open = !session.is_body_done();
+        upstream::peer(self, session, exchange, is_open)
     }
 
     fn fail_to_connect(&self, session: &mut Session, _: &HttpPeer, exchange: &mut Self::CTX, error: Box<Error>) -> Box<Error> {
@@ -245,12 +204,21 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn request_body_filter(&self, _: &mut Session, body: &mut Option<Bytes>, end: bool, exchange: &mut Self::CTX) -> Result<()> {
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        exchange: &mut Self::CTX,
+    ) -> Result<()> {
         // Pingora's issue 935: an empty last piece would end a chunked body twice and poison the kept connection.
         if end && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
         upstream::body(self, exchange, body.as_ref().map_or(0, Bytes::len))?;
+        if end {
+            upstream::sent(session, exchange);
+        }
         mirror::body(self, exchange, body.as_ref(), end);
         Ok(())
     }
@@ -281,11 +249,13 @@ impl ProxyHttp for Gateway {
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
-        _body: &mut Option<Bytes>,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
         _end: bool,
         exchange: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
+        exchange.sent += body.as_ref().map_or(0, Bytes::len);
+        upstream::heard(session, exchange);
         if upstream::is_late(exchange) { Err(upstream::raise(exchange, upstream::late(exchange.step))) } else { Ok(None) }
     }
 
@@ -302,6 +272,7 @@ impl ProxyHttp for Gateway {
             exchange.replied = true;
             let _ = answer::reply(session, exchange, &reply).await;
         } else if let Some(problem) = problem {
+            let late = late || Slow::of(error) == Some(Slow::Service);
             if *error.esource() == ErrorSource::Downstream && !(late && session.is_body_done()) {
                 // What is left of this request cannot be told apart from a next one.
                 session.set_keepalive(None);

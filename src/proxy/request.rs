@@ -8,7 +8,7 @@ use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
-use super::{Connection, Exchange, Gateway, answer, forwarded};
+use super::{Connection, Exchange, Gateway, answer, forwarded, is_http2};
 use crate::policy::Flow;
 use crate::problem::{Kind, Problem};
 use crate::routing::{Destination, host, path};
@@ -19,13 +19,9 @@ use crate::types::Reply;
 /// # Errors
 /// The client is gone.
 pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+    exchange.method = Some(session.req_header().method.clone());
     // RFC 9110 §15.2: a client of HTTP/1.0 knows no 1xx.
     session.downstream_session.set_ignore_info_resp(session.req_header().version == Version::HTTP_10);
-    if session.is_http2() {
-        // What the keep-alive loop sets for HTTP/1.1.
-        session.set_write_timeout(Some(gateway.timeouts().write.into()));
-        session.set_total_drain_timeout(Some(gateway.timeouts().discard.into()));
-    }
     let next = match arrive(gateway, session, exchange) {
         Ok(next) => next,
         // Without a path that means one thing, there is no route, and no policy that could be asked.
@@ -93,7 +89,8 @@ fn arrive(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> Resu
     if let Some(port) = who(gateway, session, req, exchange)? {
         return away(req, exchange, port).map(Next::Away);
     }
-    if session.is_http2() {
+    if is_http2(req) {
+        form(req)?;
         bounds(gateway, req)?;
     }
     if req.uri.path() == "*" {
@@ -158,7 +155,35 @@ fn who(gateway: &Gateway, session: &Session, req: &RequestHeader, exchange: &mut
     Ok(connection.redirect_https.filter(|_| !https))
 }
 
-/// What the keep-alive loop checks for HTTP/1.1.
+/// What two parsers could read in two ways (RFC 9113 §8.2, §8.3), as the keep-alive loop checks it for HTTP/1.1. The library has refused what is
+/// malformed by itself.
+fn form(req: &RequestHeader) -> Result<(), Problem> {
+    if req.method == Method::CONNECT {
+        return Err(Problem::new(Kind::NotImplemented, "CONNECT is not supported"));
+    }
+    let bad = |detail: &'static str| Err(Problem::new(Kind::BadRequest, detail));
+    let mut hosts = req.headers.get_all(header::HOST).iter();
+    let (host, another, authority) = (hosts.next(), hosts.next(), req.uri.authority());
+    if another.is_some() {
+        return bad("there is more than one Host");
+    }
+    if authority.is_none() && host.is_none() {
+        return bad("the request names no host");
+    }
+    if authority.zip(host).is_some_and(|(authority, host)| authority.as_str() != host) {
+        return bad("the Host is not the one of `:authority`");
+    }
+    if req.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+        return bad("there is more than one Content-Length");
+    }
+    let path = req.raw_path();
+    if !path.starts_with(b"/") && path != b"*" {
+        return bad("the `:path` does not begin with a slash");
+    }
+    Ok(())
+}
+
+/// What the keep-alive loop checks for HTTP/1.1, of a header that would be so long there.
 fn bounds(gateway: &Gateway, req: &RequestHeader) -> Result<(), Problem> {
     let limits = gateway.limits();
     if req.uri.path_and_query().is_some_and(|target| target.as_str().len() > limits.target.bytes()) {
@@ -166,6 +191,11 @@ fn bounds(gateway: &Gateway, req: &RequestHeader) -> Result<(), Problem> {
     }
     if req.headers.len() > limits.header_fields {
         return Err(Problem::new(Kind::HeaderTooLarge, format!("the request has more than {} header fields", limits.header_fields)));
+    }
+    let fields: usize = req.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let line = req.method.as_str().len() + req.raw_path().len() + req.uri.authority().map_or(0, |authority| authority.as_str().len());
+    if fields + line > limits.header.bytes() {
+        return Err(Problem::new(Kind::HeaderTooLarge, format!("the request header is larger than {} bytes", limits.header.0)));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 use smallvec::SmallVec;
 
 use super::exchange::Step;
-use super::{Exchange, Gateway, Slow, answer, upstream};
+use super::{Exchange, Gateway, Slow, answer, is_http2, upstream};
 use crate::problem::{Kind, Problem};
 
 /// The way up of a forwarded answer.
@@ -31,7 +31,7 @@ pub(super) fn up(gateway: &Gateway, session: &mut Session, exchange: &mut Exchan
     answer::discard(&mut session.downstream_session);
     unchunk(&mut session.downstream_session, res);
     let _ = res.append_header(header::VIA, super::via(res.version));
-    if !session.is_http2() {
+    if !is_http2(session.req_header()) {
         // RFC 9112 §2.3: the version of an answer is its sender's own.
         res.set_version(Version::HTTP_11);
     }
@@ -41,6 +41,7 @@ pub(super) fn up(gateway: &Gateway, session: &mut Session, exchange: &mut Exchan
         let _ = res.append_header(header::SET_COOKIE, cookie);
     }
     answer::up(session, exchange, res);
+    exchange.shown = Some(res.status);
 }
 
 /// A client of HTTP/1.0 knows no chunks (RFC 9112 §6.1): the end of the connection is the end of its answer.

@@ -2,21 +2,24 @@ use std::{fmt, io};
 
 use pingora_error::Error;
 
-/// That a client was waited for longer than it may be, and in which direction. The transport's word for it, that passes through Pingora.
+/// Who was waited for longer than may be, and for what. The transport's word for it, that passes through Pingora.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slow {
-    /// Of its body.
+    /// The client, for its body.
     Upload,
-    /// That it takes the answer.
+    /// The client, to take the answer.
     Download,
+    /// The service, once the client had said all.
+    Service,
 }
 
 impl Slow {
-    /// The metrics label.
-    pub(super) fn name(self) -> &'static str {
+    /// The direction of a slow client: the metrics label.
+    pub(super) fn direction(self) -> Option<&'static str> {
         match self {
-            Slow::Upload => "upload",
-            Slow::Download => "download",
+            Slow::Upload => Some("upload"),
+            Slow::Download => Some("download"),
+            Slow::Service => None,
         }
     }
 
@@ -31,6 +34,7 @@ impl fmt::Display for Slow {
         f.write_str(match self {
             Slow::Upload => "the client sends its request too slowly",
             Slow::Download => "the client takes its answer too slowly",
+            Slow::Service => "the service did not answer in time",
         })
     }
 }

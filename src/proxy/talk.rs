@@ -7,7 +7,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use pingora_timeout::timeout;
 
-use super::{Exchange, Gateway, answer, ask, response, upstream};
+use super::{Exchange, Gateway, answer, ask, is_http2, response, upstream};
 use crate::ctx::Ctx;
 use crate::handler::{Conversation, Failed, Relay, Said, Switch};
 use crate::problem::Problem;
@@ -54,7 +54,6 @@ impl Conversation for Talk<'_> {
             client.write_continue_response().await.map_err(|error| error.into_down())?;
         }
         self.invited = true;
-        // HTTP/2 has no bound of its own for a body that stops coming.
         let patience = upstream::within(self.exchange, self.gateway.timeouts().body.into());
         let late = || Error::new_down(ErrorType::ReadTimedout);
         let piece = timeout(patience, client.read_request_body()).await.map_err(|_| late())?.map_err(|error| error.into_down())?;
@@ -79,12 +78,14 @@ impl Conversation for Talk<'_> {
             answer::discard(&mut session.downstream_session);
         }
         frame(session, &mut res)?;
+        exchange.shown = Some(res.status);
         let ends = Reply::has_no_body(res.status);
         session.write_response_header(res, ends).await.map_err(|error| error.into_down())?;
         Ok(())
     }
 
     async fn write(&mut self, piece: Bytes) -> Result<(), Failed> {
+        self.exchange.sent += piece.len();
         self.session.write_response_body(Some(piece), false).await.map_err(|error| error.into_down())?;
         Ok(())
     }
@@ -120,7 +121,7 @@ fn frame(session: &mut Session, res: &mut ResponseHeader) -> Result<(), Box<Erro
     }
     res.remove_header(&header::CONNECTION);
     let told = res.headers.contains_key(header::CONTENT_LENGTH) || Reply::has_no_body(res.status);
-    if session.is_http2() || told {
+    if is_http2(session.req_header()) || told {
         res.remove_header(&header::TRANSFER_ENCODING);
     } else if session.req_header().version == Version::HTTP_10 {
         session.set_keepalive(None);

@@ -2,7 +2,7 @@
 //! away, with Pingora's session and the snapshot that it had: both would be held for hours.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -10,6 +10,7 @@ use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
+use super::book::Book;
 use super::{Exchange, Gateway};
 use crate::ctx::Ctx;
 use crate::handler::{Closed, Counts, Ended, How, Relay};
@@ -24,7 +25,8 @@ pub struct Tunnel {
 
 /// An open relay. Its end is written down, whatever it is.
 struct Open {
-    gateway: Gateway,
+    book: Arc<Book>,
+    write: Duration,
     cx: Ctx,
     route: Arc<str>,
     service: Arc<str>,
@@ -43,11 +45,14 @@ struct Open {
 impl Tunnel {
     /// Of a request that was answered with 101.
     pub(super) fn new(gateway: &Gateway, exchange: &mut Exchange, relay: Box<Relay>) -> Box<Self> {
+        // It is written down at the end of what begins here.
+        exchange.told = true;
         let service = exchange.service().map_or_else(|| "".into(), |service| service.name.clone());
         let count = gateway.0.shard.websockets.with_label_values(&[&*service]);
         count.inc();
         let open = Open {
-            gateway: gateway.clone(),
+            book: exchange.pinned.book.clone(),
+            write: gateway.timeouts().write.into(),
             route: exchange.route().name.clone(),
             fallback: exchange.fallback().map(Into::into),
             service,
@@ -70,13 +75,12 @@ impl Tunnel {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let Self { relay, mut open } = *self;
-        let shard = &open.gateway.0.shard;
+        let shard = &open.book.shard;
         let counts = ["client", "service"].map(|from| Counts {
             messages: shard.websocket_messages.with_label_values(&[&*open.service, from]),
             bytes: shard.websocket_bytes.with_label_values(&[&*open.service, from]),
         });
-        let write = open.gateway.timeouts().write.into();
-        relay.run(client, ahead, write, &counts, ending, &mut open.ended).await;
+        relay.run(client, ahead, open.write, &counts, ending, &mut open.ended).await;
     }
 }
 
@@ -86,7 +90,7 @@ impl Drop for Open {
         let cut = Closed { by: "gateway", how: How::Cut, code: None, what: None };
         let Closed { by, how, code, what } = self.ended.close.unwrap_or(cut);
         self.count.dec();
-        self.gateway.0.shard.websocket_closes.with_label_values(&[&*self.service, by, how.name()]).inc();
+        self.book.shard.websocket_closes.with_label_values(&[&*self.service, by, how.name()]).inc();
         let duration = self.started.elapsed().as_secs_f64();
         let upstream = self.upstream_started.map(|started| started.elapsed().as_secs_f64());
         let line = Line {
@@ -114,6 +118,6 @@ impl Drop for Open {
             duration_ms: (duration * 1e6).round() / 1e3,
             upstream_ms: upstream.map(|upstream| (upstream * 1e6).round() / 1e3),
         };
-        self.gateway.record(&line, duration, upstream);
+        self.book.record(&line, duration, upstream);
     }
 }

@@ -89,11 +89,11 @@ pub(super) fn within(exchange: &Exchange, most: Duration) -> Duration {
 /// Bytes of a request body that a mock holds at most.
 const MOCK_BODY: usize = 1024 * 1024;
 
-/// Chooses the target of the version's service.
+/// Chooses the target of the version's service. `is_open` says that the client may still send, and that the transport sees to how long it takes.
 ///
 /// # Errors
 /// No target can be asked: the problem waits in the exchange.
-pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange, is_open: bool) -> Result<Box<HttpPeer>> {
     let now = Instant::now();
     exchange.upstream_started.get_or_insert(now);
     exchange.attempts += 1;
@@ -102,6 +102,7 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
     if exchange.attempts > 1
         && let Some(connection) = Connection::of_session(session)
     {
+        connection.set_silence(None);
         connection.pardon();
     }
     // An attempt that is over is not in flight, and must not weigh on the next choice.
@@ -128,8 +129,10 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
         }
         exchange.turn = Some(turn);
     }
+    // Pingora's time for the answer would begin before the service has the request. The write timeout sees to a service that does not take it.
+    exchange.silence = peer.options.read_timeout.filter(|_| is_open);
     if let Some(total) = exchange.total {
-        if let Some(connection) = Connection::of_session(session).filter(|_| !session.is_http2()) {
+        if let Some(connection) = Connection::of_session(session) {
             // A little later than what Pingora is told, which knows better what was waited for.
             connection.set_deadline(Some(exchange.started + total + Duration::from_millis(20)));
         }
@@ -145,8 +148,25 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
         peer.options.read_timeout = shorter(peer.options.read_timeout);
         peer.options.write_timeout = shorter(peer.options.write_timeout);
     }
+    if is_open {
+        peer.options.read_timeout = None;
+    }
     exchange.step = Step::Connecting;
     Ok(peer)
+}
+
+/// The service has the whole request: its time begins.
+pub(super) fn sent(session: &Session, exchange: &Exchange) {
+    if let (Some(silence), Some(connection)) = (exchange.silence, Connection::of_session(session)) {
+        connection.set_silence(Some(silence));
+    }
+}
+
+/// Something of its answer has come.
+pub(super) fn heard(session: &Session, exchange: &Exchange) {
+    if let (Some(_), Some(connection)) = (exchange.silence, Connection::of_session(session)) {
+        connection.stir();
+    }
 }
 
 /// The service has no target now. Nobody has seen the request, so another may answer in its stead.

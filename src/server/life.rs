@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_core::apps::{HttpServerApp, HttpServerOptions};
-use pingora_core::protocols::http::v2::server::default_h2_options;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
+use prometheus::IntCounterVec;
 use rustix::io::Errno;
 use tokio::sync::{mpsc, watch};
 
 use super::conn::{Conn, Patience, Slowest, Speaks};
 use super::crowd::Crowd;
 use super::head::{Bounds, FIELDS};
+use super::http2::Http2;
 use super::listen::{Accepted, Bound, Gate, Listener};
 use super::serve::{Serving, Terms, serve};
 use super::systemd::{feed, watchdog};
@@ -69,13 +70,20 @@ where
         let gateway = Gateway::new(index, live, shard.clone(), log, trusted.clone(), &running.config);
         let _runtime = worker.handle().enter();
         let app = Arc::new(proxy(&running.config, gateway.clone()));
-        let serving = Serving { app, refused: Box::new(move |problem, connection| gateway.refused(problem, connection)) };
+        let refused = Box::new(move |problem, connection: &_| gateway.refused(problem, connection));
+        let serving = Serving { app, refused };
         // Each worker is told by itself: every request looks, and one place for all would be passed between the cores.
         let (tell, told) = watch::channel(false);
         tellers.push(tell);
-        let (live, shard, patience) = (running.live.clone(), shard.clone(), running.config.timeouts.handshake.into());
-        let welcome = Welcome { live, shard, trusted: trusted.clone(), patience };
-        team.push(Arc::new(Duty { serving, terms: terms(&running.config), welcome, shutdown: told, _alive: alive.clone() }));
+        let (live, patience) = (running.live.clone(), running.config.timeouts.handshake.into());
+        let welcome = Welcome { live, shard: shard.clone(), trusted: trusted.clone(), patience };
+        team.push(Arc::new(Duty {
+            serving,
+            terms: terms(&running.config, Some(shard.floods.clone())),
+            welcome,
+            shutdown: told,
+            _alive: alive.clone(),
+        }));
     }
     let crowd = Crowd::new(&running.config.limits, running.files, trusted, running.metrics.process.turned_away.clone());
     let crew = Arc::new(Crew { workers, team, crowd: crowd.clone() });
@@ -101,7 +109,7 @@ where
         });
     }
     let (leaving, left) = watch::channel(None);
-    let operators = tokio::spawn(operators(running.admin, admin, terms(&running.config), left));
+    let operators = tokio::spawn(operators(running.admin, admin, terms(&running.config, None), left));
     let (upgrades, notify) = (running.door.upgrades.clone(), running.door.notify.clone());
     let mut opened = running.door.open()?;
     log::info!("{listening}");
@@ -146,22 +154,24 @@ where
     Ok(())
 }
 
-fn terms(config: &ServerConfig) -> Terms {
+fn terms(config: &ServerConfig, floods: Option<IntCounterVec>) -> Terms {
     let bounds = Bounds {
         bytes: config.limits.header.bytes(),
         fields: config.limits.header_fields.min(FIELDS),
         target: config.limits.target.bytes(),
     };
+    let patience = Arc::new(Patience {
+        upload: Slowest { patience: config.timeouts.body.into(), rate: config.limits.slowest_upload.0 },
+        download: Slowest { patience: config.timeouts.write.into(), rate: config.limits.slowest_download.0 },
+        farewell: config.timeouts.farewell.into(),
+    });
     Terms {
         bounds,
         header: config.timeouts.header.into(),
         idle: config.timeouts.idle.into(),
         requests: config.limits.requests,
-        patience: Arc::new(Patience {
-            upload: Slowest { patience: config.timeouts.body.into(), rate: config.limits.slowest_upload.0 },
-            download: Slowest { patience: config.timeouts.write.into(), rate: config.limits.slowest_download.0 },
-            farewell: config.timeouts.farewell.into(),
-        }),
+        http2: Http2::new(config, patience.clone(), floods),
+        patience,
         drain: config.timeouts.discard.into(),
     }
 }
@@ -171,11 +181,9 @@ fn proxy(config: &ServerConfig, gateway: Gateway) -> HttpProxy<Gateway> {
     let max_retries = 100;
     let conf = ServerConf { threads: 1, upstream_keepalive_pool_size: config.upstream_connections, max_retries, ..ServerConf::default() };
     let mut proxy = HttpProxy::new(gateway, Arc::new(conf));
-    let mut options = default_h2_options();
-    options.max_header_list_size(u32::try_from(config.limits.header.0).unwrap_or(u32::MAX));
-    proxy.h2_options = Some(options);
     let mut server = HttpServerOptions::default();
-    server.h2_idle_timeout = Some(config.timeouts.idle.into());
+    // Pingora would refuse it by itself, without a word, and nobody would count it.
+    server.allow_connect_method_proxying = true;
     proxy.server_options = Some(server);
     proxy.handle_init_modules();
     proxy
@@ -270,7 +278,7 @@ async fn operators<A: HttpServerApp + Send + Sync + 'static>(
         tokio::spawn(async move {
             let Ok((wire, facts, _)) = accepted.take_over() else { return };
             if let Ok(conn) = Conn::new(wire, Speaks::Either, facts, terms.patience.clone()) {
-                serve(conn, &serving, &terms, &mut never).await;
+                serve(Box::new(conn), &serving, &terms, &mut never).await;
             }
         });
     })

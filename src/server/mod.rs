@@ -3,9 +3,11 @@
 // Each uses only those above it.
 mod framing;
 mod head;
+mod frames;
 mod wire;
 mod crowd;
 mod conn;
+mod http2;
 mod serve;
 mod listen;
 mod proxied;

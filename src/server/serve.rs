@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora_core::apps::{HttpServerApp, ServerApp};
+use bytes::BytesMut;
+use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
@@ -11,6 +12,7 @@ use pingora_timeout::timeout;
 
 use super::conn::{Conn, Next, Patience};
 use super::head::Bounds;
+use super::http2::{self, Http2};
 use crate::problem::{Kind, Problem};
 use crate::proxy::Connection;
 
@@ -29,6 +31,8 @@ pub struct Terms {
     pub patience: Arc<Patience>,
     /// For what is left of a request's body once it is answered, and for a client to stop sending once the connection closes.
     pub drain: Duration,
+    /// What a connection may take that speaks HTTP/2.
+    pub http2: Http2,
 }
 
 /// Who answers: Pingora's proxy, or the little server for operators.
@@ -42,33 +46,21 @@ pub struct Serving<A> {
 /// From a problem to the whole HTTP/1.1 answer that tells it.
 pub type Refuse = dyn Fn(Problem, &Connection) -> Vec<u8> + Send + Sync;
 
-/// Serves the connection until it ends.
-pub async fn serve<A>(conn: Conn, serving: &Serving<A>, terms: &Terms, shutdown: &mut ShutdownWatch)
+/// Serves the connection until it ends. What is waited for with is small, since most connections do nothing most of the time; the rest is boxed.
+pub async fn serve<A>(mut conn: Box<Conn>, serving: &Serving<A>, terms: &Terms, shutdown: &mut ShutdownWatch)
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    let mut conn = Box::new(conn);
     let mut left = terms.requests;
     while let Some(header) = next(&mut conn, serving, terms, shutdown).await {
         let Some(header) = header else {
-            serving.app.process_new(conn, shutdown).await;
-            return;
+            // Boxed: every other connection would hold the room for it to its end.
+            return Box::pin(http2::serve(conn, &serving.app, &terms.http2, shutdown)).await;
         };
-        let facts = conn.shared_facts();
-        let mut session = ServerSession::new_http1(conn);
-        session.set_keepalive(Some(terms.idle.as_secs()));
         left = left.saturating_sub(1);
-        if left == 0 {
-            session.set_keepalive_reuses_remaining(Some(0));
-        }
-        // The transport knows better what was waited for.
-        session.set_read_timeout(None);
-        session.set_write_timeout(None);
-        session.set_total_drain_timeout(Some(terms.drain));
-        // Pingora would close after a `100 Continue`, since the body is still to come. What an unread body costs is the answer's business.
-        session.set_close_on_response_before_downstream_finish(false);
-        session.set_pipelined_prefix(header);
-        let reused = serving.app.process_new_http(session, shutdown).await.map(|reused| reused.consume().0);
+        let facts = conn.shared_facts();
+        let answered = serving.app.process_new_http(session(conn, header, left, terms), shutdown);
+        let reused = answered.await.map(|reused| reused.consume().0);
         let tunnel = Connection::of(&facts).and_then(Connection::take_tunnel);
         let Some(back) = reused.or_else(|| Connection::of(&facts).and_then(Connection::take_kept)).and_then(own) else { return };
         if let Some(tunnel) = tunnel {
@@ -81,14 +73,31 @@ where
         }
         conn = back;
         if conn.facts().is_some_and(Connection::closing) || !conn.at_end() {
-            conn.close_with(b"", terms.drain).await;
+            Box::pin(conn.close_with(b"", terms.drain)).await;
             return;
         }
     }
 }
 
+/// One request, as Pingora takes it. No more than `left` follow it on the connection.
+fn session(conn: Box<Conn>, header: BytesMut, left: u32, terms: &Terms) -> ServerSession {
+    let mut session = ServerSession::new_http1(conn);
+    session.set_keepalive(Some(terms.idle.as_secs()));
+    if left == 0 {
+        session.set_keepalive_reuses_remaining(Some(0));
+    }
+    // The transport knows better what was waited for.
+    session.set_read_timeout(None);
+    session.set_write_timeout(None);
+    session.set_total_drain_timeout(Some(terms.drain));
+    // Pingora would close after a `100 Continue`, since the body is still to come. What an unread body costs is the answer's business.
+    session.set_close_on_response_before_downstream_finish(false);
+    session.set_pipelined_prefix(header);
+    session
+}
+
 /// The header of the next request; an inner none for an HTTP/2 connection; an outer none where there is nothing more to do.
-async fn next<A>(conn: &mut Conn, serving: &Serving<A>, terms: &Terms, shutdown: &mut ShutdownWatch) -> Option<Option<bytes::BytesMut>> {
+async fn next<A>(conn: &mut Conn, serving: &Serving<A>, terms: &Terms, shutdown: &mut ShutdownWatch) -> Option<Option<BytesMut>> {
     if !conn.has_ahead() {
         conn.rest();
         let came = tokio::select! {
@@ -102,7 +111,7 @@ async fn next<A>(conn: &mut Conn, serving: &Serving<A>, terms: &Terms, shutdown:
             None => timeout(terms.patience.farewell, conn.first_bytes()).await,
         };
         if !came.is_ok_and(|came| came.unwrap_or(false)) {
-            conn.end(terms.drain).await;
+            Box::pin(conn.end(terms.drain)).await;
             return None;
         }
     }
@@ -110,11 +119,15 @@ async fn next<A>(conn: &mut Conn, serving: &Serving<A>, terms: &Terms, shutdown:
         Ok(Ok(Next::Request(header))) => return Some(Some(header)),
         Ok(Ok(Next::Http2)) => return Some(None),
         Ok(Ok(Next::Closed)) => return None,
+        Ok(Ok(Next::NotHttp2)) => {
+            Box::pin(conn.close_with(http2::MISMATCH, terms.drain)).await;
+            return None;
+        }
         Ok(Err(problem)) => problem,
         Err(_) => Problem::new(Kind::RequestTimeout, "the request header did not arrive in time"),
     };
     let answer = (serving.refused)(problem, conn.facts()?);
-    conn.close_with(&answer, terms.drain).await;
+    Box::pin(conn.close_with(&answer, terms.drain)).await;
     None
 }
 

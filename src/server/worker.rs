@@ -82,22 +82,13 @@ impl Worker {
     /// Gives it a connection: one wake-up, and none after that.
     pub fn give<A: HttpServerApp + Send + Sync + 'static>(&self, accepted: Accepted, place: Place, duty: &Arc<Duty<A>>) {
         let held = Held::new(self.connections.clone());
+        // Boxed: a connection would hold the room for its beginning to its end.
+        let begun = Box::pin(begin(accepted, place, duty.clone()));
         let duty = duty.clone();
         self.handle.spawn(async move {
-            let (_held, mut place) = (held, place);
-            let (wire, mut facts, gate) = match accepted.take_over() {
-                Ok(taken) => taken,
-                Err(error) => return log::warn!("a connection could not be taken over: {error}"),
-            };
-            match duty.welcome.greet(wire, &mut facts, &gate, &mut place).await {
-                Met::Ready(wire, speaks) => {
-                    if let Ok(conn) = Conn::new(wire, speaks, facts, duty.terms.patience.clone()) {
-                        serve(conn, &duty.serving, &duty.terms, &mut duty.shutdown.clone()).await;
-                    }
-                }
-                Met::Plain(wire) => Box::pin(duty.explain(wire, facts)).await,
-                Met::Lost => {}
-            }
+            let _held = held;
+            let Some((conn, _place)) = begun.await else { return };
+            serve(conn, &duty.serving, &duty.terms, &mut duty.shutdown.clone()).await;
         });
     }
 
@@ -105,6 +96,28 @@ impl Worker {
     pub fn stop(self) {
         let _ = self.stop.send(());
         let _ = self.thread.join();
+    }
+}
+
+/// Makes a connection ready for its first request; none where there will be none.
+async fn begin<A>(accepted: Accepted, mut place: Place, duty: Arc<Duty<A>>) -> Option<(Box<Conn>, Place)> {
+    let (wire, mut facts, gate) = match accepted.take_over() {
+        Ok(taken) => taken,
+        Err(error) => {
+            log::warn!("a connection could not be taken over: {error}");
+            return None;
+        }
+    };
+    match duty.welcome.greet(wire, &mut facts, &gate, &mut place).await {
+        Met::Ready(wire, speaks) => {
+            let conn = Conn::new(wire, speaks, facts, duty.terms.patience.clone()).ok()?;
+            Some((Box::new(conn), place))
+        }
+        Met::Plain(wire) => {
+            duty.explain(wire, facts).await;
+            None
+        }
+        Met::Lost => None,
     }
 }
 

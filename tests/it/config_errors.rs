@@ -186,6 +186,27 @@ services:
 }
 
 #[test]
+fn bounds_that_would_serve_nobody_are_refused() {
+    let (taken, said) = check(
+        r#"
+server:
+  limits: { connections: 0, requests: 0, slowest_upload: 2MiB }
+"#,
+    );
+    assert!(!taken);
+    for part in [
+        "3:26: server.limits.connections: with 0, nobody would be served",
+        "3:39: server.limits.requests: with 0, nobody would be served",
+        "3:58: server.limits.slowest_upload: 2097152 bytes per second is more than many clients have",
+        "\n3 errors",
+    ] {
+        assert!(said.contains(part), "{part}\nis not in\n{said}");
+    }
+    let (taken, said) = check("server:\n  limits: { connections: 10, connections_per_client: 11 }\n");
+    assert!(!taken && said.contains("2:54: server.limits.connections_per_client: no client can have 11 of 10 connections"), "{said}");
+}
+
+#[test]
 fn a_file_in_another_encoding_is_told_to_be_saved_anew() {
     let folder = Folder::new();
     let path = folder.file("tidegate.yaml", b"\xff\xfer\x00o\x00");

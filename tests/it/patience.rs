@@ -280,3 +280,60 @@ fn a_stream_of_events_may_be_as_slow_as_it_likes() {
     assert_eq!(client.get("/a").text(), "data:\n".repeat(4));
     assert_eq!(gateway.metric(&slow("download")), 0.0);
 }
+
+#[test]
+fn the_time_of_the_service_begins_when_it_has_the_whole_request() {
+    let origins = [(); 2].map(|()| {
+        RawOrigin::start(|mut talk| {
+            while let Some(request) = talk.request() {
+                if request.starts_with(b"POST /silent") {
+                    return talk.until_closed();
+                }
+                talk.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+                // Each piece begins it anew.
+                for _ in 0..4 {
+                    moment(200);
+                    talk.say("4\r\nhere\r\n");
+                }
+                if request.starts_with(b"POST /stalls") {
+                    return talk.until_closed();
+                }
+                talk.say("0\r\n\r\n");
+            }
+        })
+    });
+    let gateway = Gateway::start(&format!(
+        "server:\n  timeouts: {{ body: 10s }}
+services: {{ up: {{ targets: [\"http://{}\", \"http://{}\"], timeouts: {{ response: 400ms }}, retry: {{ attempts: 2, on: [timeout], budget: 100% }} }} }}
+routes: [{{ name: up, to: up }}]\n",
+        origins[0].address, origins[1].address
+    ));
+    // A client may pause for longer than the service may take.
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        client.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello");
+        moment(900);
+        client.send("again");
+        assert_eq!(client.read().text(), "here".repeat(4));
+    }
+    assert_eq!(gateway.metric("tidegate_retries_total{reason=\"timeout\",service=\"up\"}"), 0.0);
+
+    // A service that says nothing after that is late, and held to be so.
+    client.send("PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello");
+    client.send("again");
+    assert_eq!(client.read().status, 200);
+    client.send("POST /silent HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nIdempotency-Key: a\r\n\r\nhello");
+    moment(900);
+    client.send("again");
+    let problem = client.read().problem(504, "gateway-timeout");
+    assert_eq!((&problem["step"], &problem["attempts"]), (&"waiting".into(), &2.into()), "{problem}");
+    assert_eq!(gateway.metric("tidegate_retries_total{reason=\"timeout\",service=\"up\"}"), 1.0);
+    assert_eq!(client.get("/a").status, 200, "the connection goes on");
+
+    // One that stops within its answer is cut off.
+    client.send("POST /stalls HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello");
+    moment(100);
+    client.send("again");
+    assert_eq!(client.head().status, 200);
+    assert!(!client.rest().1.ends_with(b"0\r\n\r\n"));
+}

@@ -96,3 +96,30 @@ fn the_policies_are_those_of_the_registry() {
     }
     holds("policies", &block);
 }
+
+#[test]
+fn the_bounds_are_those_of_the_settings() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate")).arg("schema").output().unwrap();
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let (readme, metrics) = (read("README.md"), read("src/observe/metrics/mod.rs"));
+    let (_, section) = readme.split_once("\n## Bounds\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let rows: Vec<Vec<_>> = section
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`').to_owned()).collect())
+        .collect();
+    let mut known = Vec::new();
+    for (part, name) in [("limits", "Limits"), ("timeouts", "ClientTimeouts")] {
+        for (key, setting) in schema["$defs"][name]["properties"].as_object().unwrap() {
+            let said = setting["description"].as_str().unwrap();
+            known.push((format!("{part}.{key}"), said.rsplit_once("Default: ").unwrap().1.replace('`', "").replace('\n', " ")));
+        }
+    }
+    for (key, default) in &known {
+        let row = rows.iter().find(|row| row[0] == *key).unwrap_or_else(|| panic!("README.md says nothing of {key}"));
+        assert!(default.starts_with(&row[1].replace('`', "")), "README.md should say of {key} that its default is {default}");
+        assert!(row.get(3).is_none_or(|metric| metrics.contains(metric.as_str())), "{row:?}");
+    }
+    assert_eq!(rows.len(), known.len());
+}

@@ -57,6 +57,9 @@ pub struct Shard {
     pub websocket_bytes: IntCounterVec,
     /// WebSockets that have ended, by service, who ended them and how: see the access log.
     pub websocket_closes: IntCounterVec,
+    /// HTTP/2 connections that were ended for what they asked too much of, by what that was: `settings`, `ping`, `priority`, `window_update`, `empty_data`,
+    /// `continuation`, `resets`, `header_list`, `slow_header`, `no_settings`, `other`.
+    pub floods: IntCounterVec,
     /// Clients that were cut off since they sent or took too slowly, by direction: `upload`, `download`.
     pub slow_clients: IntCounterVec,
     /// Connections held now.
@@ -203,6 +206,7 @@ impl Shard {
             websocket_messages: counter("tidegate_websocket_messages_total", "Messages of WebSockets.", &["service", "from"])?,
             websocket_bytes: counter("tidegate_websocket_bytes_total", "Bytes of WebSockets.", &["service", "from"])?,
             websocket_closes: counter("tidegate_websocket_closes_total", "WebSockets that have ended.", &["service", "by", "how"])?,
+            floods: counter("tidegate_http2_floods_total", "HTTP/2 connections ended for what they asked too much of.", &["kind"])?,
             slow_clients: counter(
                 "tidegate_slow_clients_total",
                 "Clients that sent or took too slowly, and were cut off.",

@@ -3,27 +3,27 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use pingora_core::protocols::SocketDigest;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
 mod pace;
+mod patience;
 mod pingora;
 mod write;
 
-pub use pace::Slowest;
+pub use pace::{Pace, Slowest};
+pub use patience::Patience;
 
-use self::pace::Pace;
+use super::frames::{Allowance, Frames, Verdict};
 use super::framing::Framing;
-use super::head::{Bounds, Front, front};
+use super::head::{Bounds, Front, PREFACE, front};
 use super::wire::Wire;
 use crate::problem::{Kind, Problem};
 use crate::proxy::{Connection, Slow};
@@ -34,17 +34,6 @@ const READ: usize = 4 * 1024;
 /// Bytes of the next requests taken in while one is being answered. A client that sends more waits.
 const AHEAD: usize = 16 * 1024;
 
-/// How long a connection waits for a client that does nothing.
-#[derive(Debug)]
-pub struct Patience {
-    /// For the request's body to come.
-    pub upload: Slowest,
-    /// For the answer to be taken.
-    pub download: Slowest,
-    /// For the answer to a request whose client has closed its side, and for a next request once the process is told to end.
-    pub farewell: Duration,
-}
-
 /// One accepted connection.
 pub struct Conn {
     stream: Wire,
@@ -54,7 +43,8 @@ pub struct Conn {
     /// So many bytes at the front of `ahead` belong to the present request's body.
     known: usize,
     framing: Framing,
-    http2: bool,
+    /// Follows what passes over HTTP/2.
+    frames: Option<Box<Frames>>,
     out: BytesMut,
     patience: Arc<Patience>,
     /// Running since the client has closed its side.
@@ -63,18 +53,20 @@ pub struct Conn {
     upload: Pace,
     /// What it owes in taking what is written.
     download: Pace,
+    /// How long the service has been silent.
+    silence: Pace,
     /// Whether the present request's body may come: a client can wait to be told so (RFC 9110 §10.1.1).
     invited: bool,
     /// Running until the present request's whole time is up.
     late: Option<Pin<Box<Sleep>>>,
     facts: Arc<ProxyDigest>,
-    digest: Arc<SocketDigest>,
 }
 
 /// Which HTTP a client may speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Speaks {
     /// Any: its first bytes will tell.
+    #[default]
     Either,
     /// HTTP/1.1, as was agreed upon.
     Http1,
@@ -89,6 +81,8 @@ pub enum Next {
     Request(BytesMut),
     /// An HTTP/2 connection; the preface is still to be read.
     Http2,
+    /// Something else, where HTTP/2 was agreed upon.
+    NotHttp2,
     /// The client has closed, between two requests or within a header.
     Closed,
 }
@@ -99,25 +93,22 @@ impl Conn {
     /// # Errors
     /// Never in practice: see [`Connection::into_digest`].
     pub fn new(stream: Wire, speaks: Speaks, facts: Connection, patience: Arc<Patience>) -> pingora_error::Result<Self> {
-        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-        let _ = digest.peer_addr.set(Some(facts.peer.into()));
-        let _ = digest.local_addr.set(Some(facts.local.into()));
         Ok(Self {
             stream,
             speaks,
             ahead: BytesMut::new(),
             known: 0,
             framing: Framing::Length(0),
-            http2: false,
+            frames: None,
             out: BytesMut::new(),
             patience,
             farewell: None,
             upload: Pace::default(),
             download: Pace::default(),
+            silence: Pace::default(),
             invited: true,
             late: None,
             facts: Arc::new(facts.into_digest()?),
-            digest: Arc::new(digest),
         })
     }
 
@@ -129,6 +120,14 @@ impl Conn {
     /// The same, to be looked at while Pingora holds the connection.
     pub fn shared_facts(&self) -> Arc<ProxyDigest> {
         self.facts.clone()
+    }
+
+    /// Follows the frames of HTTP/2 from here on, and gives the place where it is told what is wrong with them.
+    pub fn follow_frames(&mut self, allowance: &Allowance) -> Arc<Verdict> {
+        let frames = Box::new(Frames::new(allowance));
+        let verdict = frames.verdict();
+        self.frames = Some(frames);
+        verdict
     }
 
     /// Whether the present request was read to its end, so that a next one may follow.
@@ -163,14 +162,16 @@ impl Conn {
         let mut seen = 0;
         loop {
             // RFC 9112 §2.2: an empty line before the request line is passed over.
-            if seen == 0 && self.ahead.starts_with(b"\r\n") {
+            if seen == 0 && self.speaks != Speaks::Http2 && self.ahead.starts_with(b"\r\n") {
                 self.ahead.advance(2);
             }
+            if self.speaks == Speaks::Http2 && !PREFACE.iter().zip(&self.ahead).all(|(expected, byte)| expected == byte) {
+                return Ok(Next::NotHttp2);
+            }
             match front(&self.ahead, &mut seen, bounds)? {
-                Front::Request { .. } if self.speaks == Speaks::Http2 => return Ok(Next::Closed),
                 // RFC 9113 §3.2: prior knowledge is for connections without TLS.
                 Front::Http2 if self.speaks == Speaks::Http1 => {
-                    return Err(Problem::new(Kind::BadRequest, "HTTP/2 over TLS is agreed upon in the handshake (ALPN)"));
+                    return Err(Problem::new(Kind::VersionNotSupported, "HTTP/2 is not spoken here, or is agreed upon over TLS (ALPN)"));
                 }
                 Front::Request { length, framing, expects, rewritten } => {
                     // Without a body or a next request the buffer goes as it is; splitting it would cost an allocation.
@@ -184,7 +185,6 @@ impl Conn {
                 }
                 Front::Http2 => {
                     self.framing = Framing::Free;
-                    self.http2 = true;
                     return Ok(Next::Http2);
                 }
                 Front::Partial => {}
@@ -275,44 +275,25 @@ impl Conn {
         }
     }
 
-    /// Whether the present request's whole time is up.
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(deadline) = self.facts().and_then(Connection::deadline).map(Instant::from_std) else {
-            self.late = None;
-            return false;
-        };
-        let late = self.late.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if late.deadline() != deadline {
-            late.as_mut().reset(deadline);
-        }
-        late.as_mut().poll(cx).is_ready()
-    }
-
     /// Gives back every buffer, before the connection waits for its next request.
     pub fn rest(&mut self) {
         self.out = BytesMut::new();
         self.upload.rest();
         self.download.rest();
-    }
-
-    /// Ends a body that does not come: how long the client was waited for counts, and not how long others were.
-    fn body_in_time(&mut self, read: Poll<io::Result<()>>, count: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.facts().is_some_and(Connection::take_pardon) {
-            self.upload.pardon();
-        }
-        match &read {
-            Poll::Ready(Ok(())) => self.upload.moved(&self.patience.upload, count),
-            Poll::Pending if self.invited && self.upload.waits(&self.patience.upload, cx) => return Poll::Ready(Err(Slow::Upload.into())),
-            Poll::Ready(Err(_)) | Poll::Pending => {}
-        }
-        read
+        self.silence.rest();
     }
 }
 
 impl AsyncRead for Conn {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let (before, is_body) = (buf.filled().len(), !this.http2 && !this.at_end());
+        let (before, is_body) = (buf.filled().len(), this.frames.is_none() && !this.at_end());
+        if this.facts().is_some_and(Connection::take_pardon) {
+            this.upload.pardon();
+        }
+        if this.facts().is_some_and(Connection::take_stir) {
+            this.silence.rest();
+        }
         let mut read = this.poll_request(cx, buf);
         if is_body {
             read = this.body_in_time(read, buf.filled().len() - before, cx);
@@ -324,7 +305,14 @@ impl AsyncRead for Conn {
             return Poll::Ready(Err(error));
         }
         if read.is_pending() && this.is_late(cx) {
+            if let Some(frames) = &this.frames {
+                frames.late();
+                return Poll::Pending;
+            }
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if read.is_pending() && this.is_silent(cx) {
+            return Poll::Ready(Err(Slow::Service.into()));
         }
         read
     }
@@ -335,9 +323,17 @@ impl Conn {
     fn poll_request(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self;
         match &mut this.framing {
-            Framing::Free if this.ahead.is_empty() => Pin::new(&mut this.stream).poll_read(cx, buf),
+            Framing::Free if this.frames.as_ref().is_some_and(|frames| frames.is_over()) => Poll::Pending,
             Framing::Free => {
-                this.hand_out(usize::MAX, buf);
+                let before = buf.filled().len();
+                if this.ahead.is_empty() {
+                    ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+                } else {
+                    this.hand_out(usize::MAX, buf);
+                }
+                if let Some(frames) = &mut this.frames {
+                    frames.came(buf.filled().get(before..).unwrap_or_default());
+                }
                 Poll::Ready(Ok(()))
             }
             Framing::Length(0) => this.poll_idle(cx),

@@ -5,7 +5,6 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_core::protocols::tls::ALPN;
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID, UniqueIDType,
 };
@@ -15,7 +14,7 @@ use super::Conn;
 
 impl fmt::Debug for Conn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Conn").field("peer", &self.digest.peer_addr()).field("framing", &self.framing).finish_non_exhaustive()
+        f.debug_struct("Conn").field("facts", &self.facts()).field("framing", &self.framing).finish_non_exhaustive()
     }
 }
 
@@ -32,12 +31,7 @@ impl UniqueID for Conn {
     }
 }
 
-impl Ssl for Conn {
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        // Tells Pingora which protocol the client has chosen, with or without TLS.
-        self.http2.then_some(ALPN::H2)
-    }
-}
+impl Ssl for Conn {}
 
 impl GetTimingDigest for Conn {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
@@ -54,8 +48,9 @@ impl GetProxyDigest for Conn {
 }
 
 impl GetSocketDigest for Conn {
+    // Who connected where is in the facts; the digest would be a fifth of what an idle connection holds.
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(self.digest.clone())
+        None
     }
 
     fn set_socket_digest(&mut self, _digest: SocketDigest) {}

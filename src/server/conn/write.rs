@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::sleep;
 
 use super::Conn;
 use crate::proxy::Slow;
@@ -32,6 +33,12 @@ impl Conn {
         Poll::Ready(Ok(()))
     }
 
+    fn went(&mut self, bytes: &[u8]) {
+        if let Some(frames) = &mut self.frames {
+            frames.went(bytes);
+        }
+    }
+
     /// Ends a write that the client does not take: Pingora's own bounds do not cover each of its writes.
     fn in_time(&mut self, sent: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match &sent {
@@ -48,13 +55,17 @@ impl AsyncWrite for Conn {
         let this = self.get_mut();
         // Whatever it is, the client need not wait for a word any more.
         this.invited = true;
+        this.silence.rest();
         if this.out.len() + data.len() > WRITE {
             ready!(this.poll_out(cx))?;
             if data.len() >= WRITE {
                 let sent = Pin::new(&mut this.stream).poll_write(cx, data);
-                return this.in_time(sent, cx);
+                let sent = ready!(this.in_time(sent, cx))?;
+                this.went(data.get(..sent).unwrap_or_default());
+                return Poll::Ready(Ok(sent));
             }
         }
+        this.went(data);
         this.out.reserve(data.len().max(2048));
         this.out.extend_from_slice(data);
         Poll::Ready(Ok(data.len()))
@@ -67,6 +78,25 @@ impl AsyncWrite for Conn {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_out(cx))?;
-        Pin::new(&mut this.stream).poll_shutdown(cx)
+        ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        if this.frames.is_some() { this.poll_rest(cx).map(Ok) } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl Conn {
+    /// Reads on for a while what nobody wants any more: closing with unread bytes resets the connection, and the client may never hear why it ended.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let over = self.farewell.get_or_insert_with(|| Box::pin(sleep(self.patience.farewell)));
+        if over.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut sink = [0; 4096];
+        loop {
+            let mut sink = ReadBuf::new(&mut sink);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut sink)) {
+                Ok(()) if !sink.filled().is_empty() => {}
+                _ => return Poll::Ready(()),
+            }
+        }
     }
 }

@@ -92,7 +92,8 @@ impl Client {
         self.tls.as_ref().unwrap()
     }
 
-    fn over(stream: TcpStream) -> Self {
+    /// On a connection that is there.
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();

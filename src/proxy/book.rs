@@ -1,0 +1,36 @@
+use std::sync::Arc;
+
+use crate::observe::{AccessLog, Line, Shard};
+
+/// Where one worker writes down what became of its requests.
+pub(super) struct Book {
+    pub worker: usize,
+    pub shard: Arc<Shard>,
+    pub log: Arc<AccessLog>,
+}
+
+impl Book {
+    /// One request, at its end.
+    pub fn record(&self, line: &Line<'_>, duration: f64, upstream: Option<f64>) {
+        let shard = &self.shard;
+        let mut status = itoa::Buffer::new();
+        shard.requests.with_label_values(&[line.route, status.format(line.status)]).inc();
+        // How long a WebSocket was open says nothing of how fast anybody is.
+        if line.websocket.is_none() {
+            shard.duration.with_label_values(&[line.route]).observe(duration);
+            if let (Some(service), Some(upstream)) = (line.service, upstream) {
+                shard.upstream_duration.with_label_values(&[service]).observe(upstream);
+            }
+        }
+        if let Some(problem) = line.problem {
+            shard.problems.with_label_values(&[problem, line.policy.unwrap_or("")]).inc();
+        }
+        if line.received > 0 {
+            shard.received.with_label_values(&[line.route]).inc_by(line.received as u64);
+        }
+        shard.sent.with_label_values(&[line.route]).inc_by(line.sent as u64);
+        if self.log.is_on() {
+            self.log.write(self.worker, line);
+        }
+    }
+}
