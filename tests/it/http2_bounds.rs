@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::client::H2;
-use crate::support::speaker::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RESET, Speaker, WINDOW, block, frame};
+use crate::support::speaker::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RESET, Speaker, WINDOW, block};
 use crate::support::{Gateway, Origin, RawOrigin};
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -122,11 +122,7 @@ fn what_is_refused_is_refused_by_the_one_door() {
     let gateway = gateway("limits: { header: 2KiB }", "", up.address);
     let mut speaker = Speaker::connect(gateway.address);
     let large = "x".repeat(3000);
-    let field = |name: &str, value: &str| {
-        let mut block = block("GET", "/a", &[(name, value)]);
-        block.extend_from_slice(b"");
-        block
-    };
+    let field = |name, value| block("GET", "/a", &[(name, value)]);
     // CONNECT has no scheme and no path (RFC 9113 §8.5).
     let connect = [&[0x02, 7][..], b"CONNECT", &[0x01, 8], b"a.test:1"].concat();
     // One without any host.
@@ -135,7 +131,7 @@ fn what_is_refused_is_refused_by_the_one_door() {
         (field("host", "b.test"), 400, "bad-request"),
         (homeless, 400, "bad-request"),
         (connect, 501, "not-implemented"),
-        (field("x-large", &large), 431, "header-too-large"),
+        (field("x-large", large.as_str()), 431, "header-too-large"),
     ]
     .into_iter()
     .enumerate()
@@ -164,11 +160,17 @@ fn the_last_request_of_a_connection_is_told_to_be_the_last() {
     let up = Origin::start();
     let gateway = gateway("limits: { requests: 3 }", "", up.address);
     let mut speaker = Speaker::connect(gateway.address);
-    for n in 0..3 {
-        assert!(speaker.get(2 * n + 1, "/a"));
-        assert_eq!(speaker.hear_of(DATA, 2 * n + 1).unwrap().payload, b"here", "{n}");
+    for stream in [1, 3] {
+        assert!(speaker.get(stream, "/a"));
+        assert_eq!(speaker.hear_of(DATA, stream).unwrap().payload, b"here", "{stream}");
     }
-    goodbye(&mut speaker, 5);
+    assert!(speaker.get(5, "/a"));
+    let ping = speaker.hear_of(PING, 0).expect("a PING after the first GOAWAY");
+    assert!(speaker.say(PING, 1, 0, &ping.payload));
+    let heard = speaker.to_the_end();
+    let word = heard.iter().rfind(|heard| heard.kind == GOAWAY).unwrap_or_else(|| panic!("{heard:?}"));
+    assert_eq!((word.code(), &word.payload[..4]), (0, &5_u32.to_be_bytes()[..]));
+    assert!(heard.iter().any(|heard| heard.stream == 5 && heard.kind == DATA && heard.payload == b"here"), "{heard:?}");
 }
 
 /// The gateway says goodbye, asks whether it was heard, and names the last request that it has served.
@@ -250,8 +252,6 @@ fn what_comes_before_the_answer_comes_through() {
     assert!(speaker.get(1, "/a"));
     let hints = speaker.hear_of(HEADERS, 1).unwrap();
     assert_eq!(hints.flags & END_STREAM, 0);
-    assert!(String::from_utf8_lossy(&hints.payload).contains("103") || hints.payload.len() > 1, "{hints:?}");
     speaker.hear_of(HEADERS, 1).unwrap();
     assert_eq!(speaker.hear_of(DATA, 1).unwrap().payload, b"here");
-    let _ = frame;
 }

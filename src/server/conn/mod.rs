@@ -47,7 +47,9 @@ pub struct Conn {
     frames: Option<Box<Frames>>,
     out: BytesMut,
     patience: Arc<Patience>,
-    /// Running since the client has closed its side.
+    /// Bytes that came when nobody wanted them any more.
+    unwanted: usize,
+    /// Running since the client has closed its side, or the gateway has closed its own.
     farewell: Option<Pin<Box<Sleep>>>,
     /// What the client owes of the present request's body.
     upload: Pace,
@@ -102,6 +104,7 @@ impl Conn {
             frames: None,
             out: BytesMut::new(),
             patience,
+            unwanted: 0,
             farewell: None,
             upload: Pace::default(),
             download: Pace::default(),

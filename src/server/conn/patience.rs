@@ -16,6 +16,8 @@ pub struct Patience {
     pub download: Slowest,
     /// For the answer to a request whose client has closed its side, and for a next request once the process is told to end.
     pub farewell: Duration,
+    /// For a client to stop sending once it was told that the connection ends.
+    pub discard: Duration,
 }
 
 impl Conn {

@@ -14,6 +14,9 @@ use crate::proxy::Slow;
 /// Bytes gathered before a write goes out by itself.
 const WRITE: usize = 16 * 1024;
 
+/// Bytes that are read once nobody wants them any more.
+const UNWANTED: usize = 256 * 1024;
+
 impl Conn {
     pub(super) fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() {
@@ -86,17 +89,18 @@ impl AsyncWrite for Conn {
 impl Conn {
     /// Reads on for a while what nobody wants any more: closing with unread bytes resets the connection, and the client may never hear why it ended.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let over = self.farewell.get_or_insert_with(|| Box::pin(sleep(self.patience.farewell)));
+        let over = self.farewell.get_or_insert_with(|| Box::pin(sleep(self.patience.discard)));
         if over.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
         let mut sink = [0; 4096];
-        loop {
+        while self.unwanted < UNWANTED {
             let mut sink = ReadBuf::new(&mut sink);
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut sink)) {
-                Ok(()) if !sink.filled().is_empty() => {}
-                _ => return Poll::Ready(()),
+                Ok(()) if !sink.filled().is_empty() => self.unwanted += sink.filled().len(),
+                _ => break,
             }
         }
+        Poll::Ready(())
     }
 }

@@ -12,6 +12,7 @@ pub const PRIORITY: u8 = 2;
 pub const RESET: u8 = 3;
 pub const SETTINGS: u8 = 4;
 pub const PING: u8 = 6;
+pub const GOAWAY: u8 = 7;
 pub const WINDOW: u8 = 8;
 pub const CONTINUATION: u8 = 9;
 

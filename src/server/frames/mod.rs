@@ -50,6 +50,8 @@ pub enum Excess {
     Other,
     /// Too many requests taken back, by the client or by what it did to them.
     Resets,
+    /// A header that is much larger than may be.
+    HeaderList,
     /// A header whose end did not come in time.
     SlowHeader,
     /// The first frame is another than SETTINGS (RFC 9113 §3.4).
@@ -57,7 +59,7 @@ pub enum Excess {
 }
 
 impl Excess {
-    const ALL: [Excess; 10] = [
+    const ALL: [Excess; 11] = [
         Excess::Settings,
         Excess::Ping,
         Excess::Priority,
@@ -66,6 +68,7 @@ impl Excess {
         Excess::Continuation,
         Excess::Other,
         Excess::Resets,
+        Excess::HeaderList,
         Excess::SlowHeader,
         Excess::NoSettings,
     ];
@@ -81,6 +84,7 @@ impl Excess {
             Excess::Continuation => "continuation",
             Excess::Other => "other",
             Excess::Resets => "resets",
+            Excess::HeaderList => "header_list",
             Excess::SlowHeader => "slow_header",
             Excess::NoSettings => "no_settings",
         }
@@ -89,18 +93,42 @@ impl Excess {
 
 /// What is found of a connection, for the loop that serves it: the transport itself is the library's.
 #[derive(Debug, Default)]
-pub struct Verdict(AtomicU8);
+pub struct Verdict {
+    ours: AtomicU8,
+    librarys: AtomicU8,
+}
 
 impl Verdict {
     /// Why the connection cannot go on, once it cannot.
     pub fn get(&self) -> Option<Excess> {
-        let code = self.0.load(Ordering::Relaxed);
-        Excess::ALL.into_iter().find(|excess| *excess as u8 == code)
+        named(&self.ours)
+    }
+
+    /// Why the library has ended it, where that was for a bound of its own. Its errors do not say; its last frame does.
+    pub fn of_library(&self) -> Option<Excess> {
+        named(&self.librarys)
     }
 
     fn set(&self, excess: Excess) {
-        let _ = self.0.compare_exchange(0, excess as u8, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.ours.compare_exchange(0, excess as u8, Ordering::Relaxed, Ordering::Relaxed);
     }
+}
+
+fn named(code: &AtomicU8) -> Option<Excess> {
+    let code = code.load(Ordering::Relaxed);
+    Excess::ALL.into_iter().find(|excess| *excess as u8 == code)
+}
+
+/// What the library says behind ENHANCE_YOUR_CALM; none where a GOAWAY is for another reason.
+fn excess(payload: &[u8]) -> Option<Excess> {
+    let (_, [0, 0, 0, 11, words @ ..]) = payload.split_at_checked(4)? else { return None };
+    Some(match () {
+        () if words.starts_with(b"too_many_resets") || words.starts_with(b"too_many_internal_resets") => Excess::Resets,
+        () if words.starts_with(b"too_many_continuations") => Excess::Continuation,
+        () if words.starts_with(b"too_many_data_frames") => Excess::EmptyData,
+        () if words.starts_with(b"header_list_way_too_large") => Excess::HeaderList,
+        () => Excess::Other,
+    })
 }
 
 /// Follows the frames of one connection, both ways.
@@ -142,7 +170,7 @@ impl Frames {
 
     /// Whether nothing more shall be read.
     pub fn is_over(&self) -> bool {
-        self.verdict.0.load(Ordering::Relaxed) != 0
+        self.verdict.ours.load(Ordering::Relaxed) != 0
     }
 
     /// When what is expected must be here.
@@ -206,6 +234,10 @@ impl Frames {
                 }
             } else if head.kind == RESET && is_forced(payload) && !resets.spend() {
                 verdict.set(Excess::Resets);
+            } else if head.kind == GOAWAY
+                && let Some(excess) = excess(payload)
+            {
+                verdict.librarys.store(excess as u8, Ordering::Relaxed);
             }
         });
     }
@@ -293,6 +325,15 @@ mod tests {
             frames.went(&frame(RESET, 0, &[0, 0, 0, 3]));
         }
         assert_eq!(frames.verdict.get(), Some(Excess::Resets));
+    }
+
+    #[test]
+    fn what_the_library_has_enough_of_is_found_in_its_last_word() {
+        let mut frames = greeted(10, 10);
+        frames.went(&frame(GOAWAY, 0, &[&[0, 0, 0, 1, 0, 0, 0, 1][..], b"too_many_resets"].concat()));
+        assert_eq!(frames.verdict.of_library(), None, "a PROTOCOL_ERROR");
+        frames.went(&frame(GOAWAY, 0, &[&[0, 0, 0, 1, 0, 0, 0, 11][..], b"too_many_resets"].concat()));
+        assert_eq!((frames.verdict.of_library(), frames.verdict.get()), (Some(Excess::Resets), None));
     }
 
     #[test]
