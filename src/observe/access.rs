@@ -114,9 +114,12 @@ pub struct Line<'a> {
     /// What only the operator may know of the problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'a str>,
-    /// Bytes of the request's body.
+    /// How a WebSocket ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub websocket: Option<Closing>,
+    /// Bytes of the request's body; of a WebSocket all that its client has sent.
     pub received: usize,
-    /// Bytes of the answer's body.
+    /// Bytes of the answer's body; of a WebSocket all that its service has sent.
     pub sent: usize,
     /// How often it was sent to a target, where that was more than once.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,6 +132,18 @@ pub struct Line<'a> {
     /// From the choice of a target to the end, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_ms: Option<f64>,
+}
+
+/// How a WebSocket ended.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Closing {
+    /// Who ended it: `client`, `service` or `gateway`.
+    pub by: &'static str,
+    /// How: `closed`, `cut`, `stalled`, `violation`, `too_large`, `idle`, `draining`.
+    pub how: &'static str,
+    /// The code that was said (RFC 6455 §7.4), where one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u16>,
 }
 
 fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
@@ -260,6 +275,7 @@ mod tests {
                 problem: None,
                 policy: None,
                 cause: None,
+                websocket: None,
                 received: 0,
                 sent: 0,
                 attempts: None,

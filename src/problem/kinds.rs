@@ -59,6 +59,8 @@ kinds! {
     ContentTooLarge = PAYLOAD_TOO_LARGE, ResourceExhausted, "content-too-large", "Content too large";
     /// The request target is over its bound.
     UriTooLong = URI_TOO_LONG, InvalidArgument, "uri-too-long", "URI too long";
+    /// The request asks for another protocol, in a version that is not spoken.
+    UpgradeRequired = UPGRADE_REQUIRED, Unimplemented, "upgrade-required", "Upgrade required";
     /// A limit of the caller is used up.
     QuotaExceeded = TOO_MANY_REQUESTS, ResourceExhausted, "quota-exceeded", "Quota exceeded";
     /// The request header is over its bound, in bytes or in count.

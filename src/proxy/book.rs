@@ -16,9 +16,12 @@ impl Book {
         let shard = &self.shard;
         let mut status = itoa::Buffer::new();
         shard.requests.with_label_values(&[line.route, status.format(line.status)]).inc();
-        shard.duration.with_label_values(&[line.route]).observe(duration);
-        if let (Some(service), Some(upstream)) = (line.service, upstream) {
-            shard.upstream_duration.with_label_values(&[service]).observe(upstream);
+        // How long a WebSocket was open says nothing of how fast anybody is.
+        if line.websocket.is_none() {
+            shard.duration.with_label_values(&[line.route]).observe(duration);
+            if let (Some(service), Some(upstream)) = (line.service, upstream) {
+                shard.upstream_duration.with_label_values(&[service]).observe(upstream);
+            }
         }
         if let Some(problem) = line.problem {
             shard.problems.with_label_values(&[problem, line.policy.unwrap_or("")]).inc();

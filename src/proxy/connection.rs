@@ -11,6 +11,7 @@ use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
+use super::Tunnel;
 use crate::types::Certificate;
 
 /// What the proxy says of the present request to the transport, which sees to it that nobody is waited for too long.
@@ -62,6 +63,8 @@ pub struct Connection {
     /// The transport, given back where Pingora would drop it after an error that the client's connection shall survive.
     kept: Mutex<Option<Stream>>,
     closing: AtomicBool,
+    /// What takes it over.
+    tunnel: Mutex<Option<Box<Tunnel>>>,
     /// Of a request that has the connection for itself.
     present: Present,
 }
@@ -86,6 +89,7 @@ impl Connection {
             port_text,
             kept: Mutex::default(),
             closing: AtomicBool::new(false),
+            tunnel: Mutex::default(),
             present: Present::default(),
         }
     }
@@ -179,6 +183,16 @@ impl Connection {
     /// The transport, where it was left.
     pub fn take_kept(&self) -> Option<Stream> {
         self.kept.lock().take()
+    }
+
+    /// Has something else than requests take it over.
+    pub(super) fn lead(&self, tunnel: Box<Tunnel>) {
+        *self.tunnel.lock() = Some(tunnel);
+    }
+
+    /// What takes it over, where something does.
+    pub fn take_tunnel(&self) -> Option<Box<Tunnel>> {
+        self.tunnel.lock().take()
     }
 
     /// Whether the connection cannot take another request.

@@ -11,6 +11,7 @@ use super::busy::Turn;
 use super::grpc::Grpc;
 use super::mirror::Copied;
 use crate::ctx::Ctx;
+use crate::handler::Relay;
 use crate::policy::Chain;
 use crate::problem::Problem;
 use crate::routing::{Destination, Route, Version, Way};
@@ -90,6 +91,8 @@ pub struct Exchange {
     pub(super) copied: Copied,
     /// The cookie that tells the client its target.
     pub(super) cookie: Option<HeaderValue>,
+    /// What takes the connection over once the request is put away.
+    pub(super) relay: Option<Box<Relay>>,
     /// Bytes of the request's body so far.
     pub(super) received: u64,
     /// Whether the answer was made here.
@@ -195,6 +198,7 @@ impl Exchange {
             lane: None,
             copied: Copied::default(),
             cookie: None,
+            relay: None,
             received: 0,
             own_answer: false,
             problem: None,

@@ -1,6 +1,7 @@
 //! The only room that knows Pingora's `Session`. This file is its table of contents: which phase does what.
 
 mod answer;
+mod ask;
 mod attempts;
 mod book;
 mod busy;
@@ -15,7 +16,9 @@ mod mirror;
 mod request;
 mod response;
 mod slow;
+mod talk;
 mod told;
+mod tunnel;
 mod upstream;
 
 use book::Book;
@@ -25,6 +28,7 @@ pub use connection::{Connection, on_stream};
 pub use exchange::Exchange;
 use exchange::Step;
 pub use slow::Slow;
+pub use tunnel::Tunnel;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -46,7 +50,7 @@ use crate::config::{ClientTimeouts, Limits, ServerConfig};
 use crate::observe::{AccessLog, Shard};
 use crate::problem::{Kind, Problem};
 use crate::snapshot::{Live, Snapshot};
-use crate::upstream::Client;
+use crate::upstream::{Client, Linker};
 
 /// The whole HTTP/1.1 answer to a request that never became one, where nobody counts.
 pub fn raw_answer(problem: Problem) -> Vec<u8> {
@@ -80,6 +84,8 @@ struct Inner {
     shard: Arc<Shard>,
     /// For requests beside those that are forwarded.
     client: Arc<Client>,
+    /// For those whose connection is theirs alone.
+    linker: Linker,
     book: Arc<Book>,
     trusted: Arc<[IpNet]>,
     limits: Limits,
@@ -106,6 +112,7 @@ impl Gateway {
             pinned: Mutex::new(Arc::new(pinned)),
             shard,
             client,
+            linker: Linker::default(),
             book,
             trusted,
             limits,

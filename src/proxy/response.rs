@@ -15,7 +15,8 @@ use crate::problem::{Kind, Problem};
 
 /// The way up of a forwarded answer.
 pub(super) fn up(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange, res: &mut ResponseHeader) {
-    if res.status.is_informational() {
+    let switches = res.status == StatusCode::SWITCHING_PROTOCOLS;
+    if res.status.is_informational() && !switches {
         return;
     }
     grpc::note(exchange, &res.headers);
@@ -23,7 +24,7 @@ pub(super) fn up(gateway: &Gateway, session: &mut Session, exchange: &mut Exchan
     exchange.answered = Some(res.status);
     exchange.step = Step::Reading;
     hop_by_hop(res);
-    if res.status == StatusCode::NO_CONTENT {
+    if res.status == StatusCode::NO_CONTENT || switches {
         // RFC 9110 §8.6: an answer that cannot have a body says nothing of its length.
         res.remove_header(&header::CONTENT_LENGTH);
     }

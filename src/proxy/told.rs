@@ -36,6 +36,7 @@ impl Exchange {
             problem: told.map(|told| told.kind),
             policy: told.and_then(|told| told.policy),
             cause: told.and_then(|told| told.cause.as_deref()).or(cut.as_deref()),
+            websocket: None,
             received: usize::try_from(self.received).unwrap_or(usize::MAX),
             sent,
             attempts: Some(self.attempts).filter(|attempts| *attempts > 1),

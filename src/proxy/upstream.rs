@@ -13,7 +13,9 @@ use pingora_timeout::timeout;
 use super::exchange::Step;
 use super::fallback::{self, Turned};
 use super::forwarded::{self, Facts};
+use super::talk::Talk;
 use super::{Connection, Exchange, Gateway, answer, grpc};
+use crate::handler::{self, Conversation, Failed};
 use crate::problem::{Kind, Problem};
 use crate::routing::Destination;
 use crate::state::InFlight;
@@ -33,60 +35,57 @@ pub(super) async fn admit(gateway: &Gateway, session: &mut Session, exchange: &m
     let way = exchange.way.and_then(|way| route?.ways.get(way));
     let made = match way.map(|way| &way.destination) {
         Some(Destination::Service { service, .. }) => match &service.backend {
-            Backend::Targets(targets) if exchange.grpc.is_some() && !targets.takes_grpc() => Err(no_grpc()),
-            Backend::Targets(_) => match fallback::enter(gateway, exchange) {
-                Ok(()) => return Ok(true),
-                Err(Turned::Reply(reply)) => return answer::reply(session, exchange, &reply).await.map(|()| false),
-                Err(Turned::Away(problem)) => Err(problem),
+            Backend::Targets(targets) if exchange.grpc.is_some() && !targets.takes_grpc() => Err(no_grpc().into()),
+            Backend::Targets(targets) => match &targets.websocket {
+                Some(websocket) if handler::is_asked(session.req_header()) => {
+                    // A rare way, whose future is large: no other request shall carry it about.
+                    Box::pin(handler::relay(&mut Talk::new(gateway, session, exchange), websocket)).await
+                }
+                _ => match fallback::enter(gateway, exchange) {
+                    Ok(()) => return Ok(true),
+                    Err(Turned::Reply(reply)) => Talk::new(gateway, session, exchange).reply(&reply).await,
+                    Err(Turned::Away(problem)) => Err(problem.into()),
+                },
             },
-            Backend::Mock(mock) => return mocked(gateway, session, exchange, mock).await.map(|()| false),
+            Backend::Mock(mock) => mocked(&mut Talk::new(gateway, session, exchange), mock).await,
         },
-        Some(Destination::Handler(handler)) => handler.answer(session.req_header(), &exchange.cx),
-        Some(Destination::Split(_) | Destination::Nowhere) | None => Err(Problem::new(Kind::NotFound, "no route takes this request")),
+        Some(Destination::Handler(handler)) => handler.answer(&mut Talk::new(gateway, session, exchange)).await,
+        Some(Destination::Split(_) | Destination::Nowhere) | None => {
+            Err(Problem::new(Kind::NotFound, "no route takes this request").into())
+        }
     };
     match made {
-        Ok(reply) => answer::reply(session, exchange, &reply).await?,
-        Err(problem) => answer::problem(session, exchange, problem).await?,
+        Ok(()) => Ok(false),
+        Err(Failed::Problem(problem)) => answer::problem(session, exchange, problem).await.map(|()| false),
+        Err(Failed::Lost(error)) => Err(error),
     }
-    Ok(false)
 }
 
 /// A mock sees the request as a target would.
-async fn mocked(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange, mock: &Mock) -> Result<()> {
-    let mut req = session.req_header().clone();
-    if let Err(problem) = outgoing(session, exchange, &mut req) {
-        return answer::problem(session, exchange, problem).await;
-    }
-    exchange.total = [exchange.route().timeout, exchange.asks_for()].into_iter().flatten().min();
-    let (started, total) = (exchange.started, exchange.total);
-    let within = |most: Duration| total.map_or(most, |total| most.min(total.saturating_sub(started.elapsed())));
+async fn mocked(talk: &mut Talk<'_>, mock: &Mock) -> Result<(), Failed> {
+    let mut req = talk.request().clone();
+    talk.outgoing(&mut req)?;
+    talk.exchange.total = [talk.exchange.route().timeout, talk.exchange.asks_for()].into_iter().flatten().min();
     let mut body = BytesMut::new();
     if mock.wants_body() {
-        if req.headers.contains_key(header::EXPECT) {
-            session.downstream_session.write_continue_response().await.map_err(|error| error.into_down())?;
-        }
-        let patience = within(gateway.timeouts().body.into());
-        let late = || Error::new_down(ErrorType::ReadTimedout);
-        while let Some(chunk) = timeout(patience, session.downstream_session.read_request_body())
-            .await
-            .map_err(|_| late())?
-            .map_err(|error| error.into_down())?
-        {
+        while let Some(chunk) = talk.read().await? {
             if body.len() + chunk.len() > MOCK_BODY {
-                return answer::problem(session, exchange, Problem::new(Kind::ContentTooLarge, "a mock echoes at most 1 MiB")).await;
+                return Err(Problem::new(Kind::ContentTooLarge, "a mock echoes at most 1 MiB").into());
             }
             body.extend_from_slice(&chunk);
         }
-        exchange.received = body.len() as u64;
     }
     let answer = mock.answer(&req, &body);
-    let made = if total.is_some() { timeout(within(Duration::MAX), answer).await.ok() } else { Some(answer.await) };
-    let Some(mut reply) = made else {
-        let problem = tell_step(late(Step::Waiting), Step::Waiting, 1);
-        return answer::problem(session, exchange, problem).await;
-    };
-    reply.headers.extend(exchange.lane.take().map(|cookie| (header::SET_COOKIE, cookie)));
-    answer::reply(session, exchange, &reply).await
+    let left = talk.exchange.total.is_some().then(|| within(talk.exchange, Duration::MAX));
+    let made = if let Some(left) = left { timeout(left, answer).await.ok() } else { Some(answer.await) };
+    let mut reply = made.ok_or_else(|| tell_step(late(Step::Waiting), Step::Waiting, 1))?;
+    reply.headers.extend(talk.exchange.lane.take().map(|cookie| (header::SET_COOKIE, cookie)));
+    talk.reply(&reply).await
+}
+
+/// So long, or what the request has left of its whole time.
+pub(super) fn within(exchange: &Exchange, most: Duration) -> Duration {
+    exchange.total.map_or(most, |total| most.min(total.saturating_sub(exchange.started.elapsed())))
 }
 
 /// Bytes of a request body that a mock holds at most.

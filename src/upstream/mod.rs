@@ -6,6 +6,8 @@ mod call;
 mod dns;
 mod follow;
 mod health;
+mod host;
+mod link;
 mod mock;
 mod plan;
 mod pool;
@@ -14,6 +16,7 @@ mod target;
 mod tending;
 mod timeouts;
 mod transport;
+mod websocket;
 
 use attempt::jitter;
 pub use attempt::{
@@ -24,6 +27,8 @@ pub use balance::{Asking, BalanceConfig, EjectionConfig, Group, HashConfig, Key,
 pub use call::{Answer, Call, CallError, Client};
 pub use dns::{DnsConfig, Names};
 pub use health::{Health, HealthConfig};
+pub use host::HostMode;
+pub use link::{Link, Linker};
 pub use mock::{Mock, MockConfig};
 pub use pool::{Picked, Pool};
 pub use status::ServiceStatus;
@@ -31,12 +36,13 @@ pub use target::{Target, TargetConfig};
 pub use tending::{Settling, Tending};
 pub use timeouts::{Timeouts, TimeoutsConfig};
 pub use transport::{ConnectionsConfig, Protocol, TlsConfig, Verify};
+pub use websocket::{WebSocket, WebSocketConfig, WebSocketSettings};
 
 use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, header};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::runtime::Handle;
@@ -82,6 +88,8 @@ pub struct ServiceConfig<P> {
     pub connections: Option<ConnectionsConfig>,
     /// How long a target may take.
     pub timeouts: Option<TimeoutsConfig>,
+    /// WebSockets to its targets: `off`, or bounds for them. Default: they are relayed, within the bounds' defaults.
+    pub websocket: Option<WebSocketConfig>,
     /// The request header in which targets are told how much of `timeouts.total` is left, in milliseconds; a client's own is replaced. Default: none.
     pub deadline_header: Option<String>,
     /// When a request that failed at a target is sent once more. Default: only where it cannot do harm, when no connection to a target came about or a
@@ -94,33 +102,6 @@ pub struct ServiceConfig<P> {
     /// Policies for every route to this service.
     #[serde(default = "P::default", bound(deserialize = "P: Default + Deserialize<'de>"))]
     pub policies: P,
-}
-
-/// The `Host` that targets see.
-#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "String")]
-pub enum HostMode {
-    /// That of the target's URL.
-    #[default]
-    Target,
-    /// The client's.
-    Keep,
-    /// This name.
-    Name(HeaderValue),
-}
-
-impl<'de> Deserialize<'de> for HostMode {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        match text.as_str() {
-            "target" => Ok(HostMode::Target),
-            "keep" => Ok(HostMode::Keep),
-            name if name.parse::<http::uri::Authority>().is_ok() => {
-                HeaderValue::try_from(name).map(HostMode::Name).map_err(serde::de::Error::custom)
-            }
-            name => Err(serde::de::Error::custom(format!("`{name}` is not `target`, `keep` or a host name"))),
-        }
-    }
 }
 
 /// A named group of targets.
@@ -160,6 +141,8 @@ pub struct Targets {
     pub host: HostMode,
     /// How long they may take.
     pub timeouts: Timeouts,
+    /// What a WebSocket may take; none where they are off.
+    pub websocket: Option<WebSocket>,
     /// The header that tells them how long the request has left.
     pub deadline_header: Option<HeaderName>,
 }
@@ -192,6 +175,7 @@ impl Service {
             ("protocol", config.protocol.is_some()),
             ("tls", config.tls.is_some()),
             ("connections", config.connections.is_some()),
+            ("websocket", config.websocket.is_some()),
             ("retry", config.retry.is_some()),
             ("breaker", config.breaker.is_some()),
             ("fallback", config.fallback.is_some()),
@@ -284,6 +268,8 @@ impl Targets {
             let error = BuildError::new("nothing is sent again: `attempts` is 1", "remove it, or allow for 2 attempts or more");
             errors.keep::<()>(root, Err(error.at(key).at("retry")));
         }
+        let websocket = WebSocket::build(config.websocket, name, base.shared).map_err(|error| error.at("websocket"));
+        let websocket = errors.keep(root, websocket);
         let retry = errors.keep(root, retry);
         let (plan, retry) = (plan?, retry?);
         let pool = errors.keep(root, plan.pool())?;
@@ -297,6 +283,7 @@ impl Targets {
             fallback,
             host: config.host.clone().unwrap_or_default(),
             timeouts,
+            websocket: websocket?,
             deadline_header,
         })
     }

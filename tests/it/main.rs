@@ -58,3 +58,4 @@ mod upgrade_callers;
 mod upstream_http2;
 mod upstream_tls;
 mod versions;
+mod websocket;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep};
@@ -211,6 +211,16 @@ impl Conn {
             io::Result::Ok(())
         };
         let _ = tokio::time::timeout(patience, sent).await;
+    }
+
+    /// Gives it up for what is no HTTP any more: what was written is sent, and what was read ahead goes along.
+    ///
+    /// # Errors
+    /// Those of the socket, or the client takes nothing.
+    pub async fn open(mut self: Box<Self>) -> io::Result<(Wire, Bytes)> {
+        poll_fn(|cx| self.poll_out(cx)).await?;
+        let Self { stream, ahead, .. } = *self;
+        Ok((stream, ahead.freeze()))
     }
 
     /// Ends a connection that was told all. Over TLS the client must be able to tell the end from a cut (RFC 8446 §6.1).

@@ -54,6 +54,12 @@ impl Client {
         Self::over(TcpStream::connect(address).unwrap())
     }
 
+    /// The same connection once more, for another thread to write while this one reads.
+    pub fn twin(&self) -> Self {
+        assert!(self.tls.is_none() && self.buffer.is_empty());
+        Self::over(self.stream.try_clone().unwrap())
+    }
+
     /// Connects, where somebody listens.
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
         TcpStream::connect(address).map(Self::over)
@@ -136,6 +142,11 @@ impl Client {
     /// The next bytes, just so many.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         self.take(count).unwrap()
+    }
+
+    /// The same, where the connection may end before.
+    pub fn try_bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        self.take(count)
     }
 
     /// `GET` on the connection, with what is usual and no more.

@@ -12,6 +12,7 @@ pub mod peers;
 pub mod speaker;
 pub mod tools;
 pub mod transcript;
+pub mod websocket;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
