@@ -124,6 +124,9 @@ pub struct Line<'a> {
     /// How often it was sent to a target, where that was more than once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
+    /// The code that a call of gRPC ended with, as its caller sees it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc_status: Option<u16>,
     /// From the header to the end of the answer, in milliseconds.
     pub duration_ms: f64,
     /// From the choice of a target to the end, in milliseconds.
@@ -276,6 +279,7 @@ mod tests {
                 received: 0,
                 sent: 0,
                 attempts: None,
+                grpc_status: None,
                 duration_ms: 1.5,
                 upstream_ms: None,
             };

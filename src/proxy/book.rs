@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use crate::observe::{AccessLog, Line, Shard};
+use crate::types::GrpcStatus;
 
 /// Where one worker writes down what became of its requests.
 pub(super) struct Book {
@@ -29,6 +30,10 @@ impl Book {
             shard.received.with_label_values(&[line.route]).inc_by(line.received as u64);
         }
         shard.sent.with_label_values(&[line.route]).inc_by(line.sent as u64);
+        if let Some(code) = line.grpc_status {
+            let label = GrpcStatus::ALL.get(usize::from(code)).map_or("", |status| status.label());
+            shard.grpc_calls.with_label_values(&[line.route, label]).inc();
+        }
         if self.log.is_on() {
             self.log.write(self.worker, line);
         }

@@ -25,6 +25,8 @@ struct Present {
     stirred: AtomicBool,
     /// That the client was not waited for just now.
     pardoned: AtomicBool,
+    /// That the client may pause in the body for as long as it likes.
+    may_pause: AtomicBool,
 }
 
 tokio::task_local! {
@@ -160,6 +162,16 @@ impl Connection {
     /// Whether that was said, once.
     pub fn take_pardon(&self) -> bool {
         self.present(|present| present.pardoned.load(Ordering::Relaxed) && present.pardoned.swap(false, Ordering::Relaxed))
+    }
+
+    /// Lets the client of a stream pause in the body: that of a gRPC call is what it has to say, when it has to.
+    pub(super) fn let_pause(&self) {
+        self.present(|present| present.may_pause.store(true, Ordering::Relaxed));
+    }
+
+    /// Whether it may.
+    pub fn may_pause(&self) -> bool {
+        self.present(|present| present.may_pause.load(Ordering::Relaxed))
     }
 
     /// Leaves the transport for the keep-alive loop; with `closing` only for a decent farewell.

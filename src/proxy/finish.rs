@@ -5,12 +5,12 @@ use std::sync::Arc;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_error::Error;
+use pingora_error::{Error, ErrorSource};
 use pingora_proxy::Session;
 use tokio::io::AsyncWriteExt;
 
 use super::gone::Gone;
-use super::{Connection, Exchange, Gateway, Slow, Tunnel, is_http2, upstream};
+use super::{Connection, Exchange, Gateway, Slow, Tunnel, grpc, is_http2, upstream};
 use crate::handler::Relay;
 use crate::routing::Destination;
 
@@ -22,6 +22,8 @@ pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Opti
     upstream::ended(gateway, exchange, error, None);
     let status = session.response_written().map_or(0, |res| res.status.as_u16());
     let cut = exchange.cut.take().or_else(|| error.filter(|_| exchange.problem.is_none()).map(|error| error.to_string().into()));
+    let gone = error.is_some_and(|error| *error.esource() == ErrorSource::Downstream);
+    grpc::end(exchange, session.response_written(), gone);
     exchange.tell(status, session.body_bytes_sent(), cut);
     if let Some(direction) = error.and_then(Slow::of).and_then(Slow::direction) {
         gateway.0.shard.slow_clients.with_label_values(&[direction]).inc();

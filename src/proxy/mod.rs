@@ -11,6 +11,7 @@ mod fallback;
 mod finish;
 mod forwarded;
 mod gone;
+mod grpc;
 mod mirror;
 mod request;
 mod response;
@@ -35,7 +36,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use pingora_core::modules::http::HttpModules;
@@ -200,6 +201,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(&self, session: &mut Session, req: &mut RequestHeader, exchange: &mut Self::CTX) -> Result<()> {
         upstream::outgoing(session, exchange, req).map_err(|problem| upstream::raise(exchange, problem))?;
+        request::expected(session, req).await?;
         mirror::head(self, exchange, req, session.as_downstream_mut().is_body_empty());
         Ok(())
     }
@@ -215,7 +217,8 @@ impl ProxyHttp for Gateway {
         if end && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
-        upstream::body(self, exchange, body.as_ref().map_or(0, Bytes::len))?;
+        // Towards a target over HTTP/2 Pingora heeds no other error here, and the request would wait for an answer to half of it.
+        upstream::body(self, exchange, body.as_deref().unwrap_or_default()).map_err(|error| error.into_down())?;
         if end {
             upstream::sent(session, exchange);
         }
@@ -259,6 +262,11 @@ impl ProxyHttp for Gateway {
         if upstream::is_late(exchange) { Err(upstream::raise(exchange, upstream::late(exchange.step))) } else { Ok(None) }
     }
 
+    async fn response_trailer_filter(&self, _: &mut Session, trailers: &mut HeaderMap, exchange: &mut Self::CTX) -> Result<Option<Bytes>> {
+        grpc::note(exchange, trailers);
+        Ok(None)
+    }
+
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Self::CTX) -> FailToProxy {
         let late = upstream::is_late(exchange);
         let step = upstream::step(session, exchange);
@@ -267,13 +275,16 @@ impl ProxyHttp for Gateway {
         // Once an answer has begun there is no other: the connection is cut, which the client can tell from an end. A 1xx is none yet.
         let begun = session.response_written().is_some_and(|res| !res.status.is_informational());
         if begun {
+            if let Some(problem) = &problem {
+                grpc::cut(session, exchange, problem).await;
+            }
             exchange.cut = problem.map(|problem| problem.detail);
         } else if let Some(reply) = exchange.reply.take() {
             exchange.replied = true;
             let _ = answer::reply(session, exchange, &reply).await;
         } else if let Some(problem) = problem {
             let late = late || Slow::of(error) == Some(Slow::Service);
-            if *error.esource() == ErrorSource::Downstream && !(late && session.is_body_done()) {
+            if *error.esource() == ErrorSource::Downstream && !upstream::is_pending(error) && !(late && session.is_body_done()) {
                 // What is left of this request cannot be told apart from a next one.
                 session.set_keepalive(None);
             }

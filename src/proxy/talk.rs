@@ -58,7 +58,7 @@ impl Conversation for Talk<'_> {
         let late = || Error::new_down(ErrorType::ReadTimedout);
         let piece = timeout(patience, client.read_request_body()).await.map_err(|_| late())?.map_err(|error| error.into_down())?;
         if let Some(piece) = &piece {
-            upstream::body(self.gateway, self.exchange, piece.len())?;
+            upstream::body(self.gateway, self.exchange, piece)?;
         }
         Ok(piece)
     }

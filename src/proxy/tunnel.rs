@@ -111,6 +111,7 @@ impl Drop for Open {
             problem: None,
             policy: None,
             cause: what,
+            grpc_status: None,
             websocket: Some(Closing { by, how: how.name(), code }),
             received: usize::try_from(self.ended.received).unwrap_or(usize::MAX),
             sent: usize::try_from(self.ended.sent).unwrap_or(usize::MAX),

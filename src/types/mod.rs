@@ -3,6 +3,7 @@
 mod address;
 mod certificate;
 mod duration;
+mod grpc;
 mod percent;
 mod protocol;
 mod reply;
@@ -12,6 +13,7 @@ mod size;
 pub use address::Address;
 pub use certificate::Certificate;
 pub use duration::Duration;
+pub use grpc::{GrpcStatus, grpc_timeout};
 pub use percent::Percent;
 pub use protocol::Protocol;
 pub use reply::{FRAMING, Reply, ReplyConfig};

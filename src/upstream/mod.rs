@@ -14,6 +14,7 @@ mod pool;
 mod status;
 mod target;
 mod tending;
+mod timeouts;
 mod transport;
 mod websocket;
 
@@ -33,12 +34,12 @@ pub use pool::{Picked, Pool};
 pub use status::ServiceStatus;
 pub use target::{Target, TargetConfig};
 pub use tending::{Settling, Tending};
+pub use timeouts::{Timeouts, TimeoutsConfig};
 pub use transport::{ConnectionsConfig, Protocol, TlsConfig, Verify};
 pub use websocket::{WebSocket, WebSocketConfig, WebSocketSettings};
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time;
 
 use arc_swap::ArcSwap;
 use http::{HeaderName, header};
@@ -101,40 +102,6 @@ pub struct ServiceConfig<P> {
     /// Policies for every route to this service.
     #[serde(default = "P::default", bound(deserialize = "P: Default + Deserialize<'de>"))]
     pub policies: P,
-}
-
-/// How long a target may take.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TimeoutsConfig {
-    /// For a connection to be made, TLS included. Default: 1s.
-    pub connect: Duration,
-    /// Between one piece of the request's body or of the answer and the next, and from the end of the request to the answer. Default: 30s.
-    pub response: Duration,
-    /// For the whole request, from its arrival to the end of the answer; over HTTP/2 it is looked at with each piece of the answer only.
-    /// Default: none.
-    pub total: Option<Duration>,
-    /// For a connection to be kept while idle. Default: 60s.
-    pub idle: Duration,
-}
-
-impl Default for TimeoutsConfig {
-    fn default() -> Self {
-        Self { connect: Duration::secs(1), response: Duration::secs(30), total: None, idle: Duration::secs(60) }
-    }
-}
-
-/// How long a target may take, ready to use.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// For a connection to be made.
-    pub connect: time::Duration,
-    /// Between two signs of life.
-    pub response: time::Duration,
-    /// For the whole request.
-    pub total: Option<time::Duration>,
-    /// For a kept connection without use.
-    pub idle: time::Duration,
 }
 
 /// A named group of targets.
@@ -280,22 +247,7 @@ impl Targets {
             let error = BuildError::new("a service needs `targets` or a `mock`", "write `targets: [\"http://10.0.0.1:8080\"]`");
             return errors.keep(root, Err(error));
         }
-        let timeouts = config.timeouts.unwrap_or_default();
-        for (name, value) in [
-            ("connect", Some(timeouts.connect)),
-            ("response", Some(timeouts.response)),
-            ("total", timeouts.total),
-            ("idle", Some(timeouts.idle)),
-        ] {
-            let checked = value.map_or(Ok(()), Duration::not_zero).map_err(|error| error.at(name).at("timeouts"));
-            errors.keep(root, checked);
-        }
-        let timeouts = Timeouts {
-            connect: timeouts.connect.into(),
-            response: timeouts.response.into(),
-            total: timeouts.total.map(Into::into),
-            idle: timeouts.idle.into(),
-        };
+        let timeouts = Timeouts::build(&config.timeouts.unwrap_or_default(), errors, root);
         let deadline_header =
             config.deadline_header.as_ref().map(|name| deadline_header(name).map_err(|error| error.at("deadline_header")));
         let deadline_header = deadline_header.and_then(|name| errors.keep(root, name));
@@ -349,6 +301,11 @@ impl Targets {
     /// How many requests of one worker may be under way at a target while the connection of one more is kept behind it; none for any number.
     pub fn kept(&self) -> Option<usize> {
         self.plan.transport().kept()
+    }
+
+    /// Whether a call of gRPC can get there at all.
+    pub fn takes_grpc(&self) -> bool {
+        self.plan.transport().shares()
     }
 
     /// Why there may be no target now.

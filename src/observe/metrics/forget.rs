@@ -30,7 +30,7 @@ impl Metrics {
         remove(&self.process.ejected, |labels| not_in(ejected, labels), |labels| self.process.ejected.remove_label_values(labels));
         keep(&self.process.breakers, breakers, |labels| self.process.breakers.remove_label_values(labels));
         for shard in &self.shards {
-            for family in [&shard.requests, &shard.received, &shard.sent, &shard.splits] {
+            for family in [&shard.requests, &shard.received, &shard.sent, &shard.splits, &shard.grpc_calls] {
                 keep(family, routes, |labels| family.remove_label_values(labels));
             }
             keep(&shard.duration, routes, |labels| shard.duration.remove_label_values(labels));

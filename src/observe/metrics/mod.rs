@@ -27,6 +27,8 @@ pub struct Shard {
     pub duration: HistogramVec,
     /// Time from the choice of a target to the end of its answer, in seconds, by service.
     pub upstream_duration: HistogramVec,
+    /// Calls of gRPC, by route and by the name of the status that they ended with.
+    pub grpc_calls: IntCounterVec,
     /// Answers made by the gateway itself, by problem and by the policy that refused.
     pub problems: IntCounterVec,
     /// Bytes of request bodies, by route.
@@ -189,6 +191,7 @@ impl Shard {
                 "From the choice of a target to the end of its answer.",
                 &["service"],
             )?,
+            grpc_calls: counter("tidegate_grpc_calls_total", "Calls of gRPC, by how they ended for their callers.", &["route", "code"])?,
             problems: counter("tidegate_problems_total", "Answers made by the gateway itself.", &["kind", "policy"])?,
             received: counter("tidegate_received_bytes_total", "Bytes of request bodies.", &["route"])?,
             sent: counter("tidegate_sent_bytes_total", "Bytes of answer bodies.", &["route"])?,

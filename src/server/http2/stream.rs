@@ -97,7 +97,8 @@ impl Stream {
             self.upload.pardon();
         }
         let Poll::Ready(piece) = self.body.poll_data(cx) else {
-            if self.invited && self.upload.waits(&self.patience.upload, cx) {
+            let is_waited_for = self.invited && !self.facts().is_some_and(Connection::may_pause);
+            if is_waited_for && self.upload.waits(&self.patience.upload, cx) {
                 return Poll::Ready(Err(slow(Slow::Upload)));
             }
             ready!(self.poll_late(cx));

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod grpc;
 pub mod nginx;
 pub mod origin;
+pub mod peers;
 pub mod speaker;
 pub mod tools;
 pub mod transcript;
