@@ -201,8 +201,8 @@ where
         depart(to.side, from);
         return true;
     }
-    // What nobody takes is read all the same, to see the end.
-    if from.ended || !(to.out.is_empty() || to.told) {
+    // What nobody takes is read all the same, to see the end; of who is given up nothing more is waited for.
+    if from.ended || from.lost || !(to.out.is_empty() || to.told) {
         return changed;
     }
     if !from.early.is_empty() {
