@@ -27,7 +27,7 @@ thread_local! {
 /// What a relay may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
-    /// Without a byte of either side.
+    /// Without a byte of either side, or of what waits for one.
     pub idle: Duration,
     /// For both sides to say farewell, from the first Close on.
     pub close: Duration,
@@ -110,7 +110,7 @@ impl How {
 struct Shared<'a> {
     ended: &'a mut Ended,
     terms: Terms,
-    /// When a byte came last.
+    /// When a byte came, or waited for a side, last.
     active: Instant,
     /// Running from the first farewell on.
     closing: Option<Pin<Box<Sleep>>>,
@@ -151,6 +151,10 @@ pub async fn pump<A, B>(
         }
         loop {
             while idle.as_mut().poll(cx).is_ready() {
+                // Nothing is read while a side is slow to take what it gets: how long that may last is another bound.
+                if client.is_behind() || service.is_behind() {
+                    shared.active = Instant::now();
+                }
                 let until = shared.active + terms.idle;
                 if until > Instant::now() {
                     idle.as_mut().reset(until);
@@ -194,6 +198,9 @@ where
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let mut changed = farewell(from, to);
+    if to.is_behind() {
+        shared.active = Instant::now();
+    }
     if let Err(loss) = to.poll_out(cx) {
         let how = if loss == Loss::Stalled { How::Stalled } else { How::Cut };
         shared.close(Closed { by: to.side.name(), how, code: None, what: None });

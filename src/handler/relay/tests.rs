@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::*;
 
@@ -50,4 +50,26 @@ async fn who_is_given_up_is_read_no_more() {
         assert!(taken > 16 * 1024, "the end is waited for: {taken}");
     });
     assert_eq!(ended.await.close.map(|closed| closed.how), Some(How::Violation));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_side_is_slow_to_take_what_it_gets_nobody_is_idle() {
+    let terms = Terms { idle: Duration::from_secs(1), write: Duration::from_secs(10), ..TERMS };
+    let ended = relayed(terms, async |mut client, mut service| {
+        let read = async {
+            for _ in 0..4 {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                client.read_exact(&mut [0; 50_000]).await.unwrap();
+            }
+            let before = Instant::now();
+            assert_eq!(closed(&mut client).await, 1001);
+            before.elapsed()
+        };
+        let write = async {
+            service.write_all(&[&[0x82, 127][..], &199_990_u64.to_be_bytes(), &[0; 199_990]].concat()).await.unwrap();
+        };
+        let (quiet, ()) = tokio::join!(read, write);
+        assert!(quiet > Duration::from_millis(900) && quiet < Duration::from_millis(1100), "it counts from the last byte on: {quiet:?}");
+    });
+    assert_eq!(ended.await.close.map(|closed| closed.how), Some(How::Idle));
 }
