@@ -38,7 +38,7 @@ pub struct WebSocketSettings {
     /// Whether client and service may agree to compress messages (permessage-deflate). What is compressed is not checked for being text.
     /// No other extension is passed on. Default: true.
     pub compression: bool,
-    /// For both sides to say farewell, from the first Close on. Default: 5s.
+    /// For both sides to say farewell, from the first Close on; then who waits for the other's gets one from the gateway. Default: 5s.
     pub close: Duration,
 }
 

@@ -170,6 +170,8 @@ pub async fn pump<A, B>(
                 return Poll::Ready(());
             }
             if shared.closing.as_mut().is_some_and(|closing| closing.as_mut().poll(cx).is_ready()) {
+                part(&service, &mut client, &shared, cx);
+                part(&client, &mut service, &shared, cx);
                 return Poll::Ready(());
             }
             if went == [false; 2] {
@@ -189,6 +191,23 @@ where
     client.dismiss(code, reason);
     service.dismiss(code, reason);
     shared.close(Closed { by: "gateway", how, code: Some(code), what: None });
+}
+
+/// The time for farewells is over: who has said one, and waits for the other's, gets it from here (RFC 6455 §5.5.1), with the code that it has said. Where
+/// it has got a part of a frame there is no place for that.
+fn part<A, B>(from: &Peer<A>, to: &mut Peer<B>, shared: &Shared<'_>, cx: &mut Context<'_>)
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    if to.told || from.checker.is_within() {
+        return;
+    }
+    let own = shared.ended.close.filter(|closed| closed.by == to.side.name()).and_then(|closed| closed.code);
+    to.dismiss(own.unwrap_or(close::NORMAL), "");
+    to.say_farewell();
+    // What it does not take now it never gets.
+    let _ = to.poll_out(cx);
 }
 
 /// What goes from one side to the other. Whether anything has changed, so that it is worth to look again.
