@@ -116,6 +116,8 @@ impl Conversation for Talk<'_> {
 /// What says where the answer ends (RFC 9112 §6.3), or that it changes the protocol.
 fn frame(session: &mut Session, res: &mut ResponseHeader) -> Result<(), Box<Error>> {
     if res.status == StatusCode::SWITCHING_PROTOCOLS {
+        // RFC 9112 §6.1: what follows is no body.
+        res.remove_header(&header::TRANSFER_ENCODING);
         res.insert_header(header::CONNECTION, "Upgrade")?;
         return res.insert_header(header::UPGRADE, "websocket");
     }

@@ -92,6 +92,22 @@ fn a_service_gets_the_handshake_as_any_request_and_no_more() {
 }
 
 #[test]
+fn a_101_says_nothing_of_a_body() {
+    let origin = RawOrigin::start(|mut talk| {
+        talk.agree("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", b"");
+        talk.echo();
+    });
+    let gateway = gateway(origin.address, "");
+    let mut client = gateway.client();
+    client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", asking()));
+    let answer = client.head();
+    assert_eq!((answer.status, answer.header("transfer-encoding"), answer.header("content-length")), (101, None, None), "{answer:?}");
+    let mut socket = Socket { client };
+    socket.send(TEXT, "no chunk");
+    socket.expect(TEXT, "no chunk");
+}
+
+#[test]
 fn a_service_that_agrees_to_something_else_is_not_believed() {
     for (from, to) in [
         (ACCEPT, "AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
