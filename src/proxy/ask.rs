@@ -23,6 +23,8 @@ const MOST: u32 = 100;
 /// # Errors
 /// None does, or the client has left.
 pub(super) async fn ask(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange, switch: &impl Switch) -> Result<Said, Failed> {
+    // A request that is wrong takes nobody's turn.
+    named(session.req_header())?;
     match fallback::enter(gateway, exchange) {
         Ok(()) => {}
         Err(Turned::Reply(reply)) => return Ok(Said::Instead(reply)),
@@ -99,8 +101,6 @@ pub(super) async fn left(session: &mut Session) -> Box<Error> {
 
 /// Takes away what was meant for this hop alone (RFC 9110 §7.6.1).
 fn bare(req: &mut RequestHeader) -> Result<(), Problem> {
-    /// What a client may not have removed: who it is for, and who sent it.
-    const KEPT: [HeaderName; 4] = [header::HOST, header::FORWARDED, header::VIA, header::AUTHORIZATION];
     const ALSO: [HeaderName; 5] = [
         header::EXPECT,
         header::PROXY_AUTHENTICATE,
@@ -108,18 +108,30 @@ fn bare(req: &mut RequestHeader) -> Result<(), Problem> {
         HeaderName::from_static("proxy-connection"),
         header::CONTENT_LENGTH,
     ];
-    let malformed = || Problem::new(Kind::BadRequest, "the Connection header names what it must not");
-    let lines = req.headers.get_all(header::CONNECTION).iter();
-    let mut named = Vec::new();
-    for name in lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
-        let name = HeaderName::from_bytes(name).map_err(|_| malformed())?;
-        if KEPT.contains(&name) || name.as_str().starts_with("x-forwarded-") || name.as_str().starts_with("sec-websocket-") {
-            return Err(malformed());
-        }
-        named.push(name);
-    }
-    for name in named.iter().chain(&FRAMING).chain(&ALSO) {
+    for name in named(req)?.iter().chain(&FRAMING).chain(&ALSO) {
         req.remove_header(name);
     }
     Ok(())
+}
+
+/// What the Connection header names.
+fn named(req: &RequestHeader) -> Result<Vec<HeaderName>, Problem> {
+    /// Names that it may have: as many as Pingora takes of other requests.
+    const MOST: usize = 9;
+    /// What a client may not have removed: who it is for, and who sent it.
+    const KEPT: [HeaderName; 4] = [header::HOST, header::FORWARDED, header::VIA, header::AUTHORIZATION];
+    let malformed = |detail| Problem::new(Kind::BadRequest, detail);
+    let lines = req.headers.get_all(header::CONNECTION).iter();
+    let mut named = Vec::new();
+    for name in lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
+        if named.len() == MOST {
+            return Err(malformed("the Connection header names too much"));
+        }
+        let name = HeaderName::from_bytes(name).map_err(|_| malformed("the Connection header names what is no header"))?;
+        if KEPT.contains(&name) || name.as_str().starts_with("x-forwarded-") || name.as_str().starts_with("sec-websocket-") {
+            return Err(malformed("the Connection header names what it must not"));
+        }
+        named.push(name);
+    }
+    Ok(named)
 }

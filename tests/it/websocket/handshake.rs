@@ -108,6 +108,23 @@ fn a_101_says_nothing_of_a_body() {
 }
 
 #[test]
+fn a_connection_header_that_names_too_much_or_what_it_must_not_is_refused_before_a_target_is_chosen() {
+    let origin = echoing();
+    let gateway = gateway(origin.address, "");
+    let naming = |count: usize| (1..count).map(|count| format!("Connection: x-{count}\r\n")).collect::<String>();
+    for (path, wrong) in [("/protected", "Connection: Host\r\n".to_owned()), ("/many", naming(10))] {
+        gateway.client().get_with(path, &(asking() + &wrong)).problem(400, "bad-request");
+        assert_eq!(gateway.await_log("it", |line| line["path"] == path).get("target"), None);
+    }
+    assert!(origin.received().is_empty());
+    // As many as where no WebSocket is asked for.
+    gateway.client().get_with("/plain", &("Connection: close\r\n".to_owned() + &naming(10))).problem(400, "bad-request");
+    let mut client = gateway.client();
+    client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{}{}\r\n", asking(), naming(9)));
+    assert_eq!(client.head().status, 101);
+}
+
+#[test]
 fn a_service_that_agrees_to_something_else_is_not_believed() {
     for (from, to) in [
         (ACCEPT, "AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
