@@ -22,7 +22,9 @@ PATIENCE = 20
 
 
 def tell(*words):
-    print(*words, flush=True)
+    # In one piece: threads tell at the same time, and each shall have a line.
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
 class Stub:

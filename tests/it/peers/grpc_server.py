@@ -19,7 +19,9 @@ LARGE = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_
 
 
 def tell(*words):
-    print(*words, flush=True)
+    # In one piece: threads tell at the same time, and each shall have a line.
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
 def until_gone(context, what):
