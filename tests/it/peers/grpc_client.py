@@ -23,8 +23,7 @@ PATIENCE = 20
 
 def tell(*words):
     # In one piece: threads tell at the same time, and each shall have a line.
-    sys.stdout.write(" ".join(map(str, words)) + "\n")
-    sys.stdout.flush()
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
 class Stub:
