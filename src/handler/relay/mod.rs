@@ -6,6 +6,8 @@ mod frame;
 mod handshake;
 mod peer;
 mod pump;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use handshake::is_asked;
