@@ -99,6 +99,14 @@ pub struct WebSocket {
     room: Arc<Room>,
 }
 
+/// One of the places for a WebSocket to a service, and what it may take.
+#[derive(Debug)]
+pub struct Seat {
+    /// What it may take.
+    pub websocket: WebSocket,
+    _place: OwnedSemaphorePermit,
+}
+
 impl WebSocket {
     /// Prepares it; none where it is off.
     ///
@@ -128,8 +136,9 @@ impl WebSocket {
     ///
     /// # Errors
     /// There is none left.
-    pub fn enter(&self) -> Result<OwnedSemaphorePermit, Problem> {
+    pub fn enter(&self) -> Result<Seat, Problem> {
         let full = || Problem::new(Kind::Unavailable, "the service has as many WebSockets as it may have");
-        self.room.enter(self.most).ok_or_else(full)
+        let place = self.room.enter(self.most).ok_or_else(full)?;
+        Ok(Seat { websocket: self.clone(), _place: place })
     }
 }
