@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 
 use super::exchange::Step;
 use super::fallback::{self, Turned};
-use super::{Exchange, Gateway, attempts, upstream};
+use super::{Exchange, Gateway, attempts, outgoing, upstream};
 use crate::handler::{Failed, Said, Switch};
 use crate::problem::{Kind, Problem};
 use crate::types::FRAMING;
@@ -76,7 +76,7 @@ async fn attempt(
     exchange.turn = None;
     let mut req = session.req_header().clone();
     bare(&mut req)?;
-    upstream::outgoing(session, exchange, &mut req)?;
+    outgoing::header(session, exchange, &mut req)?;
     switch.ask(&mut req, compression);
     let connected = tokio::select! {
         connected = gateway.0.linker.connect(&peer) => connected,

@@ -13,6 +13,7 @@ mod forwarded;
 mod gone;
 mod grpc;
 mod mirror;
+mod outgoing;
 mod request;
 mod response;
 mod slow;
@@ -200,7 +201,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_request_filter(&self, session: &mut Session, req: &mut RequestHeader, exchange: &mut Self::CTX) -> Result<()> {
-        upstream::outgoing(session, exchange, req).map_err(|problem| upstream::raise(exchange, problem))?;
+        outgoing::header(session, exchange, req).map_err(|problem| upstream::raise(exchange, problem))?;
         request::expected(session, req).await?;
         upstream::leaves(session, exchange, req);
         mirror::head(self, exchange, req, session.as_downstream_mut().is_body_empty());

@@ -7,7 +7,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use pingora_timeout::timeout;
 
-use super::{Exchange, Gateway, answer, ask, is_http2, response, upstream};
+use super::{Exchange, Gateway, answer, ask, is_http2, outgoing, response, upstream};
 use crate::ctx::Ctx;
 use crate::handler::{Conversation, Failed, Relay, Said, Switch};
 use crate::problem::Problem;
@@ -29,9 +29,9 @@ impl<'a> Talk<'a> {
         Self { gateway, session, exchange, invited: false, passes: false }
     }
 
-    /// See [`upstream::outgoing`].
+    /// See [`outgoing::header`].
     pub(super) fn outgoing(&mut self, req: &mut RequestHeader) -> Result<(), Problem> {
-        upstream::outgoing(self.session, self.exchange, req)
+        outgoing::header(self.session, self.exchange, req)
     }
 }
 
