@@ -8,18 +8,23 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::building::{BuildError, Errors};
 use crate::tls::ListenerTlsConfig;
-use crate::types::Address;
+use crate::types::{Address, Protocol};
 
 /// One address.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerConfig {
     /// IP address and port, like `0.0.0.0:8080` or `[::]:8080`, or a Unix socket, like `unix:/run/tidegate.sock`; who connects there counts as
-    /// `127.0.0.1`. HTTP/1.1 and HTTP/2 are both spoken; without TLS, HTTP/2 by prior knowledge.
+    /// `127.0.0.1`. Without TLS, HTTP/2 is spoken by prior knowledge.
     pub address: Address,
     /// Who may connect to a Unix socket, as permissions of a file in octal: `0660` for its owner and its group. Default: as the process's umask leaves it,
     /// most often its owner alone.
     pub mode: Option<Mode>,
+    /// The versions of HTTP that are spoken, the preferred one first where TLS lets the client choose: `[http1]` or `[http2]` for one alone. Default:
+    /// `[http2, http1]`.
+    #[serde(default = "both")]
+    #[schemars(length(min = 1))]
+    pub protocols: Vec<Protocol>,
     /// Speaks TLS, and nothing else. Default: without TLS.
     pub tls: Option<ListenerTlsConfig>,
     /// Whether each connection begins with a PROXY header, version 1 or 2, that says who the client is. Only the `trusted_proxies` may connect then.
@@ -34,7 +39,7 @@ pub struct ListenerConfig {
 impl ListenerConfig {
     /// An address and nothing else.
     pub fn plain(address: SocketAddr) -> Self {
-        Self { address: Address::Tcp(address), mode: None, tls: None, proxy_protocol: false, redirect_https: None }
+        Self { address: Address::Tcp(address), mode: None, protocols: both(), tls: None, proxy_protocol: false, redirect_https: None }
     }
 
     /// Whether the system chooses the port, so that several may say the same.
@@ -53,6 +58,10 @@ impl ListenerConfig {
             let fix = "take it out, or write an address like `unix:/run/tidegate.sock`";
             errors.push(BuildError::new("only a Unix socket has permissions", fix).at("mode"));
         }
+        if self.protocols.is_empty() {
+            let fix = "name `http1`, `http2`, or both";
+            errors.push(BuildError::new("there is no HTTP to speak", fix).at("protocols"));
+        }
         if self.proxy_protocol && trusted.is_empty() {
             let reason = "nobody could connect: there are no trusted proxies";
             let fix = "name the networks of the load balancer in `server.trusted_proxies`";
@@ -60,6 +69,10 @@ impl ListenerConfig {
         }
         errors
     }
+}
+
+fn both() -> Vec<Protocol> {
+    vec![Protocol::Http2, Protocol::Http1]
 }
 
 /// Permissions of a file: 0 to 0777.

@@ -154,7 +154,8 @@ pub struct Limits {
     pub header_fields: usize,
     /// Bytes of the request target; more is answered with 414. Default: 8KiB.
     pub target: Size,
-    /// Bytes of the request body; more is answered with 413. Default: 100MiB.
+    /// Bytes of the request body; more is answered with 413. Of a gRPC call, whose body may go on for as long as it likes, it bounds each message.
+    /// Default: 100MiB.
     pub body: Size,
     /// Requests at once on an HTTP/2 connection; more are refused (REFUSED_STREAM), and a client may send them again. Default: 100.
     #[schemars(range(min = 1))]

@@ -1,15 +1,15 @@
 //! What answers by itself instead of forwarding.
 
+mod conversation;
 mod redirect;
+mod relay;
 
+pub use conversation::{Conversation, Failed, Said, Switch};
 pub use redirect::{Redirect, RedirectConfig};
+pub use relay::{Closed, Counts, Ended, How, Relay, is_asked, relay};
 
 use std::sync::Arc;
 
-use pingora_http::RequestHeader;
-
-use crate::ctx::Ctx;
-use crate::problem::Problem;
 use crate::types::Reply;
 
 /// One handler, ready to answer.
@@ -25,11 +25,14 @@ impl Handler {
     /// Answers the request.
     ///
     /// # Errors
-    /// The problem to answer with instead.
-    pub fn answer(&self, req: &RequestHeader, cx: &Ctx) -> Result<Arc<Reply>, Problem> {
+    /// The problem to answer with instead, or a client that is gone.
+    pub async fn answer(&self, talk: &mut impl Conversation) -> Result<(), Failed> {
         match self {
-            Handler::Reply(reply) => Ok(reply.clone()),
-            Handler::Redirect(redirect) => redirect.answer(req, cx).map(Arc::new),
+            Handler::Reply(reply) => talk.reply(reply).await,
+            Handler::Redirect(redirect) => {
+                let reply = redirect.answer(talk.request(), talk.cx())?;
+                talk.reply(&reply).await
+            }
         }
     }
 

@@ -114,18 +114,36 @@ pub struct Line<'a> {
     /// What only the operator may know of the problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'a str>,
-    /// Bytes of the request's body.
+    /// How a WebSocket ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub websocket: Option<Closing>,
+    /// Bytes of the request's body; of a WebSocket all that its client has sent.
     pub received: usize,
-    /// Bytes of the answer's body.
+    /// Bytes of the answer's body; of a WebSocket all that its service has sent.
     pub sent: usize,
     /// How often it was sent to a target, where that was more than once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
+    /// The code that a call of gRPC ended with, as its caller sees it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc_status: Option<u16>,
     /// From the header to the end of the answer, in milliseconds.
     pub duration_ms: f64,
     /// From the choice of a target to the end, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_ms: Option<f64>,
+}
+
+/// How a WebSocket ended.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Closing {
+    /// Who ended it: `client`, `service` or `gateway`.
+    pub by: &'static str,
+    /// How: `closed`, `cut`, `stalled`, `violation`, `too_large`, `idle`, `draining`.
+    pub how: &'static str,
+    /// The code that was said (RFC 6455 §7.4), where one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u16>,
 }
 
 fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
@@ -257,9 +275,11 @@ mod tests {
                 problem: None,
                 policy: None,
                 cause: None,
+                websocket: None,
                 received: 0,
                 sent: 0,
                 attempts: None,
+                grpc_status: None,
                 duration_ms: 1.5,
                 upstream_ms: None,
             };

@@ -11,6 +11,8 @@ use std::borrow::Cow;
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
+use crate::types::GrpcStatus;
+
 /// One refusal or failure, with its two faces: `detail` is for the caller, `cause` only for the log.
 #[derive(Debug)]
 pub struct Problem {
@@ -24,6 +26,8 @@ pub struct Problem {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Extension members of the body (RFC 9457 §3.2).
     pub members: Vec<(&'static str, Value)>,
+    /// What a caller of gRPC gets, where that is not what its kind says.
+    pub grpc: Option<GrpcStatus>,
     /// The policy that refused, filled in by the chain.
     pub policy: Option<&'static str>,
 }
@@ -31,7 +35,7 @@ pub struct Problem {
 impl Problem {
     /// A problem with what the caller may know.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), cause: None, headers: Vec::new(), members: Vec::new(), policy: None }
+        Self { kind, detail: detail.into(), cause: None, headers: Vec::new(), members: Vec::new(), grpc: None, policy: None }
     }
 
     /// Adds what only the log shall say.
@@ -39,6 +43,18 @@ impl Problem {
     pub fn cause(mut self, cause: impl ToString) -> Self {
         self.cause = Some(cause.to_string());
         self
+    }
+
+    /// Says what a caller of gRPC gets.
+    #[must_use]
+    pub fn grpc(mut self, status: GrpcStatus) -> Self {
+        self.grpc = Some(status);
+        self
+    }
+
+    /// The status of a gRPC call that it ends.
+    pub fn grpc_status(&self) -> GrpcStatus {
+        self.grpc.unwrap_or_else(|| self.kind.grpc())
     }
 
     /// Adds a header to the answer.

@@ -8,9 +8,9 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::exchange::Told;
-use super::{Exchange, is_http2};
+use super::{Exchange, grpc, is_http2};
 use crate::problem::{Problem, Rendered};
-use crate::types::Reply;
+use crate::types::{GrpcStatus, Reply};
 
 /// Bytes of an unread request body that are worth reading to keep the connection.
 const DISCARD: u64 = 64 * 1024;
@@ -21,7 +21,8 @@ const DISCARD: u64 = 64 * 1024;
 /// The client is gone.
 pub(super) async fn problem(session: &mut Session, exchange: &mut Exchange, problem: Problem) -> Result<()> {
     exchange.problem = Some(told(&problem));
-    let Rendered { status, headers, body } = problem.render(Some(exchange.cx.request_id()));
+    let id = Some(exchange.cx.request_id());
+    let Rendered { status, headers, body } = if exchange.grpc.is_some() { problem.render_grpc(id) } else { problem.render(id) };
     send(session, exchange, status, &headers, body).await
 }
 
@@ -30,6 +31,10 @@ pub(super) async fn problem(session: &mut Session, exchange: &mut Exchange, prob
 /// # Errors
 /// The client is gone.
 pub(super) async fn reply(session: &mut Session, exchange: &mut Exchange, reply: &Reply) -> Result<()> {
+    if exchange.grpc.is_some() && !reply.headers.iter().any(|(name, _)| *name == GrpcStatus::HEADER) {
+        let Reply { status, headers, body } = grpc::told(reply);
+        return send(session, exchange, status, &headers, body).await;
+    }
     send(session, exchange, reply.status, &reply.headers, reply.body.clone()).await
 }
 
@@ -66,7 +71,9 @@ async fn send(
         res.append_header(name.clone(), value.clone())?;
     }
     up(session, exchange, &mut res);
-    let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    grpc::note(exchange, &res.headers);
+    // What tells a gRPC status in its header ends with it.
+    let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED || exchange.grpc.is_some() && body.is_empty();
     if !bodiless {
         res.insert_header(header::CONTENT_LENGTH, body.len())?;
     }
@@ -74,7 +81,12 @@ async fn send(
     discard(&mut session.downstream_session);
     let silent = bodiless || body.is_empty() || session.req_header().method == Method::HEAD;
     exchange.shown = Some(res.status);
-    session.write_response_header(Box::new(res), silent).await.map_err(|error| error.into_down())?;
+    match &mut *session.downstream_session {
+        // Pingora would end it with a frame of its own, and a gRPC status would not be in the last header.
+        ServerSession::Custom(own) if silent => own.write_response_header(Box::new(res), true).await,
+        _ => session.write_response_header(Box::new(res), silent).await,
+    }
+    .map_err(|error| error.into_down())?;
     if !silent {
         exchange.sent += body.len();
         session.write_response_body(Some(body), true).await.map_err(|error| error.into_down())?;

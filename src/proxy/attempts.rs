@@ -7,7 +7,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::exchange::Step;
-use super::{Connection, Exchange, Gateway, Slow, fallback, upstream};
+use super::{Connection, Exchange, Gateway, Slow, fallback, grpc, upstream};
 use crate::problem::{Kind, Problem};
 use crate::upstream::{Attempted, Failure, is_keyed, retry_after};
 
@@ -56,9 +56,12 @@ pub(super) fn broken(gateway: &Gateway, session: &mut Session, exchange: &mut Ex
     }
     if is_the_clients(session, &error) {
         exchange.asked = None;
+        error.set_retry(false);
+        if upstream::is_late(exchange) {
+            return error;
+        }
         let detail = "neither the rest of the request nor an answer of the service came in time";
         exchange.pending.get_or_insert_with(|| Problem::new(Kind::GatewayTimeout, detail).cause(&error));
-        error.set_retry(false);
         return error;
     }
     let is_silent = Slow::of(&error) == Some(Slow::Service);
@@ -88,14 +91,20 @@ pub(super) fn answered(gateway: &Gateway, session: &Session, exchange: &mut Exch
     if upstream::is_late(exchange) && !begun(session) {
         return Err(upstream::raise(exchange, upstream::late(Step::Waiting)));
     }
-    let failure = Failure::Status(res.status);
+    let failure = grpc::failure(exchange, res.status, Some(&res.headers));
     let minds = exchange
         .targets()
         .is_some_and(|targets| targets.retry.minds(failure) || targets.fallback.as_ref().is_some_and(|fallback| fallback.minds(failure)));
     if !minds || res.status.is_informational() || begun(session) {
         return Ok(());
     }
-    let again = over(gateway, session, exchange, None, failure, retry_after(&res.headers));
+    let wait = match grpc::pushback(&res.headers).filter(|_| matches!(failure, Failure::Grpc(_))) {
+        Some(wait) => Some(wait.unwrap_or(Duration::MAX)),
+        None => retry_after(&res.headers),
+    };
+    exchange.answered = Some(res.status);
+    grpc::note(exchange, &res.headers);
+    let again = over(gateway, session, exchange, None, failure, wait);
     if again {
         Err(Error::new(AGAIN))
     } else if exchange.reply.is_some() {
@@ -120,9 +129,6 @@ fn over(
         let again = again(gateway, session, exchange, failure, None, retry_after);
         exchange.asked = asked.filter(|_| !again);
         return again;
-    }
-    if let Failure::Status(status) = failure {
-        exchange.answered = Some(status);
     }
     upstream::ended(gateway, exchange, error, Some(failure));
     again(gateway, session, exchange, failure, asked, retry_after)

@@ -11,6 +11,7 @@ use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
+use super::Tunnel;
 use crate::types::Certificate;
 
 /// What the proxy says of the present request to the transport, which sees to it that nobody is waited for too long.
@@ -24,6 +25,8 @@ struct Present {
     stirred: AtomicBool,
     /// That the client was not waited for just now.
     pardoned: AtomicBool,
+    /// That the client may pause in the body for as long as it likes.
+    may_pause: AtomicBool,
 }
 
 tokio::task_local! {
@@ -60,6 +63,8 @@ pub struct Connection {
     /// The transport, given back where Pingora would drop it after an error that the client's connection shall survive.
     kept: Mutex<Option<Stream>>,
     closing: AtomicBool,
+    /// What takes it over.
+    tunnel: Mutex<Option<Box<Tunnel>>>,
     /// Of a request that has the connection for itself.
     present: Present,
 }
@@ -84,6 +89,7 @@ impl Connection {
             port_text,
             kept: Mutex::default(),
             closing: AtomicBool::new(false),
+            tunnel: Mutex::default(),
             present: Present::default(),
         }
     }
@@ -158,6 +164,16 @@ impl Connection {
         self.present(|present| present.pardoned.load(Ordering::Relaxed) && present.pardoned.swap(false, Ordering::Relaxed))
     }
 
+    /// Lets the client of a stream pause in the body: that of a gRPC call is what it has to say, when it has to.
+    pub(super) fn let_pause(&self) {
+        self.present(|present| present.may_pause.store(true, Ordering::Relaxed));
+    }
+
+    /// Whether it may.
+    pub fn may_pause(&self) -> bool {
+        self.present(|present| present.may_pause.load(Ordering::Relaxed))
+    }
+
     /// Leaves the transport for the keep-alive loop; with `closing` only for a decent farewell.
     pub(super) fn keep(&self, stream: Stream, closing: bool) {
         self.closing.store(closing, Ordering::Relaxed);
@@ -167,6 +183,16 @@ impl Connection {
     /// The transport, where it was left.
     pub fn take_kept(&self) -> Option<Stream> {
         self.kept.lock().take()
+    }
+
+    /// Has something else than requests take it over.
+    pub(super) fn lead(&self, tunnel: Box<Tunnel>) {
+        *self.tunnel.lock() = Some(tunnel);
+    }
+
+    /// What takes it over, where something does.
+    pub fn take_tunnel(&self) -> Option<Box<Tunnel>> {
+        self.tunnel.lock().take()
     }
 
     /// Whether the connection cannot take another request.

@@ -8,8 +8,10 @@ use smallvec::SmallVec;
 
 use super::Pinned;
 use super::busy::Turn;
+use super::grpc::Grpc;
 use super::mirror::Copied;
 use crate::ctx::Ctx;
+use crate::handler::Relay;
 use crate::policy::Chain;
 use crate::problem::Problem;
 use crate::routing::{Destination, Route, Version, Way};
@@ -32,6 +34,8 @@ pub struct Exchange {
     pub(super) authority: HeaderValue,
     /// The same in the form that is matched. Proxies may tell of another in [`Ctx::host`]; routes go by this one.
     pub(super) host: Box<str>,
+    /// Where it is a call of gRPC, what is known of that.
+    pub(super) grpc: Option<Grpc>,
     /// Whether forwarding headers of the peer are believed.
     pub(super) trusted: bool,
     /// What to answer with once Pingora comes back with the error that was raised for it.
@@ -87,6 +91,8 @@ pub struct Exchange {
     pub(super) copied: Copied,
     /// The cookie that tells the client its target.
     pub(super) cookie: Option<HeaderValue>,
+    /// What takes the connection over once the request is put away.
+    pub(super) relay: Option<Box<Relay>>,
     /// Bytes of the request's body so far.
     pub(super) received: u64,
     /// Whether the answer was made here.
@@ -162,6 +168,7 @@ impl Exchange {
             depth: 0,
             authority: HeaderValue::from_static(""),
             host: Box::default(),
+            grpc: None,
             trusted: false,
             pending: None,
             started: Instant::now(),
@@ -191,6 +198,7 @@ impl Exchange {
             lane: None,
             copied: Copied::default(),
             cookie: None,
+            relay: None,
             received: 0,
             own_answer: false,
             problem: None,
@@ -199,6 +207,11 @@ impl Exchange {
             sent: 0,
             told: false,
         }
+    }
+
+    /// How long its caller is ready to wait in all, where that was said.
+    pub(super) fn asks_for(&self) -> Option<Duration> {
+        self.grpc.as_ref()?.deadline
     }
 
     /// Where the way comes to several services: goes on to one of them. False where it does not.

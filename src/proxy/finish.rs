@@ -5,18 +5,25 @@ use std::sync::Arc;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_error::Error;
+use pingora_error::{Error, ErrorSource};
 use pingora_proxy::Session;
 use tokio::io::AsyncWriteExt;
 
 use super::gone::Gone;
-use super::{Connection, Exchange, Gateway, Slow, is_http2, upstream};
+use super::{Connection, Exchange, Gateway, Slow, Tunnel, grpc, is_http2, upstream};
+use crate::handler::Relay;
+use crate::routing::Destination;
 
 /// Writes down what happened.
 pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+    if let Some(relay) = exchange.relay.take() {
+        return hand_over(gateway, session, exchange, relay);
+    }
     upstream::ended(gateway, exchange, error, None);
     let status = session.response_written().map_or(0, |res| res.status.as_u16());
     let cut = exchange.cut.take().or_else(|| error.filter(|_| exchange.problem.is_none()).map(|error| error.to_string().into()));
+    let gone = error.is_some_and(|error| *error.esource() == ErrorSource::Downstream);
+    grpc::end(exchange, session.response_written(), gone);
     exchange.tell(status, session.body_bytes_sent(), cut);
     if let Some(direction) = error.and_then(Slow::of).and_then(Slow::direction) {
         gateway.0.shard.slow_clients.with_label_values(&[direction]).inc();
@@ -31,6 +38,20 @@ pub(super) async fn finish(gateway: &Gateway, session: &mut Session, error: Opti
         flush(session).await;
     } else if is_last(session) {
         leave(session).await;
+    }
+}
+
+/// Leaves the client's connection for the relay that takes it over, which writes down at its end what happened.
+fn hand_over(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange, relay: Box<Relay>) {
+    if let (true, Destination::Service { service, .. }) = (exchange.split, exchange.destination()) {
+        gateway.0.shard.splits.with_label_values(&[&*exchange.route().name, &*service.name, "101"]).inc();
+    }
+    let tunnel = Tunnel::new(gateway, exchange, relay);
+    let Some((digest, own)) = part(session) else { return };
+    if let Some(connection) = Connection::of(&digest) {
+        connection.set_deadline(None);
+        connection.keep(own.into_inner(), false);
+        connection.lead(tunnel);
     }
 }
 

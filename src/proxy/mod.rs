@@ -1,6 +1,7 @@
 //! The only room that knows Pingora's `Session`. This file is its table of contents: which phase does what.
 
 mod answer;
+mod ask;
 mod attempts;
 mod book;
 mod busy;
@@ -10,11 +11,14 @@ mod fallback;
 mod finish;
 mod forwarded;
 mod gone;
+mod grpc;
 mod mirror;
 mod request;
 mod response;
 mod slow;
+mod talk;
 mod told;
+mod tunnel;
 mod upstream;
 
 use book::Book;
@@ -24,6 +28,7 @@ pub use connection::{Connection, on_stream};
 pub use exchange::Exchange;
 use exchange::Step;
 pub use slow::Slow;
+pub use tunnel::Tunnel;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -31,7 +36,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use pingora_core::modules::http::HttpModules;
@@ -45,7 +50,7 @@ use crate::config::{ClientTimeouts, Limits, ServerConfig};
 use crate::observe::{AccessLog, Shard};
 use crate::problem::{Kind, Problem};
 use crate::snapshot::{Live, Snapshot};
-use crate::upstream::Client;
+use crate::upstream::{Client, Linker};
 
 /// The whole HTTP/1.1 answer to a request that never became one, where nobody counts.
 pub fn raw_answer(problem: Problem) -> Vec<u8> {
@@ -79,6 +84,8 @@ struct Inner {
     shard: Arc<Shard>,
     /// For requests beside those that are forwarded.
     client: Arc<Client>,
+    /// For those whose connection is theirs alone.
+    linker: Linker,
     book: Arc<Book>,
     trusted: Arc<[IpNet]>,
     limits: Limits,
@@ -105,6 +112,7 @@ impl Gateway {
             pinned: Mutex::new(Arc::new(pinned)),
             shard,
             client,
+            linker: Linker::default(),
             book,
             trusted,
             limits,
@@ -193,6 +201,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(&self, session: &mut Session, req: &mut RequestHeader, exchange: &mut Self::CTX) -> Result<()> {
         upstream::outgoing(session, exchange, req).map_err(|problem| upstream::raise(exchange, problem))?;
+        request::expected(session, req).await?;
         mirror::head(self, exchange, req, session.as_downstream_mut().is_body_empty());
         Ok(())
     }
@@ -208,7 +217,8 @@ impl ProxyHttp for Gateway {
         if end && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
-        upstream::body(self, exchange, body.as_ref().map_or(0, Bytes::len))?;
+        // Towards a target over HTTP/2 Pingora heeds no other error here, and the request would wait for an answer to half of it.
+        upstream::body(self, exchange, body.as_deref().unwrap_or_default()).map_err(|error| error.into_down())?;
         if end {
             upstream::sent(session, exchange);
         }
@@ -252,6 +262,11 @@ impl ProxyHttp for Gateway {
         if upstream::is_late(exchange) { Err(upstream::raise(exchange, upstream::late(exchange.step))) } else { Ok(None) }
     }
 
+    async fn response_trailer_filter(&self, _: &mut Session, trailers: &mut HeaderMap, exchange: &mut Self::CTX) -> Result<Option<Bytes>> {
+        grpc::note(exchange, trailers);
+        Ok(None)
+    }
+
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Self::CTX) -> FailToProxy {
         let late = upstream::is_late(exchange);
         let step = upstream::step(session, exchange);
@@ -260,13 +275,16 @@ impl ProxyHttp for Gateway {
         // Once an answer has begun there is no other: the connection is cut, which the client can tell from an end. A 1xx is none yet.
         let begun = session.response_written().is_some_and(|res| !res.status.is_informational());
         if begun {
+            if let Some(problem) = &problem {
+                grpc::cut(session, exchange, problem).await;
+            }
             exchange.cut = problem.map(|problem| problem.detail);
         } else if let Some(reply) = exchange.reply.take() {
             exchange.replied = true;
             let _ = answer::reply(session, exchange, &reply).await;
         } else if let Some(problem) = problem {
             let late = late || Slow::of(error) == Some(Slow::Service);
-            if *error.esource() == ErrorSource::Downstream && !(late && session.is_body_done()) {
+            if *error.esource() == ErrorSource::Downstream && !upstream::is_pending(error) && !(late && session.is_body_done()) {
                 // What is left of this request cannot be told apart from a next one.
                 session.set_keepalive(None);
             }

@@ -8,7 +8,7 @@ use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
-use super::{Connection, Exchange, Gateway, answer, forwarded, is_http2};
+use super::{Connection, Exchange, Gateway, answer, forwarded, grpc, is_http2};
 use crate::policy::Flow;
 use crate::problem::{Kind, Problem};
 use crate::routing::{Destination, host, path};
@@ -22,6 +22,10 @@ pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mu
     exchange.method = Some(session.req_header().method.clone());
     // RFC 9110 §15.2: a client of HTTP/1.0 knows no 1xx.
     session.downstream_session.set_ignore_info_resp(session.req_header().version == Version::HTTP_10);
+    exchange.grpc = grpc::recognise(session.req_header());
+    if let (Some(_), Some(connection)) = (&exchange.grpc, Connection::of_session(session)) {
+        connection.let_pause();
+    }
     let next = match arrive(gateway, session, exchange) {
         Ok(next) => next,
         // Without a path that means one thing, there is no route, and no policy that could be asked.
@@ -52,6 +56,19 @@ pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mu
         Next::Here(reply) | Next::Away(reply) => answer::reply(session, exchange, &reply).await.map(|()| true),
         Next::Refused(problem) => answer::problem(session, exchange, problem).await.map(|()| true),
     }
+}
+
+/// Lets a client that waits for `100 Continue` send its body to a target over HTTP/2: Pingora does not show what such a one says before its answer, and
+/// the client might wait for ever (RFC 9110 §10.1.1).
+///
+/// # Errors
+/// The client is gone.
+pub(super) async fn expected(session: &mut Session, req: &mut RequestHeader) -> Result<()> {
+    let waits = req.version == Version::HTTP_2 && req.remove_header(&header::EXPECT).is_some();
+    if waits && session.response_written().is_none() {
+        session.downstream_session.write_continue_response().await.map_err(|error| error.into_down())?;
+    }
+    Ok(())
 }
 
 /// What becomes of a request once its policies had their say.
@@ -101,7 +118,9 @@ fn arrive(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> Resu
     exchange.cx.path = path.into();
     let too_large = || Problem::new(Kind::ContentTooLarge, format!("the request body is larger than {} bytes", gateway.limits().body.0));
     let length = req.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let refused = length.filter(|length| *length > gateway.limits().body.0).map(|_| too_large());
+    // The body of a call is as long as it lasts: the bound is for its messages.
+    let refused = length.filter(|length| *length > gateway.limits().body.0 && exchange.grpc.is_none()).map(|_| too_large());
+    let refused = refused.or_else(|| exchange.grpc.as_mut().and_then(|call| grpc::deadline(req, call).err()));
     let met = exchange.pinned.snapshot.meet(req, &exchange.host, &mut exchange.cx);
     (exchange.route, exchange.way) = (met.route, met.way);
     Ok(met.refused.or(refused).map_or(Next::On, Next::Refused))

@@ -10,19 +10,21 @@ use pingora_proxy::Session;
 use smallvec::SmallVec;
 
 use super::exchange::Step;
-use super::{Exchange, Gateway, Slow, answer, is_http2, upstream};
+use super::{Exchange, Gateway, Slow, answer, grpc, is_http2, upstream};
 use crate::problem::{Kind, Problem};
 
 /// The way up of a forwarded answer.
 pub(super) fn up(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange, res: &mut ResponseHeader) {
-    if res.status.is_informational() {
+    let switches = res.status == StatusCode::SWITCHING_PROTOCOLS;
+    if res.status.is_informational() && !switches {
         return;
     }
+    grpc::note(exchange, &res.headers);
     upstream::tried(gateway, exchange, res.status);
     exchange.answered = Some(res.status);
     exchange.step = Step::Reading;
     hop_by_hop(res);
-    if res.status == StatusCode::NO_CONTENT {
+    if res.status == StatusCode::NO_CONTENT || switches {
         // RFC 9110 §8.6: an answer that cannot have a body says nothing of its length.
         res.remove_header(&header::CONTENT_LENGTH);
     }
@@ -76,7 +78,7 @@ fn hop_by_hop(res: &mut ResponseHeader) {
 /// The problem that an error of Pingora's is to the client; none where there is nobody left to tell.
 pub(super) fn problem(error: &Error) -> Option<Problem> {
     use ErrorType::{
-        ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, HandshakeError, InvalidCert, InvalidH2,
+        ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, H2Error, HandshakeError, InvalidCert, InvalidH2,
         InvalidHTTPHeader, ReadError, ReadTimedout, SocketError, TLSHandshakeFailure, TLSHandshakeTimedout, WriteError, WriteTimedout,
     };
     let (kind, detail) = match (error.esource(), error.etype()) {
@@ -85,7 +87,7 @@ pub(super) fn problem(error: &Error) -> Option<Problem> {
         }
         (ErrorSource::Downstream, ReadTimedout) => (Kind::RequestTimeout, "the request body did not arrive in time"),
         (ErrorSource::Downstream, _) if malformed(error) => (Kind::BadRequest, "the chunked request body is malformed"),
-        (ErrorSource::Downstream, ConnectionClosed | ReadError | WriteError | WriteTimedout) => return None,
+        (ErrorSource::Downstream, ConnectionClosed | ReadError | WriteError | WriteTimedout | H2Error) => return None,
         (ErrorSource::Downstream, _) => (Kind::BadRequest, "the request is malformed"),
         (ErrorSource::Upstream, ConnectTimedout | TLSHandshakeTimedout) => {
             (Kind::GatewayTimeout, "the service could not be reached in time")

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::{Exchange, upstream};
 use crate::observe::Line;
 use crate::routing::Destination;
+use crate::types::GrpcStatus;
 
 impl Exchange {
     /// Writes down what happened: the answer's status, 0 where there was none, the bytes of its body, and why it was cut off, where it was.
@@ -35,9 +36,11 @@ impl Exchange {
             problem: told.map(|told| told.kind),
             policy: told.and_then(|told| told.policy),
             cause: told.and_then(|told| told.cause.as_deref()).or(cut.as_deref()),
+            websocket: None,
             received: usize::try_from(self.received).unwrap_or(usize::MAX),
             sent,
             attempts: Some(self.attempts).filter(|attempts| *attempts > 1),
+            grpc_status: self.grpc.as_ref().map(|call| call.status.unwrap_or(GrpcStatus::Unavailable).code()),
             duration_ms: (duration * 1e6).round() / 1e3,
             upstream_ms: upstream.map(|upstream| (upstream * 1e6).round() / 1e3),
         };

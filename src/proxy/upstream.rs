@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, Version, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::RequestHeader;
@@ -13,10 +13,13 @@ use pingora_timeout::timeout;
 use super::exchange::Step;
 use super::fallback::{self, Turned};
 use super::forwarded::{self, Facts};
-use super::{Connection, Exchange, Gateway, answer};
+use super::talk::Talk;
+use super::{Connection, Exchange, Gateway, answer, grpc};
+use crate::handler::{self, Conversation, Failed};
 use crate::problem::{Kind, Problem};
 use crate::routing::Destination;
 use crate::state::InFlight;
+use crate::types::GrpcStatus;
 use crate::upstream::{Backend, Failure, HostMode, Mock, Targets};
 
 /// The error that Pingora carries while a problem waits in the exchange.
@@ -32,59 +35,57 @@ pub(super) async fn admit(gateway: &Gateway, session: &mut Session, exchange: &m
     let way = exchange.way.and_then(|way| route?.ways.get(way));
     let made = match way.map(|way| &way.destination) {
         Some(Destination::Service { service, .. }) => match &service.backend {
-            Backend::Targets(_) => match fallback::enter(gateway, exchange) {
-                Ok(()) => return Ok(true),
-                Err(Turned::Reply(reply)) => return answer::reply(session, exchange, &reply).await.map(|()| false),
-                Err(Turned::Away(problem)) => Err(problem),
+            Backend::Targets(targets) if exchange.grpc.is_some() && !targets.takes_grpc() => Err(no_grpc().into()),
+            Backend::Targets(targets) => match &targets.websocket {
+                Some(websocket) if handler::is_asked(session.req_header()) => {
+                    // A rare way, whose future is large: no other request shall carry it about.
+                    Box::pin(handler::relay(&mut Talk::new(gateway, session, exchange), websocket)).await
+                }
+                _ => match fallback::enter(gateway, exchange) {
+                    Ok(()) => return Ok(true),
+                    Err(Turned::Reply(reply)) => Talk::new(gateway, session, exchange).reply(&reply).await,
+                    Err(Turned::Away(problem)) => Err(problem.into()),
+                },
             },
-            Backend::Mock(mock) => return mocked(gateway, session, exchange, mock).await.map(|()| false),
+            Backend::Mock(mock) => mocked(&mut Talk::new(gateway, session, exchange), mock).await,
         },
-        Some(Destination::Handler(handler)) => handler.answer(session.req_header(), &exchange.cx),
-        Some(Destination::Split(_) | Destination::Nowhere) | None => Err(Problem::new(Kind::NotFound, "no route takes this request")),
+        Some(Destination::Handler(handler)) => handler.answer(&mut Talk::new(gateway, session, exchange)).await,
+        Some(Destination::Split(_) | Destination::Nowhere) | None => {
+            Err(Problem::new(Kind::NotFound, "no route takes this request").into())
+        }
     };
     match made {
-        Ok(reply) => answer::reply(session, exchange, &reply).await?,
-        Err(problem) => answer::problem(session, exchange, problem).await?,
+        Ok(()) => Ok(false),
+        Err(Failed::Problem(problem)) => answer::problem(session, exchange, problem).await.map(|()| false),
+        Err(Failed::Lost(error)) => Err(error),
     }
-    Ok(false)
 }
 
 /// A mock sees the request as a target would.
-async fn mocked(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange, mock: &Mock) -> Result<()> {
-    let mut req = session.req_header().clone();
-    if let Err(problem) = outgoing(session, exchange, &mut req) {
-        return answer::problem(session, exchange, problem).await;
-    }
-    exchange.total = exchange.route().timeout;
-    let (started, total) = (exchange.started, exchange.total);
-    let within = |most: Duration| total.map_or(most, |total| most.min(total.saturating_sub(started.elapsed())));
+async fn mocked(talk: &mut Talk<'_>, mock: &Mock) -> Result<(), Failed> {
+    let mut req = talk.request().clone();
+    talk.outgoing(&mut req)?;
+    talk.exchange.total = [talk.exchange.route().timeout, talk.exchange.asks_for()].into_iter().flatten().min();
     let mut body = BytesMut::new();
     if mock.wants_body() {
-        if req.headers.contains_key(header::EXPECT) {
-            session.downstream_session.write_continue_response().await.map_err(|error| error.into_down())?;
-        }
-        let patience = within(gateway.timeouts().body.into());
-        let late = || Error::new_down(ErrorType::ReadTimedout);
-        while let Some(chunk) = timeout(patience, session.downstream_session.read_request_body())
-            .await
-            .map_err(|_| late())?
-            .map_err(|error| error.into_down())?
-        {
+        while let Some(chunk) = talk.read().await? {
             if body.len() + chunk.len() > MOCK_BODY {
-                return answer::problem(session, exchange, Problem::new(Kind::ContentTooLarge, "a mock echoes at most 1 MiB")).await;
+                return Err(Problem::new(Kind::ContentTooLarge, "a mock echoes at most 1 MiB").into());
             }
             body.extend_from_slice(&chunk);
         }
-        exchange.received = body.len() as u64;
     }
     let answer = mock.answer(&req, &body);
-    let made = if total.is_some() { timeout(within(Duration::MAX), answer).await.ok() } else { Some(answer.await) };
-    let Some(mut reply) = made else {
-        let problem = tell_step(late(Step::Waiting), Step::Waiting, 1);
-        return answer::problem(session, exchange, problem).await;
-    };
-    reply.headers.extend(exchange.lane.take().map(|cookie| (header::SET_COOKIE, cookie)));
-    answer::reply(session, exchange, &reply).await
+    let left = talk.exchange.total.is_some().then(|| within(talk.exchange, Duration::MAX));
+    let made = if let Some(left) = left { timeout(left, answer).await.ok() } else { Some(answer.await) };
+    let mut reply = made.ok_or_else(|| tell_step(late(Step::Waiting), Step::Waiting, 1))?;
+    reply.headers.extend(talk.exchange.lane.take().map(|cookie| (header::SET_COOKIE, cookie)));
+    talk.reply(&reply).await
+}
+
+/// So long, or what the request has left of its whole time.
+pub(super) fn within(exchange: &Exchange, most: Duration) -> Duration {
+    exchange.total.map_or(most, |total| most.min(total.saturating_sub(exchange.started.elapsed())))
 }
 
 /// Bytes of a request body that a mock holds at most.
@@ -100,6 +101,9 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
     exchange.attempts += 1;
     // Another attempt sends the body again.
     exchange.received = 0;
+    if let Some(call) = &mut exchange.grpc {
+        (call.messages, call.status) = (grpc::Messages::default(), None);
+    }
     if exchange.attempts > 1
         && let Some(connection) = Connection::of_session(session)
     {
@@ -130,7 +134,14 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
         }
         exchange.turn = Some(turn);
     }
+    let own = exchange.targets().map(|targets| targets.timeouts).filter(|_| exchange.grpc.is_some());
+    if let Some(timeouts) = own {
+        (peer.options.read_timeout, peer.options.write_timeout) = (Some(timeouts.stream), Some(timeouts.stream));
+    }
+    let response = own.map(|timeouts| timeouts.response).or(peer.options.read_timeout);
+    exchange.hurried = own.is_some_and(|timeouts| grpc::hurries(exchange, &timeouts, now));
     // Pingora's time for the answer would begin before the service has the request. The write timeout sees to a service that does not take it.
+    let is_open = is_open && exchange.grpc.is_none();
     exchange.silence = peer.options.read_timeout.filter(|_| is_open);
     if let Some(total) = exchange.total {
         if let Some(connection) = Connection::of_session(session) {
@@ -138,7 +149,7 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
             connection.set_deadline(Some(exchange.started + total + Duration::from_millis(20)));
         }
         let left = total.saturating_sub(now - exchange.started);
-        exchange.hurried = exchange.attempts > 1 && peer.options.read_timeout.is_some_and(|own| left < own);
+        exchange.hurried |= exchange.attempts > 1 && response.is_some_and(|own| left < own);
         if left.is_zero() {
             fallback::fall(gateway, exchange, Failure::Timeout, false);
             return Err(raise(exchange, late(exchange.step)));
@@ -195,7 +206,7 @@ pub(super) fn ended(gateway: &Gateway, exchange: &mut Exchange, error: Option<&E
         (Some(Failure::Timeout), ..) if exchange.hurried => return,
         (Some(failure), ..) => failure,
         (None, Some(ErrorSource::Upstream), _) => Failure::Reset,
-        (None, None | Some(ErrorSource::Downstream), Some(status)) => Failure::Status(status),
+        (None, None | Some(ErrorSource::Downstream), Some(status)) => grpc::failure(exchange, status, None),
         _ => return,
     };
     if let Some(breaker) = &targets.breaker {
@@ -213,7 +224,7 @@ pub(super) fn tried(gateway: &Gateway, exchange: &mut Exchange, status: StatusCo
         return;
     }
     let (Some(service), Some(targets)) = (exchange.service(), exchange.targets()) else { return };
-    let ended = Failure::Status(status);
+    let ended = grpc::failure(exchange, status, None);
     if let (Some(breaker), Some(probe)) = (&targets.breaker, probe) {
         breaker.note(Some(probe), breaker.minds(ended), &gateway.0.shard);
     }
@@ -224,7 +235,7 @@ pub(super) fn tried(gateway: &Gateway, exchange: &mut Exchange, status: StatusCo
 
 /// The problem of a request whose time is up.
 pub(super) fn late(step: Step) -> Problem {
-    Problem::new(Kind::GatewayTimeout, step.late())
+    Problem::new(Kind::GatewayTimeout, step.late()).grpc(GrpcStatus::DeadlineExceeded)
 }
 
 /// What the request waits for.
@@ -249,10 +260,20 @@ pub(super) fn is_late(exchange: &Exchange) -> bool {
     exchange.total.is_some_and(|total| exchange.started.elapsed() >= total)
 }
 
+/// The problem of a call of gRPC that comes to a service which cannot be told of its end: HTTP/1.1 is spoken there, without trailers.
+fn no_grpc() -> Problem {
+    Problem::new(Kind::NotImplemented, "the service is not spoken to in HTTP/2, which gRPC needs")
+}
+
 /// Leaves a problem in the exchange and makes the error that leads Pingora to it.
 pub(super) fn raise(exchange: &mut Exchange, problem: Problem) -> Box<Error> {
     exchange.pending = Some(problem);
     Error::new(PENDING)
+}
+
+/// Whether the error leads to a problem that is there already, and was made here.
+pub(super) fn is_pending(error: &Error) -> bool {
+    *error.etype() == PENDING
 }
 
 /// The header that goes out: path, host, forwarding headers, then the policies' changes.
@@ -260,6 +281,9 @@ pub(super) fn raise(exchange: &mut Exchange, problem: Problem) -> Box<Error> {
 /// # Errors
 /// What a policy, or the path, cannot be made of.
 pub(super) fn outgoing(session: &Session, exchange: &mut Exchange, req: &mut RequestHeader) -> Result<(), Problem> {
+    if exchange.grpc.is_some() && exchange.asked.is_some() && req.version != Version::HTTP_2 {
+        return Err(no_grpc());
+    }
     path(exchange, req)?;
     host(exchange, req);
     let Some(connection) = Connection::of_session(session) else {
@@ -274,6 +298,7 @@ pub(super) fn outgoing(session: &Session, exchange: &mut Exchange, req: &mut Req
         version: session.req_header().version,
     };
     forwarded::write(req, &facts);
+    te(session, req);
     deadline(exchange, req);
     let (chain, cx, _) = exchange.parts();
     chain.upstream_request(req, cx)
@@ -295,8 +320,19 @@ fn path(exchange: &Exchange, req: &mut RequestHeader) -> Result<(), Problem> {
     Ok(())
 }
 
+/// A client over HTTP/2 that can have trailers gets them from a target over HTTP/2, which is told so: gRPC insists on it. Pingora takes the word for one
+/// that is meant for this hop alone.
+fn te(session: &Session, req: &mut RequestHeader) {
+    let takes = |te: &HeaderValue| te.as_bytes().eq_ignore_ascii_case(b"trailers");
+    let asked = session.req_header();
+    if req.version == Version::HTTP_2 && asked.version == Version::HTTP_2 && asked.headers.get(header::TE).is_some_and(takes) {
+        let _ = req.insert_header(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
 /// Hands on what is left of the request's time.
 fn deadline(exchange: &Exchange, req: &mut RequestHeader) {
+    grpc::hand_on(exchange, req);
     if let Some(targets) = exchange.targets()
         && let (Some(name), Some(total)) = (&targets.deadline_header, exchange.total)
     {
@@ -321,10 +357,14 @@ fn host(exchange: &Exchange, req: &mut RequestHeader) {
 ///
 /// # Errors
 /// The body is over its bound: the problem waits in the exchange.
-pub(super) fn body(gateway: &Gateway, exchange: &mut Exchange, length: usize) -> Result<()> {
-    exchange.received += length as u64;
+pub(super) fn body(gateway: &Gateway, exchange: &mut Exchange, piece: &[u8]) -> Result<()> {
+    exchange.received += piece.len() as u64;
     let most = gateway.limits().body.0;
-    if exchange.received > most {
+    if let Some(call) = &mut exchange.grpc {
+        if call.messages.follow(piece) as u64 > most {
+            return Err(raise(exchange, Problem::new(Kind::ContentTooLarge, format!("a message is larger than {most} bytes"))));
+        }
+    } else if exchange.received > most {
         return Err(raise(exchange, Problem::new(Kind::ContentTooLarge, format!("the request body is larger than {most} bytes"))));
     }
     if is_late(exchange) {

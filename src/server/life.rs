@@ -164,6 +164,7 @@ fn terms(config: &ServerConfig, floods: Option<IntCounterVec>) -> Terms {
         upload: Slowest { patience: config.timeouts.body.into(), rate: config.limits.slowest_upload.0 },
         download: Slowest { patience: config.timeouts.write.into(), rate: config.limits.slowest_download.0 },
         farewell: config.timeouts.farewell.into(),
+        discard: config.timeouts.discard.into(),
     });
     Terms {
         bounds,

@@ -11,10 +11,11 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net;
 
+use super::conn::Speaks;
 use super::wire::Wire;
 use crate::config::{ListenerConfig, Mode, RedirectHttps};
 use crate::proxy::Connection;
-use crate::types::Address;
+use crate::types::{Address, Protocol as Http};
 
 /// Connections that may wait to be accepted. The system caps it (`net.core.somaxconn`).
 const BACKLOG: i32 = 65_535;
@@ -133,6 +134,8 @@ pub struct Gate {
     pub secure: bool,
     /// Whether each connection begins with a PROXY header.
     pub proxied: bool,
+    /// What clients may speak.
+    pub speaks: Speaks,
     /// The port over TLS that requests are sent to.
     redirect: Option<u16>,
 }
@@ -141,7 +144,12 @@ impl Gate {
     /// That of a listener.
     pub fn new(index: usize, config: &ListenerConfig) -> Self {
         let redirect = config.redirect_https.and_then(RedirectHttps::port);
-        Self { index, secure: config.tls.is_some(), proxied: config.proxy_protocol, redirect }
+        let speaks = match config.protocols.as_slice() {
+            [Http::Http1] => Speaks::Http1,
+            [Http::Http2] => Speaks::Http2,
+            _ => Speaks::Either,
+        };
+        Self { index, secure: config.tls.is_some(), proxied: config.proxy_protocol, speaks, redirect }
     }
 }
 

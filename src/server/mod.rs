@@ -3,6 +3,7 @@
 // Each uses only those above it.
 mod framing;
 mod head;
+mod frames;
 mod wire;
 mod crowd;
 mod conn;

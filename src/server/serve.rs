@@ -61,7 +61,16 @@ where
         let facts = conn.shared_facts();
         let answered = serving.app.process_new_http(session(conn, header, left, terms), shutdown);
         let reused = answered.await.map(|reused| reused.consume().0);
+        let tunnel = Connection::of(&facts).and_then(Connection::take_tunnel);
         let Some(back) = reused.or_else(|| Connection::of(&facts).and_then(Connection::take_kept)).and_then(own) else { return };
+        if let Some(tunnel) = tunnel {
+            drop(facts);
+            if let Ok((wire, ahead)) = back.open().await {
+                // Large, and on few connections.
+                Box::pin(tunnel.run(wire, ahead, shutdown.clone())).await;
+            }
+            return;
+        }
         conn = back;
         if conn.facts().is_some_and(Connection::closing) || !conn.at_end() {
             Box::pin(conn.close_with(b"", terms.drain)).await;

@@ -47,7 +47,7 @@ impl Welcome {
         if gate.proxied && !(Box::pin(self.introduce(&mut wire, facts)).await && place.of(facts.peer.ip())) {
             return Met::Lost;
         }
-        if gate.secure { Box::pin(self.handshake(wire, facts, gate)).await } else { Met::Ready(wire, Speaks::Either) }
+        if gate.secure { Box::pin(self.handshake(wire, facts, gate)).await } else { Met::Ready(wire, gate.speaks) }
     }
 
     /// Hears for whom the peer speaks. False where it may not, or does not.
@@ -81,7 +81,7 @@ impl Welcome {
         let Some(config) = self.live.load().secure.get(gate.index).and_then(|secure| Some(secure.as_ref()?.handshake.clone())) else {
             return Met::Lost;
         };
-        let (label, met) = match timeout(self.patience, shake(wire, facts, config)).await {
+        let (label, met) = match timeout(self.patience, shake(wire, facts, gate, config)).await {
             Ok(Ok(shaken)) => shaken,
             Ok(Err(why)) => {
                 log::debug!("the handshake with {} failed: {why}", facts.peer);
@@ -94,7 +94,7 @@ impl Welcome {
     }
 }
 
-async fn shake(wire: Wire, facts: &mut Connection, config: Arc<ServerConfig>) -> Result<(&'static str, Met), String> {
+async fn shake(wire: Wire, facts: &mut Connection, gate: &Gate, config: Arc<ServerConfig>) -> Result<(&'static str, Met), String> {
     // A handshake never begins with a letter, and a request always does.
     if wire.first_byte().await.map_err(|error| error.to_string())?.is_some_and(|byte| byte.is_ascii_alphabetic()) {
         return Ok(("plain", Met::Plain(wire)));
@@ -103,7 +103,9 @@ async fn shake(wire: Wire, facts: &mut Connection, config: Arc<ServerConfig>) ->
     let session = stream.get_ref().1;
     facts.secure = true;
     facts.client_cert = client(session)?.map(Arc::new);
-    let speaks = if session.alpn_protocol() == Some(b"h2") { Speaks::Http2 } else { Speaks::Http1 };
+    // Without a word on it, HTTP/1.1 is meant, where that is spoken.
+    let http2 = session.alpn_protocol() == Some(b"h2") || gate.speaks == Speaks::Http2;
+    let speaks = if http2 { Speaks::Http2 } else { Speaks::Http1 };
     let kind = if session.handshake_kind() == Some(HandshakeKind::Resumed) { "resumed" } else { "full" };
     Ok((kind, Met::Ready(Wire::Tls(Box::new(stream)), speaks)))
 }

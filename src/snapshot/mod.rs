@@ -106,7 +106,7 @@ impl Snapshot {
 fn secure(config: &Config, shared: &Shared, folder: &Path, errors: &mut Errors) -> Box<[Option<Secure>]> {
     let listeners = config.server.listeners.iter().enumerate();
     let secure = listeners.map(|(index, listener)| match Secure::build(listener.tls.as_ref()?, folder, &shared.tickets) {
-        Ok(secure) => Some(secure),
+        Ok(secure) => Some(secure.speaking(&listener.protocols)),
         Err(found) => {
             errors.0.extend(found.0.into_iter().map(|error| of_listener(error, index)));
             None

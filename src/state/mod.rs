@@ -40,6 +40,8 @@ pub struct Shared {
     pub changes: Registry<Changes>,
     /// The copies of each route's requests under way.
     pub mirrors: Registry<Room>,
+    /// The WebSockets of each service.
+    pub websockets: Registry<Room>,
     /// What name servers said last, by what they were asked.
     pub answers: Registry<Answer>,
     /// What clients resume their TLS sessions by.

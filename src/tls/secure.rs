@@ -14,7 +14,7 @@ use super::ticketer::Ticketer;
 use super::{ListenerTlsConfig, MinVersion, pair};
 use crate::building::{BuildError, Errors};
 use crate::state::Tickets;
-use crate::types::Certificate;
+use crate::types::{Certificate, Protocol};
 
 /// `tls:` of a listener, ready to shake hands: one for all workers.
 pub struct Secure {
@@ -86,11 +86,16 @@ impl Secure {
             None => builder.with_no_client_auth(),
         };
         let mut handshake = builder.with_cert_resolver(Arc::new(resolver));
-        handshake.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         handshake.ticketer = Arc::new(Ticketer { tickets: tickets.clone(), context: clients.context });
         // Tickets need no memory here, and no lock between the workers.
         handshake.session_storage = Arc::new(NoServerSessionStorage {});
         errors.finish(Self { handshake: Arc::new(handshake), shown: shown.into(), renewal: clients.renewal })
+    }
+
+    /// The same, for clients that speak one of these.
+    pub fn speaking(mut self, protocols: &[Protocol]) -> Self {
+        Arc::make_mut(&mut self.handshake).alpn_protocols = protocols.iter().map(|protocol| protocol.alpn().to_vec()).collect();
+        self
     }
 
     /// Certificates that end soon, or are not valid now, and lists of revoked ones that are old; at paths below `tls`.

@@ -6,13 +6,17 @@ mod call;
 mod dns;
 mod follow;
 mod health;
+mod host;
+mod link;
 mod mock;
 mod plan;
 mod pool;
 mod status;
 mod target;
 mod tending;
+mod timeouts;
 mod transport;
+mod websocket;
 
 use attempt::jitter;
 pub use attempt::{
@@ -23,19 +27,22 @@ pub use balance::{Asking, BalanceConfig, EjectionConfig, Group, HashConfig, Key,
 pub use call::{Answer, Call, CallError, Client};
 pub use dns::{DnsConfig, Names};
 pub use health::{Health, HealthConfig};
+pub use host::HostMode;
+pub use link::{Link, Linker};
 pub use mock::{Mock, MockConfig};
 pub use pool::{Picked, Pool};
 pub use status::ServiceStatus;
 pub use target::{Target, TargetConfig};
 pub use tending::{Settling, Tending};
+pub use timeouts::{Timeouts, TimeoutsConfig};
 pub use transport::{ConnectionsConfig, Protocol, TlsConfig, Verify};
+pub use websocket::{WebSocket, WebSocketConfig, WebSocketSettings};
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time;
 
 use arc_swap::ArcSwap;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, header};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::runtime::Handle;
@@ -81,6 +88,8 @@ pub struct ServiceConfig<P> {
     pub connections: Option<ConnectionsConfig>,
     /// How long a target may take.
     pub timeouts: Option<TimeoutsConfig>,
+    /// WebSockets to its targets: `off`, or bounds for them. Default: they are relayed, within the bounds' defaults.
+    pub websocket: Option<WebSocketConfig>,
     /// The request header in which targets are told how much of `timeouts.total` is left, in milliseconds; a client's own is replaced. Default: none.
     pub deadline_header: Option<String>,
     /// When a request that failed at a target is sent once more. Default: only where it cannot do harm, when no connection to a target came about or a
@@ -93,67 +102,6 @@ pub struct ServiceConfig<P> {
     /// Policies for every route to this service.
     #[serde(default = "P::default", bound(deserialize = "P: Default + Deserialize<'de>"))]
     pub policies: P,
-}
-
-/// How long a target may take.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TimeoutsConfig {
-    /// For a connection to be made, TLS included. Default: 1s.
-    pub connect: Duration,
-    /// Between one piece of the request's body or of the answer and the next, and from the end of the request to the answer. Default: 30s.
-    pub response: Duration,
-    /// For the whole request, from its arrival to the end of the answer; over HTTP/2 it is looked at with each piece of the answer only.
-    /// Default: none.
-    pub total: Option<Duration>,
-    /// For a connection to be kept while idle. Default: 60s.
-    pub idle: Duration,
-}
-
-impl Default for TimeoutsConfig {
-    fn default() -> Self {
-        Self { connect: Duration::secs(1), response: Duration::secs(30), total: None, idle: Duration::secs(60) }
-    }
-}
-
-/// The `Host` that targets see.
-#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "String")]
-pub enum HostMode {
-    /// That of the target's URL.
-    #[default]
-    Target,
-    /// The client's.
-    Keep,
-    /// This name.
-    Name(HeaderValue),
-}
-
-impl<'de> Deserialize<'de> for HostMode {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        match text.as_str() {
-            "target" => Ok(HostMode::Target),
-            "keep" => Ok(HostMode::Keep),
-            name if name.parse::<http::uri::Authority>().is_ok() => {
-                HeaderValue::try_from(name).map(HostMode::Name).map_err(serde::de::Error::custom)
-            }
-            name => Err(serde::de::Error::custom(format!("`{name}` is not `target`, `keep` or a host name"))),
-        }
-    }
-}
-
-/// How long a target may take, ready to use.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// For a connection to be made.
-    pub connect: time::Duration,
-    /// Between two signs of life.
-    pub response: time::Duration,
-    /// For the whole request.
-    pub total: Option<time::Duration>,
-    /// For a kept connection without use.
-    pub idle: time::Duration,
 }
 
 /// A named group of targets.
@@ -193,6 +141,8 @@ pub struct Targets {
     pub host: HostMode,
     /// How long they may take.
     pub timeouts: Timeouts,
+    /// What a WebSocket may take; none where they are off.
+    pub websocket: Option<WebSocket>,
     /// The header that tells them how long the request has left.
     pub deadline_header: Option<HeaderName>,
 }
@@ -225,6 +175,7 @@ impl Service {
             ("protocol", config.protocol.is_some()),
             ("tls", config.tls.is_some()),
             ("connections", config.connections.is_some()),
+            ("websocket", config.websocket.is_some()),
             ("retry", config.retry.is_some()),
             ("breaker", config.breaker.is_some()),
             ("fallback", config.fallback.is_some()),
@@ -296,22 +247,7 @@ impl Targets {
             let error = BuildError::new("a service needs `targets` or a `mock`", "write `targets: [\"http://10.0.0.1:8080\"]`");
             return errors.keep(root, Err(error));
         }
-        let timeouts = config.timeouts.unwrap_or_default();
-        for (name, value) in [
-            ("connect", Some(timeouts.connect)),
-            ("response", Some(timeouts.response)),
-            ("total", timeouts.total),
-            ("idle", Some(timeouts.idle)),
-        ] {
-            let checked = value.map_or(Ok(()), Duration::not_zero).map_err(|error| error.at(name).at("timeouts"));
-            errors.keep(root, checked);
-        }
-        let timeouts = Timeouts {
-            connect: timeouts.connect.into(),
-            response: timeouts.response.into(),
-            total: timeouts.total.map(Into::into),
-            idle: timeouts.idle.into(),
-        };
+        let timeouts = Timeouts::build(&config.timeouts.unwrap_or_default(), errors, root);
         let deadline_header =
             config.deadline_header.as_ref().map(|name| deadline_header(name).map_err(|error| error.at("deadline_header")));
         let deadline_header = deadline_header.and_then(|name| errors.keep(root, name));
@@ -332,6 +268,8 @@ impl Targets {
             let error = BuildError::new("nothing is sent again: `attempts` is 1", "remove it, or allow for 2 attempts or more");
             errors.keep::<()>(root, Err(error.at(key).at("retry")));
         }
+        let websocket = WebSocket::build(config.websocket, name, base.shared).map_err(|error| error.at("websocket"));
+        let websocket = errors.keep(root, websocket);
         let retry = errors.keep(root, retry);
         let (plan, retry) = (plan?, retry?);
         let pool = errors.keep(root, plan.pool())?;
@@ -345,6 +283,7 @@ impl Targets {
             fallback,
             host: config.host.clone().unwrap_or_default(),
             timeouts,
+            websocket: websocket?,
             deadline_header,
         })
     }
@@ -362,6 +301,11 @@ impl Targets {
     /// How many requests of one worker may be under way at a target while the connection of one more is kept behind it; none for any number.
     pub fn kept(&self) -> Option<usize> {
         self.plan.transport().kept()
+    }
+
+    /// Whether a call of gRPC can get there at all.
+    pub fn takes_grpc(&self) -> bool {
+        self.plan.transport().shares()
     }
 
     /// Why there may be no target now.

@@ -404,7 +404,11 @@ fn settings_that_cannot_be_are_told_with_their_place_and_their_fix() {
         ("retry: { attempts: 0 }", "retry.attempts: 0 is no number of attempts", "1 to 10"),
         ("retry: { attempts: many }", "retry.attempts: ", "number"),
         ("retry: { attempt: 2 }", "retry.attempt: unknown key", "did you mean `attempts`?"),
-        ("retry: { on: [refused] }", "retry.on[0]: ", "`connect`, `reset`, `malformed`, `timeout`, `5xx`, or a status from 400 to 599"),
+        (
+            "retry: { on: [refused] }",
+            "retry.on[0]: ",
+            "`connect`, `reset`, `malformed`, `timeout`, `5xx`, a status from 400 to 599, or one of gRPC",
+        ),
         ("retry: { on: [200] }", "retry.on[0]: ", "400 to 599"),
         ("retry: { methods: all }", "retry.methods: ", "`safe`, `idempotent`, `any`"),
         ("retry: { methods: [get] }", "retry.methods[0]: ", "write one like `GET`"),

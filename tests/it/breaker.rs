@@ -172,7 +172,11 @@ fn settings_that_cannot_be_are_told_with_their_place_and_their_fix() {
         ("breaker: { error_rate: 0.5 }", "breaker.error_rate: ", "`0%` to `100%`"),
         ("breaker: { window: 1h }", "breaker.window: ", "`100ms` to `5m`"),
         ("breaker: { min_requests: 0 }", "breaker.min_requests: ", "at least 1"),
-        ("breaker: { on: [refused] }", "breaker.on[0]: ", "`connect`, `reset`, `malformed`, `timeout`, `5xx`, or a status from 400 to 599"),
+        (
+            "breaker: { on: [refused] }",
+            "breaker.on[0]: ",
+            "`connect`, `reset`, `malformed`, `timeout`, `5xx`, a status from 400 to 599, or one of gRPC",
+        ),
         ("breaker: { on: [] }", "breaker.on: no failure at all would count", "remove it for the default"),
         ("breaker: { open: 0s }", "breaker.open: this leaves no time at all", "like `5s`"),
         ("breaker: { probes: 0 }", "breaker.probes: ", "at least 1"),

@@ -190,7 +190,8 @@ fn bounds_that_would_serve_nobody_are_refused() {
     let (taken, said) = check(
         r#"
 server:
-  limits: { connections: 0, requests: 0, slowest_upload: 2MiB }
+  limits: { connections: 0, requests: 0, slowest_upload: 2MiB, streams: 0, resets: 0, control_frames: 0 }
+  listeners: [{ address: 127.0.0.1:0, protocols: [] }]
 "#,
     );
     assert!(!taken);
@@ -198,12 +199,16 @@ server:
         "3:26: server.limits.connections: with 0, nobody would be served",
         "3:39: server.limits.requests: with 0, nobody would be served",
         "3:58: server.limits.slowest_upload: 2097152 bytes per second is more than many clients have",
-        "\n3 errors",
+        "3:73: server.limits.streams: with 0, nobody would be served",
+        "3:84: server.limits.resets: with 0, nobody would be served",
+        "3:103: server.limits.control_frames: with 0, nobody would be served",
+        "4:52: server.listeners[0].protocols: there is no HTTP to speak",
+        "\n7 errors",
     ] {
         assert!(said.contains(part), "{part}\nis not in\n{said}");
     }
     let (taken, said) = check("server:\n  limits: { connections: 10, connections_per_client: 11 }\n");
-    assert!(!taken && said.contains("2:52: server.limits.connections_per_client: no client can have 11 of 10 connections"), "{said}");
+    assert!(!taken && said.contains("2:54: server.limits.connections_per_client: no client can have 11 of 10 connections"), "{said}");
 }
 
 #[test]

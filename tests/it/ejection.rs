@@ -69,7 +69,10 @@ fn mistakes_are_told_with_their_place() {
         ("{ error_rate: 0% }", "ejection.error_rate: no failure at all would do"),
         ("{ window: 1h }", "ejection.window: this cannot be counted over"),
         ("{ min_requests: 0 }", "ejection.min_requests: zero can never be met"),
-        ("{ on: [200] }", "ejection.on[0]: expected `connect`, `reset`, `malformed`, `timeout`, `5xx`, or a status from 400 to 599"),
+        (
+            "{ on: [200] }",
+            "ejection.on[0]: expected `connect`, `reset`, `malformed`, `timeout`, `5xx`, a status from 400 to 599, or one of gRPC",
+        ),
         ("{ on: 503 }", "ejection.on: expected a list, found the number `503`"),
         ("{ for: 10 }", "ejection.for: "),
         ("{ for: 1h }", "ejection.max_for: the longest ejection is shorter than the first"),

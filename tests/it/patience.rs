@@ -283,28 +283,30 @@ fn a_stream_of_events_may_be_as_slow_as_it_likes() {
 
 #[test]
 fn the_time_of_the_service_begins_when_it_has_the_whole_request() {
-    let origin = RawOrigin::start(|mut talk| {
-        while let Some(request) = talk.request() {
-            if request.starts_with(b"POST /silent") {
-                return talk.until_closed();
+    let origins = [(); 2].map(|()| {
+        RawOrigin::start(|mut talk| {
+            while let Some(request) = talk.request() {
+                if request.starts_with(b"POST /silent") {
+                    return talk.until_closed();
+                }
+                talk.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+                // Each piece begins it anew.
+                for _ in 0..4 {
+                    moment(200);
+                    talk.say("4\r\nhere\r\n");
+                }
+                if request.starts_with(b"POST /stalls") {
+                    return talk.until_closed();
+                }
+                talk.say("0\r\n\r\n");
             }
-            talk.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-            // Each piece begins it anew.
-            for _ in 0..4 {
-                moment(200);
-                talk.say("4\r\nhere\r\n");
-            }
-            if request.starts_with(b"POST /stalls") {
-                return talk.until_closed();
-            }
-            talk.say("0\r\n\r\n");
-        }
+        })
     });
     let gateway = Gateway::start(&format!(
         "server:\n  timeouts: {{ body: 10s }}
-services: {{ up: {{ targets: [\"http://{0}\", \"http://{0}\"], timeouts: {{ response: 400ms }}, retry: {{ attempts: 2, on: [timeout], budget: 100% }} }} }}
+services: {{ up: {{ targets: [\"http://{}\", \"http://{}\"], timeouts: {{ response: 400ms }}, retry: {{ attempts: 2, on: [timeout], budget: 100% }} }} }}
 routes: [{{ name: up, to: up }}]\n",
-        origin.address
+        origins[0].address, origins[1].address
     ));
     // A client may pause for longer than the service may take.
     let mut client = gateway.client();
@@ -314,7 +316,7 @@ routes: [{{ name: up, to: up }}]\n",
         client.send("again");
         assert_eq!(client.read().text(), "here".repeat(4));
     }
-    assert_eq!(origin.received().len(), 1, "nothing was sent twice");
+    assert_eq!(gateway.metric("tidegate_retries_total{reason=\"timeout\",service=\"up\"}"), 0.0);
 
     // A service that says nothing after that is late, and held to be so.
     client.send("PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello");

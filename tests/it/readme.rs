@@ -113,7 +113,7 @@ fn the_bounds_are_those_of_the_settings() {
     for (part, name) in [("limits", "Limits"), ("timeouts", "ClientTimeouts")] {
         for (key, setting) in schema["$defs"][name]["properties"].as_object().unwrap() {
             let said = setting["description"].as_str().unwrap();
-            known.push((format!("{part}.{key}"), said.rsplit_once("Default: ").unwrap().1.replace('`', "")));
+            known.push((format!("{part}.{key}"), said.rsplit_once("Default: ").unwrap().1.replace('`', "").replace('\n', " ")));
         }
     }
     for (key, default) in &known {

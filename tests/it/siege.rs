@@ -7,6 +7,8 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::support::certificates::Authority;
 use crate::support::gateway::Folder;
 use crate::support::{Client, Gateway, PATIENCE, RawOrigin, eventually};
@@ -52,7 +54,7 @@ const ROWS: &[Row] = &[
         siege: |field| refused(field, header_of_many_fields, 431),
     },
     Row { what: "100 request lines without end", server: "", files: None, most: 20, siege: |field| refused(field, endless_line, 414) },
-    Row { what: "8,000 idle connections", server: "", files: None, most: 80, siege: idle },
+    Row { what: "10,000 idle connections", server: "", files: None, most: 80, siege: idle },
     Row {
         what: "1,000 connections of one that may have 100",
         server: "limits: { connections_per_client: 101 }",
@@ -106,7 +108,7 @@ fn bear(row: &Row) -> String {
 services: {{ up: {{ targets: [\"http://{}\"] }}, mock: {{ mock: {{ text: here }} }} }}
 routes: [{{ name: mock, match: {{ path: /mock }}, to: mock }}, {{ name: up, match: {{ path: \"/{{rest...}}\" }}, to: up }}]
 ",
-        if row.server.is_empty() { "limits: { connections_per_client: 10000 }" } else { row.server },
+        if row.server.is_empty() { "limits: { connections_per_client: 20000 }" } else { row.server },
         up.address
     );
     let gateway = match row.files {
@@ -317,14 +319,17 @@ fn refused(field: &Field, request: fn() -> Vec<u8>, status: u16) -> String {
 }
 
 fn idle(field: &Field) -> String {
-    const COUNT: usize = 8_000;
+    // Where the system grants fewer files, there are fewer.
+    let files = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });
+    let count = files.maximum.map_or(10_000, |most| usize::try_from(most / 2).unwrap().min(10_000));
     let before = field.gateway.memory();
-    let mut all = many(COUNT, field.gateway.address, b"GET /mock HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut all = many(count, field.gateway.address, b"GET /mock HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut piece = [0; 4096];
     for stream in &mut all {
         assert!(stream.read(&mut piece).unwrap() > 0);
     }
-    let each = (field.gateway.memory() - before) as f64 / COUNT as f64;
+    let each = (field.gateway.memory() - before) as f64 / count as f64;
     let mut last = all.pop().unwrap();
     last.write_all(b"GET /mock HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     assert!(last.read(&mut piece).unwrap() > 0);

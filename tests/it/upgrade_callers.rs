@@ -90,7 +90,7 @@ routes: [{{ name: up, to: up }}]
     );
     let plain = gateway.address.port().to_string();
     let (mut callers, begun) =
-        Callers::start(&["load", &plain, &secure.to_string(), &ca, "a.test", "kept", "single", "h2c", "h2", "tls", "sse"]);
+        Callers::start(&["load", &plain, &secure.to_string(), &ca, "a.test", "kept", "single", "h2c", "h2", "tls", "sse", "websocket"]);
     assert_eq!(begun, "begun");
     let mut pids = vec![gateway.serving()];
     for _ in 0..UPGRADES {

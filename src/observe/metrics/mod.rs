@@ -27,6 +27,8 @@ pub struct Shard {
     pub duration: HistogramVec,
     /// Time from the choice of a target to the end of its answer, in seconds, by service.
     pub upstream_duration: HistogramVec,
+    /// Calls of gRPC, by route and by the name of the status that they ended with.
+    pub grpc_calls: IntCounterVec,
     /// Answers made by the gateway itself, by problem and by the policy that refused.
     pub problems: IntCounterVec,
     /// Bytes of request bodies, by route.
@@ -49,6 +51,14 @@ pub struct Shard {
     pub handshakes: IntCounterVec,
     /// PROXY headers, by result: `taken`, `without_address`, `untrusted`, `malformed`, `late`.
     pub proxy_headers: IntCounterVec,
+    /// WebSockets that are open, by service.
+    pub websockets: IntGaugeVec,
+    /// Messages of WebSockets, by service and by who has sent them.
+    pub websocket_messages: IntCounterVec,
+    /// Bytes of WebSockets, likewise.
+    pub websocket_bytes: IntCounterVec,
+    /// WebSockets that have ended, by service, who ended them and how: see the access log.
+    pub websocket_closes: IntCounterVec,
     /// HTTP/2 connections that were ended for what they asked too much of, by what that was: `settings`, `ping`, `priority`, `window_update`, `empty_data`,
     /// `continuation`, `resets`, `header_list`, `slow_header`, `no_settings`, `other`.
     pub floods: IntCounterVec,
@@ -181,6 +191,7 @@ impl Shard {
                 "From the choice of a target to the end of its answer.",
                 &["service"],
             )?,
+            grpc_calls: counter("tidegate_grpc_calls_total", "Calls of gRPC, by how they ended for their callers.", &["route", "code"])?,
             problems: counter("tidegate_problems_total", "Answers made by the gateway itself.", &["kind", "policy"])?,
             received: counter("tidegate_received_bytes_total", "Bytes of request bodies.", &["route"])?,
             sent: counter("tidegate_sent_bytes_total", "Bytes of answer bodies.", &["route"])?,
@@ -194,6 +205,10 @@ impl Shard {
             mirrors: counter("tidegate_mirror_total", "Copies of requests for another service.", &["service", "result"])?,
             handshakes: counter("tidegate_handshakes_total", "Handshakes of TLS with clients.", &["result"])?,
             proxy_headers: counter("tidegate_proxy_headers_total", "PROXY headers of clients' connections.", &["result"])?,
+            websockets: register(&registry, IntGaugeVec::new(Opts::new("tidegate_websockets", "WebSockets that are open."), &["service"]))?,
+            websocket_messages: counter("tidegate_websocket_messages_total", "Messages of WebSockets.", &["service", "from"])?,
+            websocket_bytes: counter("tidegate_websocket_bytes_total", "Bytes of WebSockets.", &["service", "from"])?,
+            websocket_closes: counter("tidegate_websocket_closes_total", "WebSockets that have ended.", &["service", "by", "how"])?,
             floods: counter("tidegate_http2_floods_total", "HTTP/2 connections ended for what they asked too much of.", &["kind"])?,
             slow_clients: counter(
                 "tidegate_slow_clients_total",

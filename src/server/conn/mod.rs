@@ -8,20 +8,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
-mod frames;
 mod pace;
+mod patience;
 mod pingora;
 mod write;
 
-pub use frames::{Allowance, Excess, Verdict};
 pub use pace::{Pace, Slowest};
+pub use patience::Patience;
 
-use self::frames::Frames;
+use super::frames::{Allowance, Frames, Verdict};
 use super::framing::Framing;
 use super::head::{Bounds, Front, PREFACE, front};
 use super::wire::Wire;
@@ -33,17 +33,6 @@ const READ: usize = 4 * 1024;
 
 /// Bytes of the next requests taken in while one is being answered. A client that sends more waits.
 const AHEAD: usize = 16 * 1024;
-
-/// How long a connection waits for a client that does nothing.
-#[derive(Debug)]
-pub struct Patience {
-    /// For the request's body to come.
-    pub upload: Slowest,
-    /// For the answer to be taken.
-    pub download: Slowest,
-    /// For the answer to a request whose client has closed its side, and for a next request once the process is told to end.
-    pub farewell: Duration,
-}
 
 /// One accepted connection.
 pub struct Conn {
@@ -58,7 +47,9 @@ pub struct Conn {
     frames: Option<Box<Frames>>,
     out: BytesMut,
     patience: Arc<Patience>,
-    /// Running since the client has closed its side.
+    /// Bytes that came when nobody wanted them any more.
+    unwanted: usize,
+    /// Running since the client has closed its side, or the gateway has closed its own.
     farewell: Option<Pin<Box<Sleep>>>,
     /// What the client owes of the present request's body.
     upload: Pace,
@@ -74,9 +65,10 @@ pub struct Conn {
 }
 
 /// Which HTTP a client may speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Speaks {
     /// Any: its first bytes will tell.
+    #[default]
     Either,
     /// HTTP/1.1, as was agreed upon.
     Http1,
@@ -112,6 +104,7 @@ impl Conn {
             frames: None,
             out: BytesMut::new(),
             patience,
+            unwanted: 0,
             farewell: None,
             upload: Pace::default(),
             download: Pace::default(),
@@ -220,6 +213,16 @@ impl Conn {
         let _ = tokio::time::timeout(patience, sent).await;
     }
 
+    /// Gives it up for what is no HTTP any more: what was written is sent, and what was read ahead goes along.
+    ///
+    /// # Errors
+    /// Those of the socket, or the client takes nothing.
+    pub async fn open(mut self: Box<Self>) -> io::Result<(Wire, Bytes)> {
+        poll_fn(|cx| self.poll_out(cx)).await?;
+        let Self { stream, ahead, .. } = *self;
+        Ok((stream, ahead.freeze()))
+    }
+
     /// Ends a connection that was told all. Over TLS the client must be able to tell the end from a cut (RFC 8446 §6.1).
     pub async fn end(&mut self, patience: Duration) {
         if self.stream.is_secure() {
@@ -275,48 +278,12 @@ impl Conn {
         }
     }
 
-    /// Whether the present request's whole time is up.
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let deadline = match &self.frames {
-            Some(frames) => frames.due(),
-            None => self.facts().and_then(Connection::deadline).map(Instant::from_std),
-        };
-        let Some(deadline) = deadline else {
-            self.late = None;
-            return false;
-        };
-        let late = self.late.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if late.deadline() != deadline {
-            late.as_mut().reset(deadline);
-        }
-        late.as_mut().poll(cx).is_ready()
-    }
-
-    /// Whether the service has been silent for too long. While the client is waited for to take what it said, it need not say more.
-    fn is_silent(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.out.is_empty() {
-            return false;
-        }
-        let Some(patience) = self.facts().and_then(Connection::silence) else { return false };
-        self.silence.waits(&Slowest { patience, rate: 0 }, cx)
-    }
-
     /// Gives back every buffer, before the connection waits for its next request.
     pub fn rest(&mut self) {
         self.out = BytesMut::new();
         self.upload.rest();
         self.download.rest();
         self.silence.rest();
-    }
-
-    /// Ends a body that does not come: how long the client was waited for counts, and not how long others were.
-    fn body_in_time(&mut self, read: Poll<io::Result<()>>, count: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &read {
-            Poll::Ready(Ok(())) => self.upload.moved(&self.patience.upload, count),
-            Poll::Pending if self.invited && self.upload.waits(&self.patience.upload, cx) => return Poll::Ready(Err(Slow::Upload.into())),
-            Poll::Ready(Err(_)) | Poll::Pending => {}
-        }
-        read
     }
 }
 

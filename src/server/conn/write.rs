@@ -5,13 +5,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::sleep;
 
 use super::Conn;
 use crate::proxy::Slow;
 
 /// Bytes gathered before a write goes out by itself.
 const WRITE: usize = 16 * 1024;
+
+/// Bytes that are read once nobody wants them any more.
+const UNWANTED: usize = 256 * 1024;
 
 impl Conn {
     pub(super) fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -77,6 +81,26 @@ impl AsyncWrite for Conn {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_out(cx))?;
-        Pin::new(&mut this.stream).poll_shutdown(cx)
+        ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        if this.frames.is_some() { this.poll_rest(cx).map(Ok) } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl Conn {
+    /// Reads on for a while what nobody wants any more: closing with unread bytes resets the connection, and the client may never hear why it ended.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let over = self.farewell.get_or_insert_with(|| Box::pin(sleep(self.patience.discard)));
+        if over.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut sink = [0; 4096];
+        while self.unwanted < UNWANTED {
+            let mut sink = ReadBuf::new(&mut sink);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut sink)) {
+                Ok(()) if !sink.filled().is_empty() => self.unwanted += sink.filled().len(),
+                _ => break,
+            }
+        }
+        Poll::Ready(())
     }
 }

@@ -1,5 +1,6 @@
 //! One HTTP/2 connection (RFC 9113), from its preface to its last answer: every request on it runs by itself, on the same worker.
 
+mod session;
 mod stream;
 
 use std::future::poll_fn;
@@ -19,7 +20,8 @@ use pingora_core::server::ShutdownWatch;
 use prometheus::IntCounterVec;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::conn::{Allowance, Conn, Excess, Patience, Verdict};
+use super::conn::{Conn, Patience};
+use super::frames::{Allowance, Excess, Verdict};
 use crate::config::ServerConfig;
 use crate::proxy::on_stream;
 use stream::Stream;
@@ -43,8 +45,6 @@ pub struct Http2 {
     requests: u32,
     /// Between two requests, and before the first.
     idle: Duration,
-    /// For the last words to be taken.
-    discard: Duration,
     floods: Option<IntCounterVec>,
 }
 
@@ -65,14 +65,13 @@ impl Http2 {
             streams: limits.streams,
             requests: limits.requests,
             idle: times.idle.into(),
-            discard: times.discard.into(),
             floods,
         }
     }
 
-    fn note(&self, kind: &str) {
+    fn note(&self, excess: Excess) {
         if let Some(floods) = &self.floods {
-            floods.with_label_values(&[kind]).inc();
+            floods.with_label_values(&[excess.name()]).inc();
         }
     }
 }
@@ -92,10 +91,11 @@ where
 type Accepted = (http::Request<RecvStream>, SendResponse<Bytes>);
 
 /// What comes next.
+#[allow(clippy::large_enum_variant, reason = "it lives for the length of a match, and a box would cost each request an allocation")]
 enum Event {
     Request(Accepted),
     /// The connection has ended, by an error or not.
-    Ended(Option<h2::Error>),
+    Ended,
     /// It cannot go on.
     Over(Excess),
     /// The process was told to end.
@@ -136,9 +136,9 @@ where
                         continue;
                     }
                 }
-                Event::Ended(error) => return self.ended(error.as_ref()),
+                Event::Ended => return self.ended(),
                 Event::Over(excess) => {
-                    terms.note(excess.name());
+                    terms.note(excess);
                     let reason = if excess == Excess::NoSettings { Reason::PROTOCOL_ERROR } else { Reason::ENHANCE_YOUR_CALM };
                     return self.close(reason).await;
                 }
@@ -170,8 +170,7 @@ where
     async fn next(&mut self) -> Event {
         poll_fn(|cx| match self.connection.poll_accept(cx) {
             Poll::Ready(Some(Ok(request))) => Poll::Ready(Event::Request(request)),
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Event::Ended(Some(error))),
-            Poll::Ready(None) => Poll::Ready(Event::Ended(None)),
+            Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Event::Ended),
             Poll::Pending => self.verdict.get().map_or(Poll::Pending, |excess| Poll::Ready(Event::Over(excess))),
         })
         .await
@@ -196,22 +195,14 @@ where
     async fn close(&mut self, reason: Reason) {
         self.connection.abrupt_shutdown(reason);
         let said = poll_fn(|cx| self.connection.poll_closed(cx));
-        let _ = timeout(self.terms.discard, said).await;
+        let _ = timeout(self.terms.patience.discard, said).await;
     }
 
     /// Notes where the library had enough of the client.
-    fn ended(&self, error: Option<&h2::Error>) {
-        let Some(error) = error.filter(|error| error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)) else { return };
-        let said = error.to_string();
-        let kinds = [
-            ("too_many_resets", "resets"),
-            ("too_many_internal_resets", "resets"),
-            ("too_many_continuations", "continuation"),
-            ("too_many_data_frames", "empty_data"),
-            ("header_list_way_too_large", "header_list"),
-        ];
-        let kind = kinds.iter().find(|(words, _)| said.contains(words)).map_or("other", |(_, kind)| kind);
-        self.terms.note(kind);
+    fn ended(&self) {
+        if let Some(excess) = self.verdict.of_library() {
+            self.terms.note(excess);
+        }
     }
 }
 

@@ -26,7 +26,8 @@ pub struct BreakerConfig {
     /// How many attempts there must be in `window` for a share to mean anything; at least 1. Default: 20.
     #[schemars(range(min = 1))]
     pub min_requests: u32,
-    /// What counts as a failure: `connect`, `reset`, `malformed`, `timeout`, `5xx`, and statuses. Default: all of the first four, 502, 503 and 504.
+    /// What counts as a failure: `connect`, `reset`, `malformed`, `timeout`, `5xx`, statuses, and those of gRPC like `grpc_internal`. Default: all of the
+    /// first four, 502, 503, 504 and grpc_unavailable.
     pub on: Vec<FailureConfig>,
     /// How long the service is left alone, give or take a tenth, so that gateways do not come back together; at least 1ms. Default: 5s.
     pub open: Duration,

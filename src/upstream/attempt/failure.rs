@@ -7,6 +7,8 @@ use pingora_error::{Error, ErrorType};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::types::GrpcStatus;
+
 /// How one attempt at a target failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -26,6 +28,8 @@ pub enum Failure {
     Timeout,
     /// An answer of this status.
     Status(StatusCode),
+    /// A gRPC call that ended with this status.
+    Grpc(GrpcStatus),
 }
 
 impl Failure {
@@ -64,6 +68,7 @@ impl Failure {
             Failure::Malformed => "malformed",
             Failure::Timeout => "timeout",
             Failure::Status(_) => "status",
+            Failure::Grpc(status) => status.word(),
         }
     }
 }
@@ -80,7 +85,7 @@ fn over_http2(error: &h2::Error) -> Option<Failure> {
     }
 }
 
-/// One entry of a list of failures: `connect`, `reset`, `malformed`, `timeout`, `5xx`, or a status from 400 to 599.
+/// One entry of a list of failures: `connect`, `reset`, `malformed`, `timeout`, `5xx`, a status from 400 to 599, or one of gRPC like `grpc_unavailable`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureConfig {
     /// No connection came about: refused, no way there, not in time, no TLS. Or the target turned the request away unseen, as HTTP/2 allows.
@@ -95,6 +100,8 @@ pub enum FailureConfig {
     ServerErrors,
     /// An answer of this status.
     Status(u16),
+    /// A gRPC call that ended with this status.
+    Grpc(GrpcStatus),
 }
 
 const WORDS: [(&str, FailureConfig); 5] = [
@@ -105,11 +112,17 @@ const WORDS: [(&str, FailureConfig); 5] = [
     ("5xx", FailureConfig::ServerErrors),
 ];
 
+/// The statuses of gRPC that are failures.
+fn grpc() -> impl Iterator<Item = GrpcStatus> {
+    GrpcStatus::ALL.iter().copied().filter(|status| *status != GrpcStatus::Ok)
+}
+
 impl FailureConfig {
     /// What says that a target is ill, unless the config says otherwise: all but the answers that a client may be to blame for.
     pub fn ill() -> Vec<Self> {
         let words = [FailureConfig::Connect, FailureConfig::Reset, FailureConfig::Malformed, FailureConfig::Timeout];
-        words.into_iter().chain([502, 503, 504].map(FailureConfig::Status)).collect()
+        let told = [502, 503, 504].map(FailureConfig::Status).into_iter().chain([FailureConfig::Grpc(GrpcStatus::Unavailable)]);
+        words.into_iter().chain(told).collect()
     }
 
     /// Whether it means this failure. A stale connection is none of the target's.
@@ -121,8 +134,27 @@ impl FailureConfig {
             | (FailureConfig::Timeout, Failure::Timeout) => true,
             (FailureConfig::ServerErrors, Failure::Status(status)) => status.is_server_error(),
             (FailureConfig::Status(meant), Failure::Status(status)) => status.as_u16() == meant,
+            (FailureConfig::Grpc(meant), Failure::Grpc(status)) => status == meant,
             _ => false,
         }
+    }
+
+    /// Whether it means how a gRPC call ends.
+    pub fn is_grpc(self) -> bool {
+        matches!(self, FailureConfig::Grpc(_))
+    }
+
+    fn word(self) -> Option<&'static str> {
+        match self {
+            FailureConfig::Status(_) => None,
+            FailureConfig::Grpc(status) => Some(status.word()),
+            word => WORDS.iter().find(|(_, meant)| *meant == word).map(|(word, _)| *word),
+        }
+    }
+
+    fn named(text: &str) -> Option<Self> {
+        let word = WORDS.iter().find(|(word, _)| *word == text).map(|(_, meant)| *meant);
+        word.or_else(|| grpc().find(|status| status.word() == text).map(FailureConfig::Grpc))
     }
 }
 
@@ -133,7 +165,9 @@ impl<'de> Deserialize<'de> for FailureConfig {
             type Value = FailureConfig;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`connect`, `reset`, `malformed`, `timeout`, `5xx`, or a status from 400 to 599")
+                f.write_str(
+                    "`connect`, `reset`, `malformed`, `timeout`, `5xx`, a status from 400 to 599, or one of gRPC like `grpc_unavailable`",
+                )
             }
 
             fn visit_u64<E: de::Error>(self, status: u64) -> Result<FailureConfig, E> {
@@ -150,8 +184,7 @@ impl<'de> Deserialize<'de> for FailureConfig {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<FailureConfig, E> {
-                let known = WORDS.iter().find(|(word, _)| *word == text).map(|(_, meant)| *meant);
-                known.ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+                FailureConfig::named(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -162,7 +195,7 @@ impl Serialize for FailureConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             FailureConfig::Status(status) => serializer.serialize_u16(*status),
-            word => serializer.serialize_str(WORDS.iter().find(|(_, meant)| meant == word).map_or("", |(word, _)| word)),
+            word => serializer.serialize_str(word.word().unwrap_or_default()),
         }
     }
 }
@@ -173,9 +206,10 @@ impl JsonSchema for FailureConfig {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let words: Vec<_> = WORDS.iter().map(|(word, _)| *word).chain(grpc().map(GrpcStatus::word)).collect();
         json_schema!({
-            "description": "How an attempt at a target can fail: no connection, one that ended before an answer began, an answer that cannot be understood, none in time, any of 500 to 599, or this status.",
-            "anyOf": [{"enum": WORDS.map(|(word, _)| word)}, {"type": "integer", "minimum": 400, "maximum": 599}]
+            "description": "How an attempt at a target can fail: no connection, one that ended before an answer began, an answer that cannot be understood, none in time, any of 500 to 599, this status, or a gRPC call that ends with this status.",
+            "anyOf": [{"enum": words}, {"type": "integer", "minimum": 400, "maximum": 599}]
         })
     }
 }

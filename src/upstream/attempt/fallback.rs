@@ -19,7 +19,7 @@ pub struct FallbackConfig {
     pub to: Option<String>,
     /// A fixed answer.
     pub reply: Option<ReplyConfig>,
-    /// For which failures: `connect`, `reset`, `malformed`, `timeout`, `5xx`, and statuses. Default: the first four.
+    /// For which failures: `connect`, `reset`, `malformed`, `timeout`, `5xx`, statuses, and those of gRPC like `grpc_unavailable`. Default: the first four.
     pub on: Vec<FailureConfig>,
 }
 

@@ -30,11 +30,12 @@ pub struct RetryConfig {
     /// How often a request is sent at most, the first time included: 1 to 10; 1 for never again. Default: 2.
     #[schemars(range(min = 1, max = 10))]
     pub attempts: u32,
-    /// Which failures are worth another attempt: `connect`, `reset`, `malformed`, `timeout`, `5xx`, and statuses like 503 or 429. A kept connection
-    /// that the target had closed before the request came is always replaced by another. Default: connect, reset.
+    /// Which failures are worth another attempt: `connect`, `reset`, `malformed`, `timeout`, `5xx`, statuses like 503 or 429, and those of gRPC like
+    /// `grpc_unavailable` or `grpc_resource_exhausted`, where a call ended so before an answer began. A kept connection that the target had closed
+    /// before the request came is always replaced by another. Default: connect, reset.
     pub on: Vec<FailureConfig>,
     /// What may be sent again though it may have been worked on: `safe` (GET, HEAD, OPTIONS, TRACE), `idempotent` (PUT and DELETE too), `any`, or a list
-    /// of methods. A request with an `Idempotency-Key`, or that never was on its way, may always. Default: safe.
+    /// of methods. A call of gRPC is a POST. A request with an `Idempotency-Key`, or that never was on its way, may always. Default: safe.
     pub methods: RetryMethods,
     /// How long to wait before.
     pub backoff: BackoffConfig,
@@ -161,7 +162,16 @@ impl Retry {
             let error = BuildError::new("the longest wait is shorter than the first", "write a `max` that is no less than `base`");
             return Err(error.at("max").at("backoff"));
         }
+        if Self::is_vain(&config) {
+            let reason = "a call of gRPC is a POST, and may have been worked on: `methods` keeps it from being sent again";
+            return Err(BuildError::new(reason, "add `methods: [POST]`, or take the failures of gRPC out").at("on"));
+        }
         Ok(Self { config, elsewhere, requests: shared.retries.get(service) })
+    }
+
+    /// Whether any failure of gRPC calls is among those that are worth another attempt, though no call may be sent again.
+    fn is_vain(config: &RetryConfig) -> bool {
+        config.on.iter().any(|failure| failure.is_grpc()) && !config.methods.has(&Method::POST)
     }
 
     /// Counts a request for the budget.

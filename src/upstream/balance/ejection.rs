@@ -23,7 +23,8 @@ pub struct EjectionConfig {
     /// How many requests there must be in `window` for a share to mean anything; at least 1. Default: 20.
     #[schemars(range(min = 1))]
     pub min_requests: u32,
-    /// What counts as a failure: `connect`, `reset`, `malformed`, `timeout`, `5xx`, and statuses. Default: all of the first four, 502, 503 and 504.
+    /// What counts as a failure: `connect`, `reset`, `malformed`, `timeout`, `5xx`, statuses, and those of gRPC like `grpc_internal`. Default: all of the
+    /// first four, 502, 503, 504 and grpc_unavailable.
     pub on: Vec<FailureConfig>,
     /// How long the first ejection lasts, give or take a tenth; each further one twice as long, until the target has held as long as its last ejection
     /// lasted. At least 1ms. Default: 10s.

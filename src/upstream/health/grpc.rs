@@ -9,6 +9,7 @@ use pingora_error::Error;
 use pingora_http::RequestHeader;
 
 use super::ask::{USER_AGENT, broken};
+use crate::types::grpc_timeout;
 
 /// What is called.
 pub const METHOD: &str = "/grpc.health.v1.Health/Check";
@@ -29,7 +30,7 @@ pub async fn ask(mut session: Http2Session, uri: Uri, service: &str, patience: D
         (header::CONTENT_TYPE.as_str(), HeaderValue::from_static("application/grpc")),
         (header::TE.as_str(), HeaderValue::from_static("trailers")),
         (header::USER_AGENT.as_str(), USER_AGENT),
-        ("grpc-timeout", HeaderValue::from_str(&timeout(patience)).unwrap_or_else(|_| HeaderValue::from_static("1S"))),
+        ("grpc-timeout", grpc_timeout::write(patience)),
     ] {
         req.insert_header(name, value).map_err(wrong)?;
     }
@@ -106,14 +107,6 @@ fn refused(fields: &HeaderMap) -> Result<(), String> {
     Err(why)
 }
 
-/// A `grpc-timeout` has eight digits at most.
-fn timeout(patience: Duration) -> String {
-    match patience.as_millis() {
-        millis @ ..=99_999_999 => format!("{millis}m"),
-        _ => format!("{}S", patience.as_secs().min(99_999_999)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,11 +130,5 @@ mod tests {
         ] {
             assert_eq!(status(answer), expected, "{answer:?}");
         }
-    }
-
-    #[test]
-    fn a_time_is_told_in_eight_digits() {
-        assert_eq!(timeout(Duration::from_secs(1)), "1000m");
-        assert_eq!(timeout(Duration::from_secs(100_000)), "100000S");
     }
 }

@@ -24,7 +24,8 @@ pub enum Protocol {
     /// HTTP/1.1.
     #[default]
     Http1,
-    /// HTTP/2; without TLS by prior knowledge.
+    /// HTTP/2; without TLS by prior knowledge. Calls of gRPC need it, and so do trailers: HTTP/1.1 is spoken without. A client that waits for
+    /// `100 Continue` gets it from the gateway.
     Http2,
     /// HTTP/2 where a target offers it over TLS, else HTTP/1.1.
     Auto,
@@ -90,6 +91,11 @@ impl Transport {
     /// Whether certificates are not looked at.
     pub fn is_blind(&self) -> bool {
         self.tls.is_blind()
+    }
+
+    /// Whether requests may share a connection: over HTTP/2 they do.
+    pub fn shares(&self) -> bool {
+        self.protocol != Protocol::Http1
     }
 
     /// How many requests may be under way at a target while the connection of one more is kept behind it.

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::response::Parts;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Frame};
+use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, ClientConnection, Stream};
@@ -52,6 +52,12 @@ pub enum End {
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// The same connection once more, for another thread to write while this one reads.
+    pub fn twin(&self) -> Self {
+        assert!(self.tls.is_none() && self.buffer.is_empty());
+        Self::over(self.stream.try_clone().unwrap())
     }
 
     /// Connects, where somebody listens.
@@ -136,6 +142,11 @@ impl Client {
     /// The next bytes, just so many.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         self.take(count).unwrap()
+    }
+
+    /// The same, where the connection may end before.
+    pub fn try_bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        self.take(count)
     }
 
     /// `GET` on the connection, with what is usual and no more.
@@ -363,6 +374,14 @@ impl H2 {
         headers: &[(&str, &str)],
         pieces: &[&'static str],
     ) -> (Parts, Bytes, Option<http::HeaderMap>) {
+        let (parts, body) = self.begin(method, path, headers, pieces).await;
+        let body = body.collect().await.unwrap();
+        let trailers = body.trailers().cloned();
+        (parts, body.to_bytes(), trailers)
+    }
+
+    /// The same as far as the header of the answer; its body is read as it comes, and given up where it is dropped.
+    pub async fn begin(&self, method: &str, path: &str, headers: &[(&str, &str)], pieces: &[&'static str]) -> (Parts, Incoming) {
         let mut sender = self.sender.clone();
         sender.ready().await.unwrap();
         let mut request = http::Request::builder().method(method).uri(format!("http://gateway.test{path}"));
@@ -370,10 +389,7 @@ impl H2 {
             request = request.header(*name, *value);
         }
         let sent = sender.send_request(request.body(Pieces(pieces.iter().copied().collect())).unwrap());
-        let (parts, body) = tokio::time::timeout(PATIENCE, sent).await.unwrap().unwrap().into_parts();
-        let body = body.collect().await.unwrap();
-        let trailers = body.trailers().cloned();
-        (parts, body.to_bytes(), trailers)
+        tokio::time::timeout(PATIENCE, sent).await.unwrap().unwrap().into_parts()
     }
 
     /// `GET` with nothing more.

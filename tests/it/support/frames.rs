@@ -38,6 +38,18 @@ impl Frames {
         }
     }
 
+    /// Waits until the gateway gives up a stream, and gives the reason (RFC 9113 §7).
+    pub fn given_up(&mut self, stream: u32) -> Option<u32> {
+        loop {
+            let head = self.0.take(9)?;
+            let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+            let payload = self.0.take(length)?;
+            if head[3] == RESET && head[5..] == stream.to_be_bytes() {
+                return Some(u32::from_be_bytes(payload.try_into().unwrap()));
+            }
+        }
+    }
+
     /// The header of an answer with 200, by the static table of HPACK (RFC 7541 appendix A).
     pub fn head(&mut self, stream: u32) {
         self.say(HEADERS, 4, stream, &[0x88]);

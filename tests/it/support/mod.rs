@@ -8,8 +8,11 @@ pub mod gateway;
 pub mod grpc;
 pub mod nginx;
 pub mod origin;
+pub mod peers;
+pub mod speaker;
 pub mod tools;
 pub mod transcript;
+pub mod websocket;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};

@@ -2,36 +2,22 @@
 //! none are paid for out of a budget, which time and useful frames fill again. The library behind has bounds of its own, most of them for what it would
 //! have to keep; these are for what only costs time.
 
+mod budget;
+mod heads;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::head::PREFACE;
-
-/// Bytes of a frame's head.
-const HEAD: usize = 9;
-
-/// Bytes of a body that are worth a frame, where padding may hide that there are none.
-const WORTHY: usize = 256;
+use self::budget::Budget;
+use self::heads::{Heads, *};
+use super::head::PREFACE;
 
 /// So many frames that bring nothing come free with each that does: a peer that is sent a piece of an answer gives back the room for it twice, and may
 /// ask how long the way is.
 const FREE: u32 = 4;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RESET: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const WINDOW: u8 = 8;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const PADDED: u8 = 8;
 
 /// What frames may cost.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +50,8 @@ pub enum Excess {
     Other,
     /// Too many requests taken back, by the client or by what it did to them.
     Resets,
+    /// A header that is much larger than may be.
+    HeaderList,
     /// A header whose end did not come in time.
     SlowHeader,
     /// The first frame is another than SETTINGS (RFC 9113 §3.4).
@@ -71,7 +59,7 @@ pub enum Excess {
 }
 
 impl Excess {
-    const ALL: [Excess; 10] = [
+    const ALL: [Excess; 11] = [
         Excess::Settings,
         Excess::Ping,
         Excess::Priority,
@@ -80,6 +68,7 @@ impl Excess {
         Excess::Continuation,
         Excess::Other,
         Excess::Resets,
+        Excess::HeaderList,
         Excess::SlowHeader,
         Excess::NoSettings,
     ];
@@ -95,6 +84,7 @@ impl Excess {
             Excess::Continuation => "continuation",
             Excess::Other => "other",
             Excess::Resets => "resets",
+            Excess::HeaderList => "header_list",
             Excess::SlowHeader => "slow_header",
             Excess::NoSettings => "no_settings",
         }
@@ -103,18 +93,42 @@ impl Excess {
 
 /// What is found of a connection, for the loop that serves it: the transport itself is the library's.
 #[derive(Debug, Default)]
-pub struct Verdict(AtomicU8);
+pub struct Verdict {
+    ours: AtomicU8,
+    librarys: AtomicU8,
+}
 
 impl Verdict {
     /// Why the connection cannot go on, once it cannot.
     pub fn get(&self) -> Option<Excess> {
-        let code = self.0.load(Ordering::Relaxed);
-        Excess::ALL.into_iter().find(|excess| *excess as u8 == code)
+        named(&self.ours)
+    }
+
+    /// Why the library has ended it, where that was for a bound of its own. Its errors do not say; its last frame does.
+    pub fn of_library(&self) -> Option<Excess> {
+        named(&self.librarys)
     }
 
     fn set(&self, excess: Excess) {
-        let _ = self.0.compare_exchange(0, excess as u8, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.ours.compare_exchange(0, excess as u8, Ordering::Relaxed, Ordering::Relaxed);
     }
+}
+
+fn named(code: &AtomicU8) -> Option<Excess> {
+    let code = code.load(Ordering::Relaxed);
+    Excess::ALL.into_iter().find(|excess| *excess as u8 == code)
+}
+
+/// What the library says behind ENHANCE_YOUR_CALM; none where a GOAWAY is for another reason.
+fn excess(payload: &[u8]) -> Option<Excess> {
+    let (_, [0, 0, 0, 11, words @ ..]) = payload.split_at_checked(4)? else { return None };
+    Some(match () {
+        () if words.starts_with(b"too_many_resets") || words.starts_with(b"too_many_internal_resets") => Excess::Resets,
+        () if words.starts_with(b"too_many_continuations") => Excess::Continuation,
+        () if words.starts_with(b"too_many_data_frames") => Excess::EmptyData,
+        () if words.starts_with(b"header_list_way_too_large") => Excess::HeaderList,
+        () => Excess::Other,
+    })
 }
 
 /// Follows the frames of one connection, both ways.
@@ -156,7 +170,7 @@ impl Frames {
 
     /// Whether nothing more shall be read.
     pub fn is_over(&self) -> bool {
-        self.verdict.0.load(Ordering::Relaxed) != 0
+        self.verdict.ours.load(Ordering::Relaxed) != 0
     }
 
     /// When what is expected must be here.
@@ -200,7 +214,7 @@ impl Frames {
             }
         });
         // A piece of a body may be as slow as `timeouts.body` lets it be.
-        if *greeted && !*in_header && (incoming.is_between() || incoming.kind == DATA && incoming.have == 0) {
+        if *greeted && !*in_header && (incoming.is_between() || incoming.is_in_data()) {
             *since = None;
         } else {
             since.get_or_insert_with(Instant::now);
@@ -220,6 +234,10 @@ impl Frames {
                 }
             } else if head.kind == RESET && is_forced(payload) && !resets.spend() {
                 verdict.set(Excess::Resets);
+            } else if head.kind == GOAWAY
+                && let Some(excess) = excess(payload)
+            {
+                verdict.librarys.store(excess as u8, Ordering::Relaxed);
             }
         });
     }
@@ -232,127 +250,16 @@ fn is_forced(payload: &[u8]) -> bool {
     matches!(payload.get(..4), Some([0, 0, 0, 1 | 3 | 5 | 6]))
 }
 
-/// The head of a frame.
-struct Head {
-    length: usize,
-    kind: u8,
-    flags: u8,
-}
-
-impl Head {
-    /// Whether it brings a header, a piece of a body, or a body's end.
-    fn brings(&self) -> bool {
-        match self.kind {
-            DATA if self.flags & END_STREAM != 0 => true,
-            DATA if self.flags & PADDED != 0 => self.length > WORTHY,
-            _ => self.length > 0,
-        }
-    }
-}
-
-/// Finds the heads in one direction's bytes, however they are cut.
-#[derive(Default)]
-struct Heads {
-    head: [u8; HEAD],
-    /// Bytes of the present head that are here.
-    have: usize,
-    /// Bytes of the present frame that are still to come after its head.
-    left: usize,
-    kind: u8,
-}
-
-impl Heads {
-    /// Calls `meet` with each head and what of its frame is in the same bytes.
-    fn follow(&mut self, mut bytes: &[u8], mut meet: impl FnMut(Head, &[u8])) {
-        while !bytes.is_empty() {
-            if self.left > 0 {
-                let passed = self.left.min(bytes.len());
-                self.left -= passed;
-                bytes = bytes.get(passed..).unwrap_or_default();
-                continue;
-            }
-            let (part, rest) = bytes.split_at((HEAD - self.have).min(bytes.len()));
-            for (into, byte) in self.head.iter_mut().skip(self.have).zip(part) {
-                *into = *byte;
-            }
-            self.have += part.len();
-            bytes = rest;
-            if self.have == HEAD {
-                let [high, middle, low, kind, flags, ..] = self.head;
-                let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-                (self.have, self.left, self.kind) = (0, length, kind);
-                meet(Head { length, kind, flags }, bytes);
-            }
-        }
-    }
-
-    /// Whether no frame has begun that is not at its end.
-    fn is_between(&self) -> bool {
-        self.have == 0 && self.left == 0
-    }
-}
-
-/// A bucket of tokens, so many more each second. The clock is only looked at when it is empty.
-struct Budget {
-    left: u32,
-    most: u32,
-    rate: u32,
-    filled: Instant,
-}
-
-impl Budget {
-    /// Full at first, with what `seconds` would bring.
-    fn new(rate: u32, seconds: u32) -> Self {
-        let most = rate.saturating_mul(seconds);
-        Self { left: most, most, rate, filled: Instant::now() }
-    }
-
-    fn earn(&mut self, count: u32) {
-        self.left = self.left.saturating_add(count).min(self.most);
-    }
-
-    /// False where nothing is left.
-    fn spend(&mut self) -> bool {
-        if self.left == 0 {
-            let now = Instant::now();
-            let came = (now - self.filled).as_millis().saturating_mul(self.rate.into()) / 1000;
-            if came == 0 {
-                return false;
-            }
-            (self.left, self.filled) = (u32::try_from(came).unwrap_or(u32::MAX).min(self.most), now);
-        }
-        self.left -= 1;
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::heads::tests::frame;
     use super::*;
-
-    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
-    }
 
     fn greeted(control: u32, resets: u32) -> Frames {
         let mut frames = Frames::new(&Allowance { control, resets, header: Duration::from_secs(10) });
         frames.came(&[PREFACE, &frame(SETTINGS, 0, &[])].concat());
         assert_eq!((frames.verdict.get(), frames.due()), (None, None));
         frames
-    }
-
-    #[test]
-    fn heads_are_found_however_the_bytes_are_cut() {
-        let bytes = [frame(SETTINGS, 0, &[0; 6]), frame(DATA, 0, &[7; 300]), frame(PING, 1, &[0; 8])].concat();
-        for size in 1..bytes.len() {
-            let (mut heads, mut met) = (Heads::default(), Vec::new());
-            for piece in bytes.chunks(size) {
-                heads.follow(piece, |head, _| met.push((head.kind, head.flags, head.length)));
-            }
-            assert_eq!(met, [(SETTINGS, 0, 6), (DATA, 0, 300), (PING, 1, 8)]);
-            assert!(heads.is_between());
-        }
     }
 
     #[test]
@@ -418,6 +325,15 @@ mod tests {
             frames.went(&frame(RESET, 0, &[0, 0, 0, 3]));
         }
         assert_eq!(frames.verdict.get(), Some(Excess::Resets));
+    }
+
+    #[test]
+    fn what_the_library_has_enough_of_is_found_in_its_last_word() {
+        let mut frames = greeted(10, 10);
+        frames.went(&frame(GOAWAY, 0, &[&[0, 0, 0, 1, 0, 0, 0, 1][..], b"too_many_resets"].concat()));
+        assert_eq!(frames.verdict.of_library(), None, "a PROTOCOL_ERROR");
+        frames.went(&frame(GOAWAY, 0, &[&[0, 0, 0, 1, 0, 0, 0, 11][..], b"too_many_resets"].concat()));
+        assert_eq!((frames.verdict.of_library(), frames.verdict.get()), (Some(Excess::Resets), None));
     }
 
     #[test]

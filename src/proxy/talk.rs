@@ -1,0 +1,132 @@
+//! The conversation that handlers run over, as it is with Pingora.
+
+use bytes::Bytes;
+use http::{StatusCode, Version, header};
+use pingora_error::{Error, ErrorType};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+use pingora_timeout::timeout;
+
+use super::{Exchange, Gateway, answer, ask, is_http2, response, upstream};
+use crate::ctx::Ctx;
+use crate::handler::{Conversation, Failed, Relay, Said, Switch};
+use crate::problem::Problem;
+use crate::types::Reply;
+
+/// A request and its answer, in the hands of a handler.
+pub(super) struct Talk<'a> {
+    gateway: &'a Gateway,
+    session: &'a mut Session,
+    pub exchange: &'a mut Exchange,
+    /// Whether the client was told to go on with its body, where it waits for that.
+    invited: bool,
+    /// Whether the answer is a service's, to be passed on.
+    passes: bool,
+}
+
+impl<'a> Talk<'a> {
+    pub(super) fn new(gateway: &'a Gateway, session: &'a mut Session, exchange: &'a mut Exchange) -> Self {
+        Self { gateway, session, exchange, invited: false, passes: false }
+    }
+
+    /// See [`upstream::outgoing`].
+    pub(super) fn outgoing(&mut self, req: &mut RequestHeader) -> Result<(), Problem> {
+        upstream::outgoing(self.session, self.exchange, req)
+    }
+}
+
+impl Conversation for Talk<'_> {
+    fn request(&self) -> &RequestHeader {
+        self.session.req_header()
+    }
+
+    fn cx(&self) -> &Ctx {
+        &self.exchange.cx
+    }
+
+    fn is_bodiless(&mut self) -> bool {
+        self.session.as_downstream_mut().is_body_empty()
+    }
+
+    async fn read(&mut self) -> Result<Option<Bytes>, Failed> {
+        let client = &mut self.session.downstream_session;
+        if !self.invited && client.req_header().headers.contains_key(header::EXPECT) {
+            client.write_continue_response().await.map_err(|error| error.into_down())?;
+        }
+        self.invited = true;
+        let patience = upstream::within(self.exchange, self.gateway.timeouts().body.into());
+        let late = || Error::new_down(ErrorType::ReadTimedout);
+        let piece = timeout(patience, client.read_request_body()).await.map_err(|_| late())?.map_err(|error| error.into_down())?;
+        if let Some(piece) = &piece {
+            upstream::body(self.gateway, self.exchange, piece)?;
+        }
+        Ok(piece)
+    }
+
+    async fn reply(&mut self, reply: &Reply) -> Result<(), Failed> {
+        Ok(answer::reply(self.session, self.exchange, reply).await?)
+    }
+
+    async fn head(&mut self, mut res: Box<ResponseHeader>) -> Result<(), Failed> {
+        let Self { gateway, session, exchange, passes, .. } = self;
+        if *passes {
+            response::up(gateway, session, exchange, &mut res);
+        } else {
+            exchange.own_answer = true;
+            answer::up(session, exchange, &mut res);
+            answer::last(session, exchange);
+            answer::discard(&mut session.downstream_session);
+        }
+        frame(session, &mut res)?;
+        exchange.shown = Some(res.status);
+        let ends = Reply::has_no_body(res.status);
+        session.write_response_header(res, ends).await.map_err(|error| error.into_down())?;
+        Ok(())
+    }
+
+    async fn write(&mut self, piece: Bytes) -> Result<(), Failed> {
+        self.exchange.sent += piece.len();
+        self.session.write_response_body(Some(piece), false).await.map_err(|error| error.into_down())?;
+        Ok(())
+    }
+
+    async fn end(&mut self) -> Result<(), Failed> {
+        self.session.write_response_body(None, true).await.map_err(|error| error.into_down())?;
+        Ok(())
+    }
+
+    async fn left(&mut self) -> Failed {
+        ask::left(self.session).await.into()
+    }
+
+    async fn ask(&mut self, switch: &impl Switch) -> Result<Said, Failed> {
+        self.passes = true;
+        let said = ask::ask(self.gateway, self.session, self.exchange, switch).await;
+        self.passes = matches!(said, Ok(Said::Answer(..)));
+        said
+    }
+
+    fn hand_over(&mut self, relay: Relay) {
+        // What comes now says nothing of the service: its part was the handshake.
+        upstream::ended(self.gateway, self.exchange, None, None);
+        self.exchange.relay = Some(Box::new(relay));
+    }
+}
+
+/// What says where the answer ends (RFC 9112 §6.3), or that it changes the protocol.
+fn frame(session: &mut Session, res: &mut ResponseHeader) -> Result<(), Box<Error>> {
+    if res.status == StatusCode::SWITCHING_PROTOCOLS {
+        res.insert_header(header::CONNECTION, "Upgrade")?;
+        return res.insert_header(header::UPGRADE, "websocket");
+    }
+    res.remove_header(&header::CONNECTION);
+    let told = res.headers.contains_key(header::CONTENT_LENGTH) || Reply::has_no_body(res.status);
+    if is_http2(session.req_header()) || told {
+        res.remove_header(&header::TRANSFER_ENCODING);
+    } else if session.req_header().version == Version::HTTP_10 {
+        session.set_keepalive(None);
+    } else {
+        res.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+    }
+    Ok(())
+}
