@@ -10,7 +10,7 @@ use super::value::Value;
 #[derive(Clone, Debug)]
 pub struct Document {
     pub(super) text: Bytes,
-    pub(super) tape: Box<[Entry]>,
+    pub(super) tape: Vec<Entry>,
 }
 
 /// One value, or the name of a member, which stands right before its value. A document's values lie one behind the other in the order of the text.
@@ -30,7 +30,7 @@ impl Document {
     pub fn parse(text: impl Into<Bytes>, bounds: Bounds) -> Result<Self, Fault> {
         let text = text.into();
         let tape = parse(&text, bounds, Tape(Vec::with_capacity((text.len() / 8).clamp(1, 4096))))?.0;
-        Ok(Self { tape: tape.into_boxed_slice(), text })
+        Ok(Self { tape, text })
     }
 
     /// A document that is one string: for what is no JSON but has a place in one.
@@ -39,7 +39,7 @@ impl Document {
         let escapes = if text.len() == content.len() + 2 { Escapes::None } else { Escapes::Some };
         // A content of more than 4 GiB has no place in a document; it is bounded long before.
         let end = u32::try_from(text.len()).unwrap_or_default();
-        Self { tape: [Entry { start: 0, end, next: escapes as u32 }].into(), text: text.into() }
+        Self { tape: vec![Entry { start: 0, end, next: escapes as u32 }], text: text.into() }
     }
 
     /// The text as it came, with the white space around it.
