@@ -13,6 +13,8 @@ pub mod consumer;
 pub mod ctx;
 
 // formats
+/// What bodies are made of: read within bounds, changed where asked, passed on byte by byte.
+pub mod body;
 /// Small languages inside config values: templates. And query strings.
 pub mod expr;
 
