@@ -58,7 +58,8 @@ fn assembly(c: &mut Criterion) {
     let texts = [body(3), body(3), body(3)];
     let names = ["users", "orders", "preferences"];
     let mut group = c.benchmark_group("json, three parts of 1 KB");
-    let template = json!({ "user": "{parts.users.body.items.0}", "orders": "{parts.orders.body}", "text": "{parts.preferences.body.total} of them" });
+    let template =
+        json!({ "user": "{parts.users.body.items.0}", "orders": "{parts.orders.body}", "text": "{parts.preferences.body.total} of them" });
     for (how, config) in [("by name", json!({})), ("merged", json!({"merge": "root"})), ("template", json!({ "template": template }))] {
         let config: AssemblyConfig = serde_json::from_value(config).unwrap();
         let parts = names.map(|name| (name, Shape::default())).into();

@@ -35,6 +35,8 @@ pub mod handler;
 // work
 /// One thing the gateway does to a request on its way.
 pub mod policy;
+/// One request, many services, one answer.
+pub mod compose;
 
 // assembly
 /// Which route a request takes, and in which version.

@@ -155,7 +155,7 @@ impl Template {
 }
 
 /// All but RFC 3986 §2.3.
-const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The names of the variables in a template; none of one that is wrong.
 pub fn variables(text: &str) -> Vec<&str> {

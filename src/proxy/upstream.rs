@@ -50,6 +50,8 @@ pub(super) async fn admit(gateway: &Gateway, session: &mut Session, exchange: &m
             Backend::Mock(mock) => mocked(&mut Talk::new(gateway, session, exchange), mock).await,
         },
         Some(Destination::Handler(handler)) => handler.answer(&mut Talk::new(gateway, session, exchange)).await,
+        // Its future is large too.
+        Some(Destination::Composition(composition)) => Box::pin(composition.answer(&mut Talk::new(gateway, session, exchange))).await,
         Some(Destination::Split(_) | Destination::Nowhere) | None => {
             Err(Problem::new(Kind::NotFound, "no route takes this request").into())
         }

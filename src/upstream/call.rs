@@ -16,6 +16,7 @@ use pingora_timeout::timeout;
 use smallvec::SmallVec;
 use tokio::sync::OnceCell;
 
+use super::stage::{Progress, Stage};
 use super::{Asking, Attempted, Backend, Breaker, Failure, HostMode, Picked, Pool, Probe, Service, Targets, is_keyed, retry_after};
 use crate::ctx::Ctx;
 use crate::observe::Shard;
@@ -54,6 +55,8 @@ struct Sent<'a> {
     body: &'a [Bytes],
     /// Bytes of an answer's body that are held.
     most: usize,
+    /// How far the present attempt has come.
+    progress: Progress,
 }
 
 /// What came back.
@@ -72,8 +75,8 @@ pub enum CallError {
     LeftAlone(Duration),
     /// The service has no target.
     NoTarget,
-    /// The attempt failed.
-    Failed(Failure),
+    /// The last attempt failed, when it had come so far.
+    Failed(Failure, Stage),
     /// The answer's body is larger than it may be.
     TooLarge,
 }
@@ -107,11 +110,13 @@ impl Client {
     pub async fn send(&self, call: Call, head: RequestHeader, body: &[Bytes], most: usize, within: Duration) -> Result<Answer, CallError> {
         match (&call.service.backend, call.to) {
             (Backend::Targets(targets), Some(to)) => {
-                let sent = Sent { head: &head, body, most };
+                let sent = Sent { head: &head, body, most, progress: Progress::default() };
                 self.attempts(&call.service.name, targets, to, call.probe, &sent, within).await
             }
             (Backend::Mock(mock), _) => {
-                let reply = mock.answer(&head, &body.concat()).await;
+                let body = body.concat();
+                let reply = tokio::time::timeout(within, mock.answer(&head, &body)).await;
+                let reply = reply.map_err(|_| CallError::Failed(Failure::Timeout, Stage::Waiting))?;
                 let mut head = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len())).map_err(|_| malformed())?;
                 for (name, value) in reply.headers {
                     head.append_header(name, value).map_err(|_| malformed())?;
@@ -165,7 +170,7 @@ impl Client {
             let Some(wait) = (if is_open { None } else { targets.retry.next(ended, &attempted) }) else {
                 return match told {
                     Ok(Told { head, body }) => body.ok_or(CallError::TooLarge).map(|body| Answer { head, body }),
-                    Err(failure) => Err(CallError::Failed(failure)),
+                    Err(failure) => Err(CallError::Failed(failure, sent.progress.stage())),
                 };
             };
             self.shard.retries.with_label_values(&[&**service, ended.reason()]).inc();
@@ -188,9 +193,11 @@ impl Client {
     async fn attempt(&self, targets: &Targets, to: &Chosen, sent: &Sent<'_>) -> Result<Told, Failure> {
         let mut head = sent.head.clone();
         prepare(&mut head, targets, &to.authority, sent.body).map_err(|_| Failure::Malformed)?;
+        sent.progress.come_to(Stage::Connecting);
         let connector = self.connector().await;
         let (mut session, reused) = connector.get_http_session(&*to.peer).await.map_err(|_| Failure::Connect)?;
-        let told = talk(&mut session, &to.peer, &head, sent.body, sent.most).await;
+        sent.progress.come_to(Stage::Waiting);
+        let told = talk(&mut session, &to.peer, &head, sent).await;
         // One that is not at the end of an answer is closed; one of HTTP/2 has other requests, and none may forget that this one is over.
         connector.release_http_session(session, &*to.peer, to.peer.options.idle_timeout).await;
         told.map_err(|Broken { error, begun }| Failure::of(&error, reused && !begun))
@@ -214,7 +221,7 @@ impl Chosen {
 }
 
 fn malformed() -> CallError {
-    CallError::Failed(Failure::Malformed)
+    CallError::Failed(Failure::Malformed, Stage::Connecting)
 }
 
 /// The header as a target gets it.
@@ -246,7 +253,7 @@ struct Broken {
     begun: bool,
 }
 
-async fn talk(session: &mut HttpSession, peer: &HttpPeer, head: &RequestHeader, body: &[Bytes], most: usize) -> Result<Told, Broken> {
+async fn talk(session: &mut HttpSession, peer: &HttpPeer, head: &RequestHeader, sent: &Sent<'_>) -> Result<Told, Broken> {
     let early = |error| Broken { error, begun: false };
     session.set_read_timeout(peer.options.read_timeout);
     session.set_write_timeout(peer.options.write_timeout);
@@ -255,7 +262,7 @@ async fn talk(session: &mut HttpSession, peer: &HttpPeer, head: &RequestHeader, 
         over_http2(&mut head, peer.is_tls()).map_err(early)?;
     }
     session.write_request_header(Box::new(head)).await.map_err(early)?;
-    for piece in body {
+    for piece in sent.body {
         session.write_request_body(piece.clone(), false).await.map_err(early)?;
     }
     session.finish_request_body().await.map_err(early)?;
@@ -268,9 +275,10 @@ async fn talk(session: &mut HttpSession, peer: &HttpPeer, head: &RequestHeader, 
             None => return Err(early(Error::new(ErrorType::InvalidHTTPHeader))),
         }
     };
+    sent.progress.come_to(Stage::Reading);
     let mut held = BytesMut::new();
     while let Some(piece) = session.read_response_body().await.map_err(|error| Broken { error, begun: true })? {
-        if held.len() + piece.len() > most {
+        if held.len() + piece.len() > sent.most {
             return Ok(Told { head, body: None });
         }
         held.extend_from_slice(&piece);
@@ -345,7 +353,7 @@ mod tests {
     async fn a_target_that_is_not_there_is_a_failure_that_the_breaker_minds() {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let service = service(json!({"targets": [format!("http://{address}")], "breaker": {"failures": 1}}));
-        assert!(matches!(call(&service, 0).await, Err(CallError::Failed(Failure::Connect))));
+        assert!(matches!(call(&service, 0).await, Err(CallError::Failed(Failure::Connect, Stage::Connecting))));
         let head = RequestHeader::build("GET", b"/", None).unwrap();
         assert!(matches!(Client::begin(&service, &head, &testing::ctx("/", &[])), Err(CallError::LeftAlone(_))));
     }
