@@ -167,7 +167,7 @@ fn the_last_request_of_a_connection_is_told_to_be_the_last() {
     assert!(speaker.get(5, "/a"));
     let ping = speaker.hear_of(PING, 0).expect("a PING after the first GOAWAY");
     assert!(speaker.say(PING, 1, 0, &ping.payload));
-    let heard = speaker.until_the_end();
+    let heard = speaker.until_closed();
     let word = heard.iter().rfind(|heard| heard.kind == GOAWAY).unwrap_or_else(|| panic!("{heard:?}"));
     assert_eq!((word.code(), &word.payload[..4]), (0, &5_u32.to_be_bytes()[..]));
     assert!(heard.iter().any(|heard| heard.stream == 5 && heard.kind == DATA && heard.payload == b"here"), "{heard:?}");
@@ -179,7 +179,7 @@ fn goodbye(speaker: &mut Speaker, last: u32) {
     assert!(speaker.say(PING, 1, 0, &ping.payload));
     let word = speaker.hear_of(GOAWAY, 0).expect("the last GOAWAY");
     assert_eq!((word.code(), &word.payload[..4]), (0, &last.to_be_bytes()[..]));
-    assert!(speaker.until_the_end().is_empty());
+    assert!(speaker.until_closed().is_empty());
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn a_gateway_that_ends_finishes_what_was_asked_before_and_closes() {
     assert_eq!(word.payload[..4], 3_u32.to_be_bytes());
     go_on.send(()).unwrap();
     go_on.send(()).unwrap();
-    let heard = speaker.until_the_end();
+    let heard = speaker.until_closed();
     assert_eq!(heard.iter().filter(|heard| heard.kind == DATA && heard.payload == b"here").count(), 2, "{heard:?}");
     assert!(gateway.ended().success());
 }
@@ -229,7 +229,7 @@ fn who_agrees_upon_http2_alone_and_speaks_something_else_is_told_so() {
     let addresses = gateway.addresses();
     let mut speaker = Speaker::silent(addresses[0]);
     assert!(speaker.say_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
-    let heard = speaker.until_the_end();
+    let heard = speaker.until_closed();
     assert_eq!(heard.iter().map(|heard| heard.kind).collect::<Vec<_>>(), [4, GOAWAY]);
     assert_eq!(heard[1].code(), 1, "PROTOCOL_ERROR");
     block_on(async { assert_eq!(H2::connect(addresses[0]).await.get("/a").await.0.status.as_u16(), 200) });
@@ -237,7 +237,7 @@ fn who_agrees_upon_http2_alone_and_speaks_something_else_is_told_so() {
     let mut client = crate::support::Client::connect(addresses[1]);
     assert_eq!(client.get("/a").status, 200);
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-    client.read().problem(505, "version-not-supported");
+    client.read().problem(400, "bad-request");
 }
 
 #[test]

@@ -134,7 +134,7 @@ fn who_floods_with_frames_is_told_to_be_calm() {
             }
             unreachable!()
         });
-        let heard = speaker.until_the_end();
+        let heard = speaker.until_closed();
         drop(speaker);
         let turns = flood.join().unwrap();
         let last = heard.iter().rfind(|heard| heard.kind == GOAWAY).unwrap_or_else(|| panic!("{}: {heard:?}", row.what));
@@ -153,7 +153,7 @@ fn who_comes_without_settings_has_made_a_mistake() {
     let (_origin, gateway) = gateway("");
     let mut speaker = Speaker::silent(gateway.address);
     assert!(speaker.say_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(PING, 0, 0, &[0; 8])[..]].concat()));
-    let heard = speaker.until_the_end();
+    let heard = speaker.until_closed();
     assert_eq!(heard.iter().rfind(|heard| heard.kind == GOAWAY).map(|heard| heard.code()), Some(PROTOCOL_ERROR), "{heard:?}");
     gateway.await_metric("tidegate_http2_floods_total{kind=\"no_settings\"}", 1.0);
 }
@@ -168,7 +168,7 @@ fn settings_and_headers_have_their_time() {
     let mut slower = Speaker::connect(gateway.address);
     assert!(slower.say_all(&begun()[..20]));
     for speaker in [&mut mute, &mut slow, &mut slower] {
-        let heard = speaker.until_the_end();
+        let heard = speaker.until_closed();
         assert_eq!(heard.iter().rfind(|heard| heard.kind == GOAWAY).map(|heard| heard.code()), Some(CALM), "{heard:?}");
     }
     gateway.await_metric("tidegate_http2_floods_total{kind=\"slow_header\"}", 3.0);

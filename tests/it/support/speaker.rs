@@ -146,7 +146,7 @@ impl Speaker {
     }
 
     /// All frames until the gateway closes.
-    pub fn until_the_end(&mut self) -> Vec<Heard> {
+    pub fn until_closed(&mut self) -> Vec<Heard> {
         std::iter::from_fn(|| self.hear()).collect()
     }
 
