@@ -202,7 +202,7 @@ server:
         "3:73: server.limits.streams: with 0, nobody would be served",
         "3:84: server.limits.resets: with 0, nobody would be served",
         "3:103: server.limits.control_frames: with 0, nobody would be served",
-        "4:52: server.listeners[0].protocols: there is no HTTP to speak",
+        "4:39: server.listeners[0].protocols: there is no HTTP to speak",
         "\n7 errors",
     ] {
         assert!(said.contains(part), "{part}\nis not in\n{said}");

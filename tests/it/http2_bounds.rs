@@ -237,7 +237,7 @@ fn who_agrees_upon_http2_alone_and_speaks_something_else_is_told_so() {
     let mut client = crate::support::Client::connect(addresses[1]);
     assert_eq!(client.get("/a").status, 200);
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-    client.read().problem(505, "version-not-supported");
+    client.read().problem(400, "bad-request");
 }
 
 #[test]

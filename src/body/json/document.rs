@@ -4,7 +4,6 @@ use super::fault::{Bounds, Fault};
 use super::parse::{Sink, parse};
 use super::scan::Escapes;
 use super::text;
-use super::value::Value;
 
 /// One JSON text and where everything in it is. The text itself is neither decoded nor copied.
 #[derive(Clone, Debug)]
@@ -45,11 +44,6 @@ impl Document {
     /// The text as it came, with the white space around it.
     pub fn text(&self) -> &Bytes {
         &self.text
-    }
-
-    /// The value that it is.
-    pub fn root(&self) -> Value<'_> {
-        Value { document: self, at: 0 }
     }
 
     /// How many values it has, names of members among them.

@@ -5,8 +5,9 @@
 //! RFC 8259 is checked, within [`Bounds`], so what is put together of such texts is JSON again.
 //!
 //! Why not a crate: `serde_json` keeps raw values of one level only, and reads a level anew for each step down; its trees lose numbers and names.
-//! `simd-json` decodes strings in place, so the text is no longer the one that came. `sonic-rs` finds a value by reading the text anew for each look-up, and
-//! takes the first of two members of the same name. None of them bounds the number of values.
+//! `simd-json` decodes strings in place, so the text is no longer the one that came. `sonic-rs` reads a tree of 100 KB in two thirds of the time that
+//! places take here, but the tree has lost what the text was, and writing it again takes what was won twice over; its lazy values read the text anew for
+//! each look-up and take the first of two members of the same name. None of them bounds the number of values.
 
 // Each uses only those above it.
 mod fault;

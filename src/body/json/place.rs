@@ -35,3 +35,23 @@ fn body(rest: &str) -> Option<Option<&str>> {
         path => Some(Some(path.strip_prefix('.')?)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_names_a_part_and_a_path_in_its_body() {
+        let parse = |variable: &str| Place::parse(variable, &["user", "user.body", "a.b"]).map(|place| place.map_err(|error| error.fix));
+        let place = |part, path: Option<&str>| Some(Ok(Place { part, path: path.map(|path| Path::parse(path).unwrap()) }));
+        assert_eq!(parse("parts.user.body"), place(0, None));
+        assert_eq!(parse("parts.user.body.items.0"), place(0, Some("items.0")));
+        assert_eq!(parse("parts.user.body.body"), place(1, None));
+        assert_eq!(parse("parts.a.b.body.c"), place(2, Some("c")));
+        assert_eq!(parse("parts.usr.body.c"), Some(Err("did you mean `user`?".to_owned())));
+        for other in ["parts.user.status", "parts.user.bodyx", "part.user.body", "id"] {
+            assert_eq!(parse(other), None, "{other}");
+        }
+        assert!(parse("parts.user.body.").unwrap().is_err());
+    }
+}

@@ -18,10 +18,17 @@ pub struct Template<H>(Node<H>);
 enum Node<H> {
     /// Nothing in it is to be filled in.
     Fixed(Box<[u8]>),
-    Object(Box<[(Box<[u8]>, Node<H>)]>),
+    Object(Box<[Named<H>]>),
     Array(Box<[Node<H>]>),
     Place(H),
     Text(Box<[Part<H>]>),
+}
+
+#[derive(Debug)]
+struct Named<H> {
+    /// As it is written, with its colon.
+    name: Box<[u8]>,
+    node: Node<H>,
 }
 
 #[derive(Debug)]
@@ -79,7 +86,7 @@ impl<H> Template<H> {
     }
 
     /// Writes it. A place without a value makes the text around it missing too. The whole is never missing: it would be `null`.
-    pub fn write<'a>(&self, missing: Missing, fill: &dyn Fn(&H) -> Option<Filling<'a>>, out: &mut Out) {
+    pub fn write<'a>(&'a self, missing: Missing, fill: &dyn Fn(&'a H) -> Option<Filling<'a>>, out: &mut Out) {
         if self.0.write(missing, fill, out) == Filled::No {
             out.put(b"null");
         }
@@ -103,7 +110,7 @@ fn node<H>(config: &Json, deeper: usize, resolve: &mut dyn FnMut(&str) -> Result
                 };
                 let mut quoted = text::quoted(&name);
                 quoted.push(b':');
-                Ok((quoted.into(), node(value, deeper, resolve).map_err(|error| error.at(key.as_str()))?))
+                Ok(Named { name: quoted.into(), node: node(value, deeper, resolve).map_err(|error| error.at(key.as_str()))? })
             };
             let members = members.iter().map(member).collect::<Result<Vec<_>, _>>()?;
             fixed_or(Node::Object(members.into()))
@@ -155,7 +162,7 @@ impl<H> Node<H> {
     fn places<'n>(&'n self, places: &mut Vec<&'n H>) {
         match self {
             Node::Fixed(_) => {}
-            Node::Object(members) => members.iter().for_each(|(_, node)| node.places(places)),
+            Node::Object(members) => members.iter().for_each(|member| member.node.places(places)),
             Node::Array(items) => items.iter().for_each(|node| node.places(places)),
             Node::Place(place) => places.push(place),
             Node::Text(parts) => {
@@ -164,11 +171,11 @@ impl<H> Node<H> {
         }
     }
 
-    fn write<'a>(&self, missing: Missing, fill: &dyn Fn(&H) -> Option<Filling<'a>>, out: &mut Out) -> Filled {
+    fn write<'a>(&'a self, missing: Missing, fill: &dyn Fn(&'a H) -> Option<Filling<'a>>, out: &mut Out) -> Filled {
         match self {
             Node::Fixed(text) => out.put(text),
             Node::Object(members) => {
-                let members = members.iter().map(|(name, node)| (&**name, node));
+                let members = members.iter().map(|member| (&*member.name, &member.node));
                 series(members, [b"{", b"}"], missing, fill, out);
             }
             Node::Array(items) => series(items.iter().map(|node| (&b""[..], node)), [b"[", b"]"], missing, fill, out),
@@ -200,11 +207,11 @@ fn string(out: &mut Out, inner: impl FnOnce(&mut Out)) {
     out.put(b"\"");
 }
 
-fn series<'n, 'a, H: 'n>(
-    entries: impl Iterator<Item = (&'n [u8], &'n Node<H>)>,
+fn series<'a, H: 'a>(
+    entries: impl Iterator<Item = (&'a [u8], &'a Node<H>)>,
     [open, close]: [&[u8]; 2],
     missing: Missing,
-    fill: &dyn Fn(&H) -> Option<Filling<'a>>,
+    fill: &dyn Fn(&'a H) -> Option<Filling<'a>>,
     out: &mut Out,
 ) {
     out.put(open);
@@ -227,7 +234,7 @@ fn series<'n, 'a, H: 'n>(
 }
 
 impl<H> Part<H> {
-    fn write<'a>(&self, fill: &dyn Fn(&H) -> Option<Filling<'a>>, out: &mut Out) -> Filled {
+    fn write<'a>(&'a self, fill: &dyn Fn(&'a H) -> Option<Filling<'a>>, out: &mut Out) -> Filled {
         let place = match self {
             Part::Text(text) => {
                 out.put(text);

@@ -23,6 +23,13 @@ pub enum Kind {
     Object,
 }
 
+impl Document {
+    /// The value that it is.
+    pub fn root(&self) -> Value<'_> {
+        Value { document: self, at: 0 }
+    }
+}
+
 impl<'d> Value<'d> {
     fn entry(self) -> Entry {
         // The walks below lead to entries that are there; were one not, it would be an empty one.

@@ -174,7 +174,7 @@ impl Conn {
             match front(&self.ahead, &mut seen, bounds)? {
                 // RFC 9113 §3.2: prior knowledge is for connections without TLS.
                 Front::Http2 if self.speaks == Speaks::Http1 => {
-                    return Err(Problem::new(Kind::VersionNotSupported, "HTTP/2 is not spoken here, or is agreed upon over TLS (ALPN)"));
+                    return Err(Problem::new(Kind::BadRequest, "HTTP/2 is not spoken here, or is agreed upon over TLS (ALPN)"));
                 }
                 Front::Request { length, framing, expects, rewritten } => {
                     // Without a body or a next request the buffer goes as it is; splitting it would cost an allocation.

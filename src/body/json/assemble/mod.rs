@@ -140,7 +140,7 @@ impl<X> Assembly<X> {
 
     /// Writes the document: always one whole JSON value. The bodies stand in the order of the parts; none is missing. What does not fit (see
     /// [`Assembly::fits`]) counts as missing.
-    pub fn write<'a>(&'a self, bodies: &[Option<Value<'a>>], other: &dyn Fn(&X) -> Option<Cow<'a, str>>, out: &mut Out) {
+    pub fn write<'a>(&'a self, bodies: &[Option<Value<'a>>], other: &dyn Fn(&'a X) -> Option<Cow<'a, str>>, out: &mut Out) {
         let whole = |part: usize| self.shaped(part, bodies.get(part).copied().flatten()?).ok();
         match &self.way {
             Way::Named => {
@@ -162,7 +162,7 @@ impl<X> Assembly<X> {
             }
             Way::Merged => merge((0..self.parts.len()).filter_map(whole), out),
             Way::Template(template) => {
-                let fill = |variable: &Variable<X>| match variable {
+                let fill = |variable: &'a Variable<X>| match variable {
                     Variable::Part(Place { part, path: None }) => whole(*part).map(Filling::Body),
                     Variable::Part(Place { part, path: Some(path) }) => bodies.get(*part).copied().flatten()?.find(path).map(Filling::Json),
                     Variable::Other(variable) => other(variable).map(Filling::Text),

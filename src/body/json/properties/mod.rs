@@ -1,4 +1,4 @@
-//! What holds for every document, tried on many made by chance. `TIDEGATE_ROUNDS=10000000` tries more of them.
+//! What holds for every document, tried on many made by chance. `TIDEGATE_ROUNDS=1000000` tries more of them.
 
 mod dice;
 mod plain;
@@ -10,7 +10,7 @@ use crate::building::BuildError;
 use dice::Dice;
 
 fn each_round(mut round: impl FnMut(&mut Dice)) {
-    let rounds = std::env::var("TIDEGATE_ROUNDS").map_or(20_000, |rounds| rounds.parse().unwrap());
+    let rounds = std::env::var("TIDEGATE_ROUNDS").map_or(4_000, |rounds| rounds.parse().unwrap());
     (0..rounds).for_each(|seed| round(&mut Dice(seed)));
 }
 
@@ -93,7 +93,7 @@ fn a_text_with_a_mistake_is_judged_as_another_parser_does() {
         assert_eq!(ours, Document::parse(text, Bounds::default()).map(|_| ()));
         refused += usize::from(!other);
     });
-    assert!(refused > 1000);
+    assert!(refused > 300);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_shape_does_what_the_same_edits_on_a_tree_do() {
             assert_eq!(ours, plain::edit(&config, &body), "{} on {body}", json!(config));
         }
     });
-    assert!(built > 1000 && changed > 1000, "{built} {changed}");
+    assert!(built > 300 && changed > 300, "{built} {changed}");
 }
 
 /// A template with places in it, some of which lead to nothing.
@@ -164,5 +164,5 @@ fn what_is_assembled_is_always_json() {
         assert_eq!(check(&text, Bounds::default()), Ok(()), "{}\n{}", json!(config), text.escape_ascii());
         written += 1;
     });
-    assert!(written > 1000);
+    assert!(written > 300);
 }

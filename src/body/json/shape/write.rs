@@ -175,6 +175,7 @@ impl<'s, 'd> Writer<'s, 'd> {
         if let Some(value) = value {
             self.begin(value, node);
         }
+        let mut lasts = Lasts::default();
         for (name, member) in value.iter().flat_map(|value| value.members()) {
             let Some(child) = node.child(name) else {
                 if node.rest == Rest::Keep {
@@ -189,7 +190,7 @@ impl<'s, 'd> Writer<'s, 'd> {
             match child.fate {
                 Fate::Lifted if member.kind() == Kind::Object => {
                     // Of several of this name only the last counts, as ever; and what each move finds can be known of one only.
-                    if value.is_some_and(|value| is_last(value, name, member)) {
+                    if lasts.is_last(value, name, member) {
                         self.lift(Some(member), child, members);
                     }
                 }
@@ -275,10 +276,22 @@ fn flush(value: Value<'_>, run: &mut Option<Range<usize>>, before: &mut &[u8], o
     }
 }
 
-/// Whether no other member of the same name comes behind this one.
-fn is_last(object: Value<'_>, name: Text<'_>, member: Value<'_>) -> bool {
-    let named = object.members().filter(|(other, _)| other.bytes() == name.bytes());
-    named.last().is_some_and(|(_, last)| last.at == member.at)
+/// The last member of each of a few names: looked for once, however often the name comes.
+#[derive(Default)]
+struct Lasts<'d>(SmallVec<[(Cow<'d, [u8]>, u32); 2]>);
+
+impl<'d> Lasts<'d> {
+    /// Whether no other member of the same name comes behind this one.
+    fn is_last(&mut self, object: Option<Value<'d>>, name: Text<'d>, member: Value<'d>) -> bool {
+        let name = name.bytes();
+        if let Some((_, last)) = self.0.iter().find(|(known, _)| *known == name) {
+            return *last == member.at;
+        }
+        let named = object.into_iter().flat_map(Value::members).filter(|(other, _)| other.bytes() == name);
+        let last = named.last().map_or(member.at, |(_, last)| last.at);
+        self.0.push((name, last));
+        last == member.at
+    }
 }
 
 /// Leaves to each name only what has the highest rank. What came twice in one object stays twice.
