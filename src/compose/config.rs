@@ -55,8 +55,9 @@ pub struct ComposeConfig {
 ]))]
 pub struct PartConfig {
     /// A service and the path there, with variables: the route's path parameters and all that templates know, and values of other parts. Each value but a
-    /// path parameter is percent-encoded; one that would make another path of it, such as `..`, or has no text is not sent. A query may follow:
-    /// `"orders:/orders?user={parts.user.body.id}"`. The request's own query does not go along.
+    /// path parameter is percent-encoded; where one would make another path of it, such as `..`, or has no text, the part is not asked. A query may
+    /// follow: `"orders:/orders?user={id}&page={query.page}"`; a pair whose value the request does not have is left out. The request's own query does not
+    /// go along.
     pub get: Option<String>,
     /// The same with POST.
     pub post: Option<String>,

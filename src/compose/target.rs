@@ -11,7 +11,8 @@ use crate::upstream::Service;
 pub(super) struct Target {
     pub service: Arc<Service>,
     path: Text,
-    query: Option<Text>,
+    /// Pair by pair.
+    query: Vec<Text>,
 }
 
 impl Target {
@@ -41,8 +42,10 @@ impl Target {
             Some((path, query)) => (path, Some(query)),
             None => (text, None),
         };
-        let (path, query) = (Text::parse(path, scope)?, query.map(|query| Text::parse(query, scope)).transpose()?);
-        let written = format!("{}{}", path.example("x"), query.as_ref().map(|query| query.example("x")).unwrap_or_default());
+        let path = Text::parse(path, scope)?;
+        let pairs = query.into_iter().flat_map(|query| query.split('&'));
+        let query = pairs.map(|pair| Text::parse(pair, scope)).collect::<Result<Vec<_>, _>>()?;
+        let written = format!("{}{}", path.example("x"), query.iter().map(|pair| pair.example("x")).collect::<String>());
         if let Some(char) = written.chars().find(|char| !char.is_ascii_graphic() || "\\\"<>^`{|}#".contains(*char)) {
             return Err(BuildError::new(format!("{char:?} cannot stand in a path or query"), "percent-encode it, like `%20` for a space"));
         }
@@ -59,12 +62,21 @@ impl Target {
         self.path.needs().chain(self.query.iter().flat_map(Text::needs))
     }
 
-    /// The path and query of one request; none where a value is missing or would make another path of it.
+    /// The path and query of one request; none where a value that it needs is missing or would make another path of it.
     pub fn render(&self, facts: Facts<'_>) -> Option<String> {
         let mut target = self.path.render(Form::Path, facts).filter(|path| keeps(path))?;
-        if let Some(query) = &self.query {
-            target.push('?');
-            target.push_str(&query.render(Form::Query, facts)?);
+        let mut before = '?';
+        for pair in &self.query {
+            match pair.render(Form::Query, facts) {
+                Some(pair) => {
+                    target.push(before);
+                    target.push_str(&pair);
+                    before = '&';
+                }
+                // What the client may say or not is left out; what another part should have said is not.
+                None if pair.needs().next().is_none() => {}
+                None => return None,
+            }
         }
         Some(target)
     }

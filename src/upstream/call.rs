@@ -12,7 +12,6 @@ use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, OrErr};
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_timeout::timeout;
 use smallvec::SmallVec;
 use tokio::sync::OnceCell;
 
@@ -87,6 +86,11 @@ impl Client {
         Self { connector: OnceCell::new(), shard }
     }
 
+    /// Makes what the first call would wait for.
+    pub async fn warm(&self) {
+        self.connector().await;
+    }
+
     /// Asks the service for admission and chooses the target.
     ///
     /// # Errors
@@ -142,7 +146,8 @@ impl Client {
         loop {
             count += 1;
             let left = within.saturating_sub(started.elapsed());
-            let told = timeout(left, self.attempt(targets, &to, sent)).await.unwrap_or(Err(Failure::Timeout));
+            // Pingora's own would be up to 10 ms late, and somebody waits for just so long.
+            let told = tokio::time::timeout(left, self.attempt(targets, &to, sent)).await.unwrap_or(Err(Failure::Timeout));
             let (ended, wish) = match &told {
                 Ok(told) => (Failure::Status(told.head.status), retry_after(&told.head.headers)),
                 Err(failure) => (*failure, None),
