@@ -143,7 +143,8 @@ pub struct Limits {
     #[schemars(range(min = 1))]
     pub requests: u32,
     /// Bytes per second: a client that sends the body of its request slower gets behind, and once it is `timeouts.body` behind it is answered with 408, or
-    /// cut off where the answer has begun. Only time in which nothing but the client is waited for counts. 0 for none. Default: 240.
+    /// cut off where the answer has begun. Only time in which nothing but the client is waited for counts. Over HTTP/2 what came is counted by
+    /// whole frames, which most clients fill with 16KiB. 0 for none. Default: 240.
     pub slowest_upload: Size,
     /// The same for the answer: a client that takes what is written slower, and is `timeouts.write` behind, is cut off. Time in which nothing waits to be
     /// taken does not count, so a stream of events may be as slow as it likes. 0 for none. Default: 240.

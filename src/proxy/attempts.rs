@@ -87,6 +87,9 @@ pub(super) fn broken(gateway: &Gateway, session: &mut Session, exchange: &mut Ex
 /// Another attempt is made in its stead.
 pub(super) fn answered(gateway: &Gateway, session: &Session, exchange: &mut Exchange, res: &ResponseHeader) -> Result<()> {
     upstream::heard(session, exchange);
+    if res.status.is_informational() {
+        upstream::invited(session, exchange);
+    }
     // Over HTTP/2 nobody else looks at the time until the answer is passed on.
     if upstream::is_late(exchange) && !begun(session) {
         return Err(upstream::raise(exchange, upstream::late(Step::Waiting)));

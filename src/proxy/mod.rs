@@ -217,6 +217,7 @@ impl ProxyHttp for Gateway {
     async fn upstream_request_filter(&self, session: &mut Session, req: &mut RequestHeader, exchange: &mut Self::CTX) -> Result<()> {
         upstream::outgoing(session, exchange, req).map_err(|problem| upstream::raise(exchange, problem))?;
         request::expected(session, req).await?;
+        upstream::leaves(session, exchange, req);
         mirror::head(self, exchange, req, session.as_downstream_mut().is_body_empty());
         Ok(())
     }
@@ -234,6 +235,7 @@ impl ProxyHttp for Gateway {
         }
         // Towards a target over HTTP/2 Pingora heeds no other error here, and the request would wait for an answer to half of it.
         upstream::body(self, exchange, body.as_deref().unwrap_or_default()).map_err(|error| error.into_down())?;
+        upstream::invited(session, exchange);
         if end {
             upstream::sent(session, exchange);
         }

@@ -169,6 +169,24 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
     Ok(peer)
 }
 
+/// The header goes out to the service. Where the client waits for its word before it sends more, its time begins.
+pub(super) fn leaves(session: &Session, exchange: &mut Exchange, req: &RequestHeader) {
+    exchange.expects = req.headers.contains_key(header::EXPECT);
+    if exchange.expects {
+        sent(session, exchange);
+    }
+}
+
+/// The client has the word, or goes on without: it is waited for now.
+pub(super) fn invited(session: &Session, exchange: &mut Exchange) {
+    if exchange.expects {
+        exchange.expects = false;
+        if let (Some(_), Some(connection)) = (exchange.silence, Connection::of_session(session)) {
+            connection.set_silence(None);
+        }
+    }
+}
+
 /// The service has the whole request: its time begins.
 pub(super) fn sent(session: &Session, exchange: &Exchange) {
     if let (Some(silence), Some(connection)) = (exchange.silence, Connection::of_session(session)) {

@@ -22,7 +22,7 @@ const BACKLOG: i32 = 65_535;
 
 /// Bytes that the system takes of an answer before the client has room for them. It would take some megabytes, and a client that takes those slowly looks
 /// for a long time as if it took nothing.
-const UNSENT: u32 = 128 * 1024;
+const UNSENT: u32 = 16 * 1024;
 
 /// An address that is listened on. Nothing is accepted yet.
 #[derive(Debug)]
@@ -144,9 +144,9 @@ impl Gate {
     /// That of a listener.
     pub fn new(index: usize, config: &ListenerConfig) -> Self {
         let redirect = config.redirect_https.and_then(RedirectHttps::port);
-        let speaks = match config.protocols.as_slice() {
-            [Http::Http1] => Speaks::Http1,
-            [Http::Http2] => Speaks::Http2,
+        let speaks = match [Http::Http1, Http::Http2].map(|http| config.protocols.contains(&http)) {
+            [true, false] => Speaks::Http1,
+            [false, true] => Speaks::Http2,
             _ => Speaks::Either,
         };
         Self { index, secure: config.tls.is_some(), proxied: config.proxy_protocol, speaks, redirect }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::client::H2;
 use crate::support::speaker::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RESET, Speaker, WINDOW, block};
-use crate::support::{Gateway, Origin, RawOrigin};
+use crate::support::{Answer, Gateway, Origin, RawOrigin};
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
@@ -216,6 +216,32 @@ fn a_gateway_that_ends_finishes_what_was_asked_before_and_closes() {
     go_on.send(()).unwrap();
     let heard = speaker.until_closed();
     assert_eq!(heard.iter().filter(|heard| heard.kind == DATA && heard.payload == b"here").count(), 2, "{heard:?}");
+    assert!(gateway.ended().success());
+}
+
+#[test]
+fn answers_that_wait_for_their_client_are_not_cut_off_when_the_gateway_ends() {
+    const SIZE: usize = 60_000;
+    let up = Origin::answering(|_| Answer::new("x".repeat(SIZE)));
+    let mut gateway = gateway("timeouts: { farewell: 200ms, idle: 200ms }", "", up.address);
+    let mut speaker = Speaker::narrow(gateway.address);
+    let streams = (0..16).map(|number| 2 * number + 1);
+    assert!(streams.clone().all(|stream| speaker.get(stream, "/a")));
+    // All of them are made, and wait for a client that reads none.
+    gateway.await_metric("tidegate_requests_total{route=\"up\",status=\"200\"}", 16.0);
+    gateway.terminate();
+    gateway.await_said("ending");
+    // Longer than a connection that rests is kept, and than a next request is waited for.
+    std::thread::park_timeout(Duration::from_secs(1));
+    let mut sent = 0;
+    while let Some(heard) = speaker.hear() {
+        match heard.kind {
+            DATA => sent += heard.payload.len(),
+            PING if heard.flags == 0 => assert!(speaker.say(PING, 1, 0, &heard.payload)),
+            _ => {}
+        }
+    }
+    assert_eq!(sent, streams.len() * SIZE);
     assert!(gateway.ended().success());
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
+use crate::support::speaker::{DATA, END_HEADERS, HEADERS, Speaker, block};
 use crate::support::{End, Gateway, PATIENCE, RawOrigin};
 
 fn gateway(timeouts: &str, origin: &RawOrigin) -> Gateway {
@@ -224,6 +225,24 @@ fn a_client_that_waits_to_be_asked_for_its_body_is_not_slow() {
     client.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(client.head().status, 100);
     client.read().problem(408, "request-timeout");
+}
+
+#[test]
+fn a_service_that_says_nothing_to_a_client_that_waits_for_its_word_is_late() {
+    let origin = RawOrigin::start(|mut talk| talk.until_closed());
+    let text = format!(
+        "services: {{ up: {{ targets: [\"http://{}\"], timeouts: {{ response: 300ms }} }} }}\nroutes: [{{ name: up, to: up }}]\n",
+        origin.address
+    );
+    let gateway = Gateway::start(&text);
+    let mut client = gateway.client();
+    client.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    client.read().problem(504, "gateway-timeout");
+    let mut speaker = Speaker::connect(gateway.address);
+    let head = block("POST", "/a", &[("expect", "100-continue")]);
+    assert!(speaker.say(HEADERS, END_HEADERS, 1, &head));
+    let body = speaker.hear_of(DATA, 1).unwrap().payload;
+    assert!(String::from_utf8(body).unwrap().contains("gateway-timeout"));
 }
 
 /// A client whose system holds next to nothing of what it does not read.

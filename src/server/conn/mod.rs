@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 mod pace;
 mod patience;
@@ -51,6 +51,8 @@ pub struct Conn {
     unwanted: usize,
     /// Running since the client has closed its side, or the gateway has closed its own.
     farewell: Option<Pin<Box<Sleep>>>,
+    /// Until when what nobody wants is read at most.
+    resting: Option<Instant>,
     /// What the client owes of the present request's body.
     upload: Pace,
     /// What it owes in taking what is written.
@@ -106,6 +108,7 @@ impl Conn {
             patience,
             unwanted: 0,
             farewell: None,
+            resting: None,
             upload: Pace::default(),
             download: Pace::default(),
             silence: Pace::default(),

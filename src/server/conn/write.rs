@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::Conn;
 use crate::proxy::Slow;
@@ -89,16 +89,20 @@ impl AsyncWrite for Conn {
 impl Conn {
     /// Reads on for a while what nobody wants any more: closing with unread bytes resets the connection, and the client may never hear why it ended.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let over = self.farewell.get_or_insert_with(|| Box::pin(sleep(self.patience.discard)));
-        if over.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
+        let discard = self.patience.discard;
+        let end = *self.resting.get_or_insert_with(|| Instant::now() + self.patience.download.patience);
+        let over = self.farewell.get_or_insert_with(|| Box::pin(sleep(discard)));
         let mut sink = [0; 4096];
         while self.unwanted < UNWANTED {
             let mut sink = ReadBuf::new(&mut sink);
-            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut sink)) {
-                Ok(()) if !sink.filled().is_empty() => self.unwanted += sink.filled().len(),
-                _ => break,
+            match Pin::new(&mut self.stream).poll_read(cx, &mut sink) {
+                Poll::Ready(Ok(())) if !sink.filled().is_empty() => {
+                    self.unwanted += sink.filled().len();
+                    // Who gives back room still takes what lies in the system.
+                    over.as_mut().reset(end.min(Instant::now() + discard));
+                }
+                Poll::Ready(_) => break,
+                Poll::Pending => return over.as_mut().poll(cx),
             }
         }
         Poll::Ready(())

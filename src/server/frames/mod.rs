@@ -6,7 +6,7 @@ mod budget;
 mod heads;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,9 +15,12 @@ use self::budget::Budget;
 use self::heads::{Heads, *};
 use super::head::PREFACE;
 
-/// So many frames that bring nothing come free with each that does: a peer that is sent a piece of an answer gives back the room for it twice, and may
-/// ask how long the way is.
+/// So many frames that bring nothing come free with each that does: a peer that is sent a piece of an answer may ask how long the way is.
 const FREE: u32 = 4;
+
+/// Bytes of an answer for which a client may give back room once, beside twice for each frame: for the request and for the connection, as it reads, and
+/// there are clients that read in small pieces. However long it takes to do so.
+const ROOM: u64 = 1024;
 
 /// What frames may cost.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +99,8 @@ impl Excess {
 pub struct Verdict {
     ours: AtomicU8,
     librarys: AtomicU8,
+    came: AtomicU64,
+    went: AtomicU64,
 }
 
 impl Verdict {
@@ -107,6 +112,16 @@ impl Verdict {
     /// Why the library has ended it, where that was for a bound of its own. Its errors do not say; its last frame does.
     pub fn of_library(&self) -> Option<Excess> {
         named(&self.librarys)
+    }
+
+    /// Bytes that have come from the client.
+    pub fn came(&self) -> u64 {
+        self.came.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that have gone to the client.
+    pub fn went(&self) -> u64 {
+        self.went.load(Ordering::Relaxed)
     }
 
     fn set(&self, excess: Excess) {
@@ -136,6 +151,8 @@ pub struct Frames {
     incoming: Heads,
     outgoing: Heads,
     control: Budget,
+    /// Times that room may be given back.
+    room: u64,
     resets: Budget,
     /// Bytes of the client's preface still to come.
     preface: usize,
@@ -154,6 +171,7 @@ impl Frames {
             incoming: Heads::default(),
             outgoing: Heads::default(),
             control: Budget::new(allowance.control, 10),
+            room: 0,
             resets: Budget::new(allowance.resets, 2),
             preface: PREFACE.len(),
             greeted: false,
@@ -187,8 +205,12 @@ impl Frames {
     pub fn came(&mut self, bytes: &[u8]) {
         let preface = self.preface.min(bytes.len());
         self.preface -= preface;
-        let Self { incoming, control, resets, greeted, in_header, verdict, since, .. } = self;
+        let Self { incoming, control, room, resets, greeted, in_header, verdict, since, .. } = self;
+        verdict.came.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        // Of what began before, something has ended here.
+        let mut ended = false;
         incoming.follow(bytes.get(preface..).unwrap_or_default(), |head, _| {
+            ended = true;
             let excess = match head.kind {
                 SETTINGS => Excess::Settings,
                 _ if !*greeted => return verdict.set(Excess::NoSettings),
@@ -205,6 +227,10 @@ impl Frames {
                 DATA => Excess::EmptyData,
                 PING => Excess::Ping,
                 PRIORITY => Excess::Priority,
+                WINDOW if *room > 0 => {
+                    *room -= 1;
+                    return;
+                }
                 WINDOW => Excess::Window,
                 _ => Excess::Other,
             };
@@ -213,6 +239,9 @@ impl Frames {
                 verdict.set(excess);
             }
         });
+        if ended && !*in_header {
+            *since = None;
+        }
         // A piece of a body may be as slow as `timeouts.body` lets it be.
         if *greeted && !*in_header && (incoming.is_between() || incoming.is_in_data()) {
             *since = None;
@@ -223,11 +252,13 @@ impl Frames {
 
     /// Bytes go to the client.
     pub fn went(&mut self, bytes: &[u8]) {
-        let Self { outgoing, control, resets, verdict, .. } = self;
+        let Self { outgoing, control, room, resets, verdict, .. } = self;
+        verdict.went.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         outgoing.follow(bytes, |head, payload| {
             if matches!(head.kind, DATA | HEADERS) {
                 if head.length > 0 && head.kind == DATA {
                     control.earn(FREE);
+                    *room = room.saturating_add(2 + head.length as u64 / ROOM);
                 }
                 if head.flags & END_STREAM != 0 {
                     resets.earn(1);
@@ -251,117 +282,4 @@ fn is_forced(payload: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::heads::tests::frame;
-    use super::*;
-
-    fn greeted(control: u32, resets: u32) -> Frames {
-        let mut frames = Frames::new(&Allowance { control, resets, header: Duration::from_secs(10) });
-        frames.came(&[PREFACE, &frame(SETTINGS, 0, &[])].concat());
-        assert_eq!((frames.verdict.get(), frames.due()), (None, None));
-        frames
-    }
-
-    #[test]
-    fn frames_that_bring_nothing_are_bounded_and_others_pay_for_them() {
-        for (kind, flags, payload, excess) in [
-            (SETTINGS, 0, &[][..], Excess::Settings),
-            (PING, 0, &[0; 8], Excess::Ping),
-            (PRIORITY, 0, &[0; 5], Excess::Priority),
-            (WINDOW, 0, &[0, 0, 0, 1], Excess::Window),
-            (DATA, 0, &[], Excess::EmptyData),
-            (DATA, PADDED, &[20; 21], Excess::EmptyData),
-            (CONTINUATION, END_HEADERS, &[], Excess::Continuation),
-            (0x42, 0, &[], Excess::Other),
-        ] {
-            let flood = frame(kind, flags, payload);
-            let mut frames = greeted(10, 10);
-            for count in 0..10_000 {
-                frames.came(&flood);
-                if frames.is_over() {
-                    assert!((99..1000).contains(&count), "{excess:?} after {count}");
-                    break;
-                }
-            }
-            assert_eq!(frames.verdict.get(), Some(excess));
-
-            let mut frames = greeted(10, 10);
-            for _ in 0..1000 {
-                frames.came(&frame(DATA, 0, b"x"));
-                frames.went(&frame(DATA, 0, b"x"));
-                for _ in 0..2 * FREE {
-                    frames.came(&flood);
-                }
-            }
-            assert_eq!(frames.verdict.get(), None, "{excess:?}");
-        }
-    }
-
-    #[test]
-    fn requests_taken_back_are_bounded_and_answers_pay_for_them() {
-        let (request, reset) = (frame(HEADERS, END_STREAM | END_HEADERS, &[0x82]), frame(RESET, 0, &[0, 0, 0, 8]));
-        let mut frames = greeted(10, 10);
-        for _ in 0..1000 {
-            frames.came(&request);
-            frames.went(&frame(HEADERS, END_STREAM | END_HEADERS, &[0x88]));
-            frames.came(&reset);
-        }
-        assert_eq!(frames.verdict.get(), None);
-        for _ in 0..100 {
-            frames.came(&request);
-            frames.came(&reset);
-        }
-        assert_eq!(frames.verdict.get(), Some(Excess::Resets));
-    }
-
-    #[test]
-    fn a_client_that_has_us_reset_its_requests_pays_for_that_too() {
-        let mut frames = greeted(10, 10);
-        for _ in 0..100 {
-            frames.went(&frame(RESET, 0, &[0, 0, 0, 2]));
-        }
-        assert_eq!(frames.verdict.get(), None, "an error of ours is not the client's");
-        for _ in 0..100 {
-            frames.went(&frame(RESET, 0, &[0, 0, 0, 3]));
-        }
-        assert_eq!(frames.verdict.get(), Some(Excess::Resets));
-    }
-
-    #[test]
-    fn what_the_library_has_enough_of_is_found_in_its_last_word() {
-        let mut frames = greeted(10, 10);
-        frames.went(&frame(GOAWAY, 0, &[&[0, 0, 0, 1, 0, 0, 0, 1][..], b"too_many_resets"].concat()));
-        assert_eq!(frames.verdict.of_library(), None, "a PROTOCOL_ERROR");
-        frames.went(&frame(GOAWAY, 0, &[&[0, 0, 0, 1, 0, 0, 0, 11][..], b"too_many_resets"].concat()));
-        assert_eq!((frames.verdict.of_library(), frames.verdict.get()), (Some(Excess::Resets), None));
-    }
-
-    #[test]
-    fn a_header_has_its_time_over_all_its_frames_and_a_body_has_its_own() {
-        let mut frames = greeted(10, 10);
-        let whole = frame(HEADERS, END_HEADERS, &[0x82]);
-        frames.came(&whole[..4]);
-        let due = frames.due();
-        assert!(due.is_some());
-        frames.came(&whole[4..]);
-        assert_eq!(frames.due(), None);
-        frames.came(&frame(HEADERS, 0, &[0x82]));
-        let due = frames.due();
-        assert!(due.is_some());
-        frames.came(&frame(CONTINUATION, 0, &[0x82]));
-        assert_eq!(frames.due(), due);
-        frames.came(&frame(CONTINUATION, END_HEADERS, &[0x82]));
-        assert_eq!(frames.due(), None);
-        frames.came(&frame(DATA, 0, &[0; 100])[..50]);
-        assert_eq!(frames.due(), None);
-    }
-
-    #[test]
-    fn the_first_frame_is_settings_and_comes_in_time() {
-        let mut frames = Frames::new(&Allowance { control: 10, resets: 10, header: Duration::from_secs(10) });
-        frames.came(PREFACE);
-        assert!(frames.due().is_some() && !frames.is_over());
-        frames.came(&frame(PING, 0, &[0; 8]));
-        assert_eq!(frames.verdict.get(), Some(Excess::NoSettings));
-    }
-}
+mod tests;

@@ -58,6 +58,8 @@ impl Http2 {
         options.max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX));
         options.max_concurrent_streams(limits.streams);
         options.max_send_buffer_size(SEND_BUFFER);
+        // Else one request whose service does not read would hold up the bodies of all others.
+        options.initial_connection_window_size(limits.streams.saturating_mul(WINDOW).clamp(WINDOW, MOST_WINDOW));
         Self {
             options,
             allowance: Allowance { control: limits.control_frames, resets: limits.resets, header: times.header.into() },
@@ -75,6 +77,12 @@ impl Http2 {
         }
     }
 }
+
+/// Bytes of one request's body that may be under way (RFC 9113 §6.9.2).
+const WINDOW: u32 = 65_535;
+
+/// The same of all requests of a connection, at most.
+const MOST_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// Serves the connection until it ends.
 pub async fn serve<A>(mut conn: Box<Conn>, app: &Arc<A>, terms: &Http2, shutdown: &mut ShutdownWatch)
@@ -120,6 +128,7 @@ where
     async fn run(mut self, shutdown: &mut ShutdownWatch) {
         let terms = self.terms;
         let (mut count, mut patience, mut leaving) = (0_u32, terms.idle, false);
+        let mut taking = Taking { went: 0, since: Instant::now() };
         let mut quiet = pin!(sleep(patience));
         loop {
             let event = tokio::select! {
@@ -148,6 +157,11 @@ where
                     let until = since.unwrap_or_else(Instant::now) + patience;
                     if until > Instant::now() {
                         quiet.as_mut().reset(until);
+                        continue;
+                    }
+                    // The answers are made, and the client still takes them.
+                    if self.connection.has_streams() && taking.goes_on(self.verdict.went(), terms.patience.download.patience) {
+                        quiet.as_mut().reset(Instant::now() + terms.patience.farewell);
                         continue;
                     }
                     if leaving {
@@ -183,7 +197,7 @@ where
             answer.send_reset(Reason::REFUSED_STREAM);
             return;
         }
-        let session = Stream::new(request, answer, self.digest.clone(), self.terms.patience.clone());
+        let session = Stream::new(request, answer, self.digest.clone(), self.terms.patience.clone(), self.verdict.clone());
         let (app, shutdown, held) = (self.app.clone(), shutdown.clone(), Held::new(&self.open));
         tokio::spawn(on_stream(async move {
             let _held = held;
@@ -203,6 +217,22 @@ where
         if let Some(excess) = self.verdict.of_library() {
             self.terms.note(excess);
         }
+    }
+}
+
+/// Whether a client takes what waits for it.
+struct Taking {
+    went: u64,
+    since: Instant,
+}
+
+impl Taking {
+    /// Whether something went since a while ago.
+    fn goes_on(&mut self, went: u64, patience: Duration) -> bool {
+        if went != self.went {
+            *self = Self { went, since: Instant::now() };
+        }
+        self.since.elapsed() < patience
     }
 }
 

@@ -19,6 +19,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::super::conn::{Pace, Patience, Slowest};
+use super::super::frames::Verdict;
 use crate::proxy::{Connection, Slow};
 
 /// Bytes of a body that are kept for another attempt: as many as Pingora keeps of others.
@@ -43,6 +44,9 @@ pub struct Stream {
     pub(super) upload: Pace,
     /// What it owes in taking the answer.
     pub(super) download: Pace,
+    /// That others of the same connection had their turn meanwhile, in each direction.
+    turns: [Turns; 2],
+    verdict: Arc<Verdict>,
     /// How long the service has been silent.
     pub(super) silence: Pace,
     /// Whether the request's body may come: a client can wait to be told so (RFC 9110 §10.1.1).
@@ -52,8 +56,31 @@ pub struct Stream {
     pub(super) drain_timeout: Option<Duration>,
 }
 
+/// Of many requests on a slow connection each waits for its turn: a client that moves something is not slow, though one of them stands still. But one
+/// that never has a turn is not waited for without end.
+#[derive(Default)]
+struct Turns {
+    moved: u64,
+    spared: u8,
+}
+
+impl Turns {
+    /// Whether others moved since this was asked last; not more than three times in a row.
+    fn are_others(&mut self, moved: u64) -> bool {
+        let others = moved != self.moved && self.spared < 3;
+        (self.moved, self.spared) = (moved, self.spared + u8::from(others));
+        others
+    }
+}
+
 impl Stream {
-    pub fn new(request: http::Request<RecvStream>, answer: SendResponse<Bytes>, digest: Arc<Digest>, patience: Arc<Patience>) -> Self {
+    pub fn new(
+        request: http::Request<RecvStream>,
+        answer: SendResponse<Bytes>,
+        digest: Arc<Digest>,
+        patience: Arc<Patience>,
+        verdict: Arc<Verdict>,
+    ) -> Self {
         let (mut parts, body) = request.into_parts();
         join_cookies(&mut parts.headers);
         let invited = !parts.headers.contains_key(header::EXPECT);
@@ -71,6 +98,8 @@ impl Stream {
             patience,
             upload: Pace::default(),
             download: Pace::default(),
+            turns: Default::default(),
+            verdict,
             silence: Pace::default(),
             invited,
             late: None,
@@ -98,14 +127,23 @@ impl Stream {
         }
         let Poll::Ready(piece) = self.body.poll_data(cx) else {
             let is_waited_for = self.invited && !self.facts().is_some_and(Connection::may_pause);
-            if is_waited_for && self.upload.waits(&self.patience.upload, cx) {
-                return Poll::Ready(Err(slow(Slow::Upload)));
+            while is_waited_for && self.upload.waits(&self.patience.upload, cx) {
+                let [coming, _] = &mut self.turns;
+                if !coming.are_others(self.verdict.came()) {
+                    return Poll::Ready(Err(slow(Slow::Upload)));
+                }
+                self.upload.pardon();
+            }
+            if self.is_silent(cx) {
+                return Poll::Ready(Err(slow(Slow::Service)));
             }
             ready!(self.poll_late(cx));
             return Poll::Ready(Err(late(ErrorType::ReadTimedout)));
         };
         let Some(piece) = piece.transpose().map_err(|error| gone(&error))? else { return Poll::Ready(Ok(None)) };
         self.upload.moved(&self.patience.upload, piece.len());
+        let [coming, _] = &mut self.turns;
+        *coming = Turns::default();
         self.read += piece.len();
         if let Some(replay) = &mut self.replay {
             replay.write_to_buffer(&piece);
@@ -124,18 +162,22 @@ impl Stream {
             Poll::Ready(Ok(reason)) => Poll::Ready(closed(format!("the client has taken the request back: {reason}"))),
             Poll::Ready(Err(error)) => Poll::Ready(gone(&error)),
             Poll::Pending => {
-                if self.facts().is_some_and(Connection::take_stir) {
-                    self.silence.rest();
-                }
-                if let Some(patience) = self.facts().and_then(Connection::silence)
-                    && self.silence.waits(&Slowest { patience, rate: 0 }, cx)
-                {
+                if self.is_silent(cx) {
                     return Poll::Ready(slow(Slow::Service));
                 }
                 ready!(self.poll_late(cx));
                 Poll::Ready(late(ErrorType::ReadTimedout))
             }
         }
+    }
+
+    /// Whether the service has been silent for too long.
+    fn is_silent(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.facts().is_some_and(Connection::take_stir) {
+            self.silence.rest();
+        }
+        let Some(patience) = self.facts().and_then(Connection::silence) else { return false };
+        self.silence.waits(&Slowest { patience, rate: 0 }, cx)
     }
 
     /// Hands on what the client has room for, until all is handed on.
@@ -148,13 +190,19 @@ impl Stream {
                     let piece = data.split_to(room.min(data.len()));
                     self.sent += piece.len();
                     self.download.moved(&self.patience.download, piece.len());
+                    let [_, going] = &mut self.turns;
+                    *going = Turns::default();
                     sending.send_data(piece, end && data.is_empty()).map_err(|error| gone(&error))?;
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(gone(&error))),
                 Poll::Ready(None) => return Poll::Ready(Err(closed("the client has taken the request back".to_owned()))),
                 Poll::Pending => {
-                    if self.download.waits(&self.patience.download, cx) {
-                        return Poll::Ready(Err(slow(Slow::Download)));
+                    while self.download.waits(&self.patience.download, cx) {
+                        let [_, going] = &mut self.turns;
+                        if !going.are_others(self.verdict.went()) {
+                            return Poll::Ready(Err(slow(Slow::Download)));
+                        }
+                        self.download.pardon();
                     }
                     ready!(self.poll_late(cx));
                     return Poll::Ready(Err(late(ErrorType::WriteTimedout)));
@@ -267,4 +315,18 @@ fn closed(why: String) -> BError {
 
 fn gone(error: &h2::Error) -> BError {
     closed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Turns;
+
+    #[test]
+    fn a_request_waits_for_its_turn_while_others_move_and_not_without_end() {
+        let mut turns = Turns::default();
+        assert!((1..=3).all(|moved| turns.are_others(moved)));
+        assert!(!turns.are_others(4), "it never has a turn");
+        let mut still = Turns::default();
+        assert!(still.are_others(1) && !still.are_others(1), "nobody has");
+    }
 }

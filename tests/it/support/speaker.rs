@@ -83,7 +83,10 @@ fn text(block: &mut Vec<u8>, text: &str) {
 impl Speaker {
     /// Connects and says nothing.
     pub fn silent(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::ready(TcpStream::connect(address).unwrap())
+    }
+
+    fn ready(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -100,6 +103,18 @@ impl Speaker {
     /// Connects, and greets as most do.
     pub fn connect(address: SocketAddr) -> Self {
         Self::greeting(address, &[])
+    }
+
+    /// The same, with room for a few kilobytes alone that it has not read, though it says that there is plenty.
+    pub fn narrow(address: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let mut speaker = Self::ready(socket.into());
+        let plenty = 1_000_000_u32.to_be_bytes();
+        let settings = frame(SETTINGS, 0, 0, &[&[0, 4][..], &plenty].concat());
+        assert!(speaker.say_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], &frame(WINDOW, 0, 0, &plenty)].concat()));
+        speaker
     }
 
     /// Another handle for the same connection.
