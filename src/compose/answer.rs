@@ -49,7 +49,7 @@ impl Composition {
         let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(mut reply) = missing.pass.take() {
             reply.headers.extend([no_store, (PARTS, standing)].into_iter().chain(timing));
-            return Ok(reply);
+            return Ok(*reply);
         }
         let problem = Problem::new(missing.kind, format!("the part `{}` {}", part.name, missing.detail));
         let problem =

@@ -45,7 +45,7 @@ pub(super) struct Missing {
     /// How long its service wants to be left alone.
     pub retry_after: Option<Duration>,
     /// Its answer, where that is to go to the client.
-    pub pass: Option<Reply>,
+    pub pass: Option<Box<Reply>>,
 }
 
 impl Outcome {
@@ -144,7 +144,7 @@ pub(super) fn judge(answer: Answer, pass: &[StatusCode], most: usize) -> Result<
         };
         let detail = if status.is_redirection() { "was redirected, and redirects are not followed" } else { "was answered with an error" };
         let retry_after = retry_after(&answer.head.headers);
-        let pass = pass.contains(&status).then(|| passed(answer));
+        let pass = pass.contains(&status).then(|| Box::new(passed(answer)));
         return Err(Missing { kind, step: "answering", error: None, status: Some(status), detail, retry_after, pass });
     }
     let freshness = Freshness::of(&answer.head.headers);

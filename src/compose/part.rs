@@ -33,6 +33,9 @@ pub(super) struct Part {
     pub needs: Box<[usize]>,
 }
 
+/// Finds a service by its name; none is given for one that is wrong in itself, which is told elsewhere.
+pub type Find<'f> = dyn FnMut(&str) -> Result<Option<Arc<Service>>, BuildError> + 'f;
+
 /// What it means that a part is missing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Need {
@@ -81,13 +84,7 @@ impl PartConfig {
 
 impl Part {
     /// Prepares a part. None where something was wrong, or its service is, which is noted already.
-    pub fn build(
-        name: &str,
-        config: &PartConfig,
-        scope: Scope<'_>,
-        service: &mut dyn FnMut(&str) -> Result<Option<Arc<Service>>, BuildError>,
-        errors: &mut Errors,
-    ) -> Option<Self> {
+    pub fn build(name: &str, config: &PartConfig, scope: Scope<'_>, find: &mut Find<'_>, errors: &mut Errors) -> Option<Self> {
         let mut keep = |steps: &[Step], error: BuildError| errors.keep::<()>(steps, Err(error));
         let mut named = config.named();
         let Some((method, key, text)) = named.next() else {
@@ -100,7 +97,7 @@ impl Part {
         }
         let at = [Step::from(key)];
         let target = Target::split(text).and_then(|(to, path)| {
-            let Some(service) = service(to)? else { return Ok(None) };
+            let Some(service) = find(to)? else { return Ok(None) };
             Target::build(service, path, scope).map(Some)
         });
         let target = target.unwrap_or_else(|error| {

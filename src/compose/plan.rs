@@ -4,7 +4,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::config::ComposeConfig;
-use super::part::{Part, strings};
+use super::part::{Find, Part, strings};
 use super::text::{Scope, reads};
 use crate::body::json::{Assembly, AssemblyConfig, Shape};
 use crate::building::{BuildError, Errors, Step};
@@ -38,17 +38,11 @@ pub(super) enum Timing {
 const PARTS: usize = 64;
 
 impl Composition {
-    /// Checks and prepares the parts of a route with these path parameters. `service` finds a service by its name; it gives none for one that is wrong in
-    /// itself.
+    /// Checks and prepares the parts of a route with these path parameters. `find` finds a service by its name.
     ///
     /// # Errors
     /// Every mistake, relative to `compose`. None at all where only a service is wrong.
-    pub fn build(
-        config: &ComposeConfig,
-        route: &str,
-        params: &[Box<str>],
-        service: &mut dyn FnMut(&str) -> Result<Option<Arc<Service>>, BuildError>,
-    ) -> Result<Self, Errors> {
+    pub fn build(config: &ComposeConfig, route: &str, params: &[Box<str>], find: &mut Find<'_>) -> Result<Self, Errors> {
         let mut errors = Errors::default();
         errors.keep(&["timeout".into()], config.timeout.not_zero());
         if config.parts.is_empty() || config.parts.len() > PARTS {
@@ -66,7 +60,7 @@ impl Composition {
                 errors.keep::<()>(&at, Err(error.at("timeout")));
             }
             let mut of_part = Errors::default();
-            parts.extend(Part::build(name, part, scope, service, &mut of_part));
+            parts.extend(Part::build(name, part, scope, find, &mut of_part));
             of_part.0.into_iter().for_each(|error| {
                 errors.keep::<()>(&at, Err(error));
             });

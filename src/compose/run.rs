@@ -14,7 +14,7 @@ use crate::body::json::Why;
 use crate::handler::{Conversation, Failed};
 use crate::observe::Shard;
 use crate::problem::Kind;
-use crate::upstream::{Answer, Backend, Call, CallError, Client};
+use crate::upstream::{Answer, Backend, Call, CallError, Client, Haste};
 
 /// One part under way, for as long as it is.
 struct Counted(IntGauge);
@@ -151,7 +151,9 @@ impl Composition {
         let facts = Facts { req: talk.request(), cx: talk.cx(), outcomes: &course.outcomes };
         let request = part.request(&course.told, facts, within)?;
         let call = Client::begin(&part.target.service, talk.request(), talk.cx()).map_err(|error| Missing::of(&error))?;
-        Ok((call, request, within))
+        let full = part.timeout.unwrap_or(self.timeout);
+        let haste = if !part.needs.is_empty() && left < full { Haste::Hurried } else { Haste::None };
+        Ok((call.with(haste), request, within))
     }
 
     fn judge(&self, place: usize, ended: Result<Answer, CallError>) -> Outcome {

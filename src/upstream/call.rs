@@ -34,6 +34,25 @@ pub struct Call {
     probe: Option<Probe>,
     /// None where the service answers by itself.
     to: Option<Chosen>,
+    haste: Haste,
+}
+
+/// Whether a call has the time that it should have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Haste {
+    /// It has.
+    #[default]
+    None,
+    /// Others have used up some of it: that it is late says nothing of its target.
+    Hurried,
+}
+
+impl Call {
+    /// The same in haste.
+    #[must_use]
+    pub fn with(self, haste: Haste) -> Self {
+        Self { haste, ..self }
+    }
 }
 
 #[derive(Debug)]
@@ -52,6 +71,7 @@ struct Chosen {
 struct Sent<'a> {
     head: &'a RequestHeader,
     body: &'a [Bytes],
+    haste: Haste,
     /// Bytes of an answer's body that are held.
     most: usize,
     /// How far the present attempt has come.
@@ -96,7 +116,7 @@ impl Client {
     /// # Errors
     /// The service is left alone, or has no target.
     pub fn begin(service: &Arc<Service>, req: &RequestHeader, cx: &Ctx) -> Result<Call, CallError> {
-        let call = |probe, to| Call { service: service.clone(), probe, to };
+        let call = |probe, to| Call { service: service.clone(), probe, to, haste: Haste::None };
         let Backend::Targets(targets) = &service.backend else { return Ok(call(None, None)) };
         let probe = targets.breaker.as_ref().map_or(Ok(None), Breaker::admit).map_err(CallError::LeftAlone)?;
         let pool = targets.pool();
@@ -114,7 +134,7 @@ impl Client {
     pub async fn send(&self, call: Call, head: RequestHeader, body: &[Bytes], most: usize, within: Duration) -> Result<Answer, CallError> {
         match (&call.service.backend, call.to) {
             (Backend::Targets(targets), Some(to)) => {
-                let sent = Sent { head: &head, body, most, progress: Progress::default() };
+                let sent = Sent { head: &head, body, haste: call.haste, most, progress: Progress::default() };
                 self.attempts(&call.service.name, targets, to, call.probe, &sent, within).await
             }
             (Backend::Mock(mock), _) => {
@@ -153,7 +173,7 @@ impl Client {
                 Err(failure) => (*failure, None),
             };
             // One that had less time than the service gives says nothing of its target.
-            let hurried = count > 1 && ended == Failure::Timeout && left < targets.timeouts.response;
+            let hurried = (count > 1 || sent.haste == Haste::Hurried) && ended == Failure::Timeout && left < targets.timeouts.response;
             if !ended.is_of_age() && !hurried {
                 if let Some(breaker) = &targets.breaker {
                     breaker.note(probe.take(), breaker.minds(ended), &self.shard);

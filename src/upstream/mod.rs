@@ -25,7 +25,7 @@ pub use attempt::{
     RetryMethods, is_keyed, link, retry_after,
 };
 pub use balance::{Asking, BalanceConfig, EjectionConfig, Group, HashConfig, Key, SameSite, Sticky, StickyConfig, cookie, hash};
-pub use call::{Answer, Call, CallError, Client};
+pub use call::{Answer, Call, CallError, Client, Haste};
 pub use dns::{DnsConfig, Names};
 pub use health::{Health, HealthConfig};
 pub use host::HostMode;

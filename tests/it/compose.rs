@@ -128,7 +128,7 @@ fn whatever_a_part_does_the_whole_is_answered_honestly_and_in_time() {
         assert_eq!(whole.header("cache-control"), Some("no-store"), "{name}");
         let line = optional.await_log("the whole", |line| line["path"] == "/whole/1");
         let own = line["parts"][1]["duration_ms"].as_f64().unwrap();
-        println!("{name}: optional after {took:?}, the part itself {own:.1} ms of 300");
+        eprintln!("{name}: optional after {took:?}, the part itself {own:.1} ms of 300");
         assert!(own < 500.0 && took < Duration::from_millis(1500), "{name}: {line}");
 
         let required = gateway(&services, &compose("required: true, pass: []"));
@@ -324,9 +324,30 @@ fn the_time_of_the_whole_holds_for_its_parts() {
     );
     let started = Instant::now();
     let whole = gateway.client().get("/whole/1");
-    println!("answered {:?} after its deadline", started.elapsed().saturating_sub(Duration::from_millis(300)));
+    let over = started.elapsed().saturating_sub(Duration::from_millis(300));
+    eprintln!("answered {over:?} after its deadline");
     assert!(started.elapsed() < Duration::from_millis(1500));
     assert_eq!(whole.text(), "{\"slow\":null,\"after\":null,\"fixed\":{\"theme\":\"dark\"}}");
+}
+
+#[test]
+fn a_service_is_not_to_blame_for_the_time_that_others_took() {
+    let slow = RawOrigin::start(|mut talk| talk.until_closed());
+    let compose = |get: &str, parts: &str| {
+        let service = format!("{{ targets: [\"http://{}\"], breaker: {{ failures: 1 }} }}", slow.address);
+        Gateway::start(&format!(
+            "services:\n  first: {{ mock: {{ delay: 200ms, json: 1 }} }}\n  slow: {service}\nroutes:\n  - {{ name: whole, match: {{ path: /whole }}, compose: {{ timeout: 300ms, parts: {{ {parts} slow: {{ get: \"{get}\" }} }} }} }}\n"
+        ))
+    };
+    let after = compose("slow:/{parts.first.body}", "first: { get: \"first:/\" },");
+    for _ in 0..2 {
+        let whole = after.client().get("/whole");
+        assert_eq!(whole.header("tidegate-parts"), Some("first;received-status=200, slow;error=http_response_timeout"));
+    }
+    let alone = compose("slow:/", "");
+    assert_eq!(alone.client().get("/whole").header("tidegate-parts"), Some("slow;error=http_response_timeout"));
+    let left_alone = alone.client().get("/whole");
+    assert_eq!(left_alone.header("tidegate-parts"), Some("slow;error=destination_unavailable"), "it had all the time there is");
 }
 
 #[test]
