@@ -4,8 +4,9 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::support::client::H2;
 use crate::support::gateway::check;
-use crate::support::{Answer, Gateway, Origin, RawOrigin, port};
+use crate::support::{Answer, Gateway, Origin, PATIENCE, RawOrigin, port};
 
 /// An origin that answers each request with this JSON.
 fn json(body: &'static str) -> Origin {
@@ -176,7 +177,7 @@ fn a_required_part_that_is_missing_does_not_wait_for_the_others() {
     );
     assert_eq!((whole.header("set-cookie"), whole.header("cache-control")), (None, Some("no-store")));
     assert_eq!(whole.header("tidegate-parts"), Some("slow;error=cancelled, user;received-status=404"));
-    closed.recv_timeout(crate::support::PATIENCE).unwrap();
+    closed.recv_timeout(PATIENCE).unwrap();
     gateway.await_metric("tidegate_parts_running{route=\"whole\"}", 0.0);
 }
 
@@ -196,7 +197,7 @@ fn a_client_that_leaves_leaves_no_part_behind() {
     );
     let mut client = gateway.client();
     client.send("GET /whole/1 HTTP/1.1\r\nHost: gateway.test\r\n\r\n");
-    let next = || events.recv_timeout(crate::support::PATIENCE).unwrap();
+    let next = || events.recv_timeout(PATIENCE).unwrap();
     assert_eq!([next(), next()], ["asked", "asked"]);
     assert_eq!(gateway.metric("tidegate_parts_running{route=\"whole\"}"), 2.0);
     drop(client);
@@ -206,6 +207,35 @@ fn a_client_that_leaves_leaves_no_part_behind() {
     gateway.await_metric("tidegate_parts_total{part=\"c\",result=\"not_asked\",route=\"whole\"}", 1.0);
     let line = gateway.await_log("the request", |line| line["route"] == "whole");
     assert_eq!((&line["status"], &line["parts"][0]["result"]), (&0.into(), &"cancelled".into()), "{line}");
+}
+
+#[tokio::test]
+async fn a_stream_of_http2_that_is_reset_leaves_no_part_behind() {
+    let (told, events) = channel();
+    let told = Mutex::new(told);
+    let slow = RawOrigin::start(move |mut talk| {
+        talk.request();
+        told.lock().unwrap().send("asked").unwrap();
+        talk.until_closed();
+        told.lock().unwrap().send("left").unwrap();
+    });
+    let gateway = gateway(
+        &[("slow", slow.address.to_string())],
+        "timeout: 60s\nparts: { slow: { get: \"slow:/{id}\" }, fixed: { get: \"fixed:/\" } }",
+    );
+    let client = Arc::new(H2::connect(gateway.address).await);
+    let other = client.clone();
+    let asking = tokio::spawn(async move { other.get("/whole/1").await });
+    let events = tokio::task::spawn_blocking(move || {
+        assert_eq!(events.recv_timeout(PATIENCE).unwrap(), "asked");
+        events
+    });
+    let events = events.await.unwrap();
+    asking.abort();
+    let left = tokio::task::spawn_blocking(move || events.recv_timeout(PATIENCE).unwrap());
+    assert_eq!(left.await.unwrap(), "left");
+    gateway.await_metric("tidegate_parts_running{route=\"whole\"}", 0.0);
+    assert!(!client.closed(), "the connection goes on");
 }
 
 #[test]
