@@ -113,38 +113,6 @@ $(TARGET)/tools/python: tests/tools/requirements.txt
 	$(TARGET)/tools/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --requirement tests/tools/requirements.txt
 	@touch $@
 
-# Real peers for the tests, which look for them in tools/ beside what cargo builds: programs in Go in bin/, a Python with its packages in venv/.
-tools: $(TARGET)/tools/go $(TARGET)/tools/python
-
-$(TARGET)/tools/go: tests/tools/go.mod tests/tools/go.sum tests/tools/tools.go
-	@.ci/need go
-	@mkdir -p $(TARGET)/tools/bin
-	cd tests/tools && GOBIN=$(abspath $(TARGET))/tools/bin go install -mod=readonly $$(go list -e -tags tools -f '{{join .Imports " "}}')
-	@touch $@
-
-$(TARGET)/tools/python: tests/tools/requirements.txt
-	@.ci/need python3-venv
-	rm -rf $(TARGET)/tools/venv
-	python3 -m venv $(TARGET)/tools/venv
-	$(TARGET)/tools/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --requirement tests/tools/requirements.txt
-	@touch $@
-
-# Real peers for the tests, which look for them in tools/ beside what cargo builds: programs in Go in bin/, a Python with its packages in venv/.
-tools: $(TARGET)/tools/go $(TARGET)/tools/python
-
-$(TARGET)/tools/go: tests/tools/go.mod tests/tools/go.sum tests/tools/tools.go
-	@.ci/need go
-	@mkdir -p $(TARGET)/tools/bin
-	cd tests/tools && GOBIN=$(abspath $(TARGET))/tools/bin go install -mod=readonly $$(go list -e -tags tools -f '{{join .Imports " "}}')
-	@touch $@
-
-$(TARGET)/tools/python: tests/tools/requirements.txt
-	@.ci/need python3-venv
-	rm -rf $(TARGET)/tools/venv
-	python3 -m venv $(TARGET)/tools/venv
-	$(TARGET)/tools/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --requirement tests/tools/requirements.txt
-	@touch $@
-
 deps-loadtest: deps
 	@.ci/need wrk nginx curl
 

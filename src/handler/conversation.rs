@@ -14,7 +14,7 @@ use crate::ctx::Ctx;
 use crate::observe::{PartTold, Shard};
 use crate::problem::Problem;
 use crate::types::Reply;
-use crate::upstream::{Client, Link};
+use crate::upstream::{Client, Link, Seat};
 
 /// Why a conversation does not go on.
 #[derive(Debug)]
@@ -40,22 +40,22 @@ impl From<Box<Error>> for Failed {
 /// What the service of a conversation said.
 #[derive(Debug)]
 pub enum Said {
-    /// Its answer, whose body is still to be read.
-    Answer(Box<ResponseHeader>, Link),
+    /// Its answer, whose body is still to be read, and the place that it takes at the service which gave it.
+    Answer(Box<ResponseHeader>, Link, Seat),
     /// Nothing: this stands in.
     Instead(Reply),
 }
 
-/// Another protocol that a request asks for (RFC 9110 §7.8).
+/// Another protocol that a request asks for (RFC 9110 §7.8), of a service that lets messages be compressed or not.
 pub trait Switch: Sync {
     /// Asks for it in the header of one attempt, from which all that belongs to a connection was removed.
-    fn ask(&self, req: &mut RequestHeader);
+    fn ask(&self, req: &mut RequestHeader, compression: bool);
 
     /// Whether a 101 agrees to it.
     ///
     /// # Errors
     /// What is wrong with the answer.
-    fn check(&self, res: &ResponseHeader) -> Result<(), Cow<'static, str>>;
+    fn check(&self, res: &ResponseHeader, compression: bool) -> Result<(), Cow<'static, str>>;
 }
 
 /// One request, and the way to answer it. Each answer goes up through the policies and leaves by the one door; whatever is not read of the request, and

@@ -1,5 +1,6 @@
 //! To a service on behalf of a handler: the attempts of a proxied request, on connections of their own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode, header};
@@ -13,7 +14,7 @@ use super::{Exchange, Gateway, attempts, upstream};
 use crate::handler::{Failed, Said, Switch};
 use crate::problem::{Kind, Problem};
 use crate::types::FRAMING;
-use crate::upstream::Link;
+use crate::upstream::{Link, Seat, Service};
 
 /// Attempts and fallbacks end by themselves; this bounds what no setting does.
 const MOST: u32 = 100;
@@ -28,17 +29,33 @@ pub(super) async fn ask(gateway: &Gateway, session: &mut Session, exchange: &mut
         Err(Turned::Reply(reply)) => return Ok(Said::Instead(reply)),
         Err(Turned::Away(problem)) => return Err(problem.into()),
     }
+    let mut sits: Option<(Arc<Service>, Seat)> = None;
     for _ in 0..MOST {
         attempts::pause(session, exchange).await?;
-        let error = match attempt(gateway, session, exchange, switch).await? {
-            Ok((head, link)) => return Ok(Said::Answer(head, link)),
+        // Who stands in has places of its own.
+        let (service, seat) = match sits.take().filter(|(at, _)| exchange.service().is_some_and(|service| Arc::ptr_eq(at, service))) {
+            Some(sits) => sits,
+            None => sit(exchange)?,
+        };
+        let error = match attempt(gateway, session, exchange, switch, seat.websocket.compression).await? {
+            Ok((head, link)) => return Ok(Said::Answer(head, link, seat)),
             Err(error) => error,
         };
+        sits = Some((service, seat));
         if !error.retry() {
             return Err(error.into());
         }
     }
     Err(Problem::new(Kind::BadGateway, "the service could not be reached").cause("it was asked too often").into())
+}
+
+/// Takes a place at the service that the request is at.
+fn sit(exchange: &Exchange) -> Result<(Arc<Service>, Seat), Problem> {
+    let websocket = exchange.targets().and_then(|targets| targets.websocket.as_ref());
+    let (Some(service), Some(websocket)) = (exchange.service(), websocket) else {
+        return Err(Problem::new(Kind::Internal, "the service has no WebSockets"));
+    };
+    Ok((service.clone(), websocket.enter()?))
 }
 
 /// One attempt. The inner error says whether there is another.
@@ -47,6 +64,7 @@ async fn attempt(
     session: &mut Session,
     exchange: &mut Exchange,
     switch: &impl Switch,
+    compression: bool,
 ) -> Result<Result<(Box<ResponseHeader>, Link)>, Failed> {
     let peer = match upstream::peer(gateway, session, exchange, false) {
         Ok(peer) => peer,
@@ -57,7 +75,7 @@ async fn attempt(
     let mut req = session.req_header().clone();
     bare(&mut req)?;
     upstream::outgoing(session, exchange, &mut req)?;
-    switch.ask(&mut req);
+    switch.ask(&mut req, compression);
     let connected = tokio::select! {
         connected = gateway.0.linker.connect(&peer) => connected,
         left = left(session) => return Err(left.into()),
@@ -73,7 +91,7 @@ async fn attempt(
     };
     let told = told.and_then(|head| {
         if head.status == StatusCode::SWITCHING_PROTOCOLS
-            && let Err(wrong) = switch.check(&head)
+            && let Err(wrong) = switch.check(&head, compression)
         {
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, wrong.into_owned()).into_up());
         }

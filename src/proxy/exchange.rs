@@ -78,6 +78,8 @@ pub struct Exchange {
     pub(super) hurried: bool,
     /// How long the service may be silent once it has the whole request, where the client still sends.
     pub(super) silence: Option<Duration>,
+    /// Whether it asks for another protocol.
+    pub(super) switches: bool,
     /// Whether its client waits for a word of the service before it sends its body (RFC 9110 §10.1.1).
     pub(super) expects: bool,
     /// How long to wait before it is sent again.
@@ -196,6 +198,7 @@ impl Exchange {
             total: None,
             hurried: false,
             silence: None,
+            switches: false,
             expects: false,
             wait: None,
             step: Step::Arriving,

@@ -8,7 +8,7 @@ use http::{HeaderValue, header};
 use super::{Exchange, Gateway};
 use crate::problem::{Kind, Problem};
 use crate::types::Reply;
-use crate::upstream::{Breaker, Failure, Instead, Service};
+use crate::upstream::{Backend, Breaker, Failure, Instead, Service};
 
 /// What a request gets that goes to no service.
 pub(super) enum Turned {
@@ -35,7 +35,7 @@ pub(super) fn enter(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Tu
             Err(left) => left,
         };
         let next = match targets.fallback.as_ref().map(|fallback| &fallback.instead) {
-            Some(Instead::Service(stand_in)) => stand_in.service().cloned(),
+            Some(Instead::Service(stand_in)) => stand_in.service().filter(|service| fits(exchange, service)).cloned(),
             Some(Instead::Reply(reply)) => {
                 let reply = reply.clone();
                 note(gateway, exchange.service().map(|service| &*service.name), "breaker");
@@ -57,7 +57,7 @@ pub(super) fn fall(gateway: &Gateway, exchange: &mut Exchange, failure: Failure,
         return false;
     };
     let next = match &fallback.instead {
-        Instead::Service(stand_in) => stand_in.service().filter(|_| may_repeat).cloned(),
+        Instead::Service(stand_in) => stand_in.service().filter(|service| may_repeat && fits(exchange, service)).cloned(),
         Instead::Reply(reply) => {
             let reply = reply.clone();
             note(gateway, exchange.service().map(|service| &*service.name), failure.reason());
@@ -80,6 +80,16 @@ pub(super) fn fall(gateway: &Gateway, exchange: &mut Exchange, failure: Failure,
     }
     note(gateway, failed.as_deref(), failure.reason());
     exchange.reply.is_none()
+}
+
+/// Whether a service can take the request for what it is: a call of gRPC goes to those that speak HTTP/2 alone, and a WebSocket to those that have any.
+fn fits(exchange: &Exchange, service: &Service) -> bool {
+    match &service.backend {
+        Backend::Targets(targets) => {
+            (exchange.grpc.is_none() || targets.takes_grpc()) && (!exchange.switches || targets.websocket.is_some())
+        }
+        Backend::Mock(_) => !exchange.switches,
+    }
 }
 
 fn turn(exchange: &mut Exchange, to: Arc<Service>) {

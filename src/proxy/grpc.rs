@@ -115,8 +115,9 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    /// Follows a piece of the body, and gives the length of the longest message that it announces.
-    pub fn follow(&mut self, mut piece: &[u8]) -> usize {
+    /// Follows a piece of the body, and gives the length of the longest message that it announces. None where it announces what is no message: then the
+    /// body is another's, that is called gRPC to have other bounds.
+    pub fn follow(&mut self, mut piece: &[u8]) -> Option<usize> {
         let mut longest = 0;
         while !piece.is_empty() {
             let skipped = self.left.min(piece.len());
@@ -129,13 +130,16 @@ impl Messages {
             self.known += taken;
             piece = piece.get(taken..).unwrap_or_default();
             if self.known == self.prefix.len() {
-                let [_, length @ ..] = self.prefix;
+                let [flag, length @ ..] = self.prefix;
+                if flag > 1 {
+                    return None;
+                }
                 self.left = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
                 self.known = 0;
                 longest = longest.max(self.left);
             }
         }
-        longest
+        Some(longest)
     }
 }
 
@@ -168,12 +172,13 @@ mod tests {
         let body = [message(3), message(0), message(300), message(1)].concat();
         for size in [1, 2, 4, 5, 6, 7, 100, 1000] {
             let mut messages = Messages::default();
-            let longest = body.chunks(size).map(|piece| messages.follow(piece)).max();
+            let longest = body.chunks(size).map(|piece| messages.follow(piece).unwrap()).max();
             assert_eq!((longest, messages.left, messages.known), (Some(300), 0, 0), "{size}");
         }
         let mut messages = Messages::default();
-        assert_eq!(messages.follow(&[0, 0xff, 0xff, 0xff, 0xff, 1]), 0xffff_ffff);
-        assert_eq!(messages.follow(&[0, 0, 0, 0, 9]), 0, "inside a message nothing begins");
+        assert_eq!(messages.follow(&[0, 0xff, 0xff, 0xff, 0xff, 1]), Some(0xffff_ffff));
+        assert_eq!(messages.follow(&[0, 0, 0, 0, 9]), Some(0), "inside a message nothing begins");
+        assert_eq!(Messages::default().follow(b"{\"a\": 1}"), None, "that is JSON");
     }
 
     #[test]

@@ -236,6 +236,9 @@ impl ProxyHttp for Gateway {
         // Towards a target over HTTP/2 Pingora heeds no other error here, and the request would wait for an answer to half of it.
         upstream::body(self, exchange, body.as_deref().unwrap_or_default()).map_err(|error| error.into_down())?;
         upstream::invited(session, exchange);
+        if exchange.grpc.is_some() {
+            upstream::heard(session, exchange);
+        }
         if end {
             upstream::sent(session, exchange);
         }

@@ -23,9 +23,6 @@ pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mu
     // RFC 9110 §15.2: a client of HTTP/1.0 knows no 1xx.
     session.downstream_session.set_ignore_info_resp(session.req_header().version == Version::HTTP_10);
     exchange.grpc = grpc::recognise(session.req_header());
-    if let (Some(_), Some(connection)) = (&exchange.grpc, Connection::of_session(session)) {
-        connection.let_pause();
-    }
     let next = match arrive(gateway, session, exchange) {
         Ok(next) => next,
         // Without a path that means one thing, there is no route, and no policy that could be asked.

@@ -37,9 +37,10 @@ pub(super) async fn admit(gateway: &Gateway, session: &mut Session, exchange: &m
         Some(Destination::Service { service, .. }) => match &service.backend {
             Backend::Targets(targets) if exchange.grpc.is_some() && !targets.takes_grpc() => Err(no_grpc().into()),
             Backend::Targets(targets) => match &targets.websocket {
-                Some(websocket) if handler::is_asked(session.req_header()) => {
+                Some(_) if handler::is_asked(session.req_header()) => {
+                    exchange.switches = true;
                     // A rare way, whose future is large: no other request shall carry it about.
-                    Box::pin(handler::relay(&mut Talk::new(gateway, session, exchange), websocket)).await
+                    Box::pin(handler::relay(&mut Talk::new(gateway, session, exchange))).await
                 }
                 _ => match fallback::enter(gateway, exchange) {
                     Ok(()) => return Ok(true),
@@ -139,11 +140,13 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
     let own = exchange.targets().map(|targets| targets.timeouts).filter(|_| exchange.grpc.is_some());
     if let Some(timeouts) = own {
         (peer.options.read_timeout, peer.options.write_timeout) = (Some(timeouts.stream), Some(timeouts.stream));
+        if let Some(connection) = Connection::of_session(session) {
+            connection.let_pause();
+        }
     }
     let response = own.map(|timeouts| timeouts.response).or(peer.options.read_timeout);
     exchange.hurried = own.is_some_and(|timeouts| grpc::hurries(exchange, &timeouts, now));
     // Pingora's time for the answer would begin before the service has the request. The write timeout sees to a service that does not take it.
-    let is_open = is_open && exchange.grpc.is_none();
     exchange.silence = peer.options.read_timeout.filter(|_| is_open);
     if let Some(total) = exchange.total {
         if let Some(connection) = Connection::of_session(session) {
@@ -169,10 +172,11 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
     Ok(peer)
 }
 
-/// The header goes out to the service. Where the client waits for its word before it sends more, its time begins.
+/// The header goes out to the service. Where the client waits for its word before it sends more, its time begins. So it does for a call of gRPC, for
+/// which one time is given to both sides: either may end the silence.
 pub(super) fn leaves(session: &Session, exchange: &mut Exchange, req: &RequestHeader) {
     exchange.expects = req.headers.contains_key(header::EXPECT);
-    if exchange.expects {
+    if exchange.expects || exchange.grpc.is_some() {
         sent(session, exchange);
     }
 }
@@ -353,12 +357,14 @@ fn te(session: &Session, req: &mut RequestHeader) {
 /// Hands on what is left of the request's time.
 fn deadline(exchange: &Exchange, req: &mut RequestHeader) {
     grpc::hand_on(exchange, req);
-    if let Some(targets) = exchange.targets()
-        && let (Some(name), Some(total)) = (&targets.deadline_header, exchange.total)
-    {
-        let left = total.saturating_sub(exchange.started.elapsed()).as_millis();
-        let _ = req.insert_header(name.clone(), HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX)));
-    }
+    let Some(name) = exchange.targets().and_then(|targets| targets.deadline_header.as_ref()) else { return };
+    let Some(total) = exchange.total else {
+        // What the client says there is not our word.
+        req.remove_header(name);
+        return;
+    };
+    let left = total.saturating_sub(exchange.started.elapsed()).as_millis();
+    let _ = req.insert_header(name.clone(), HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX)));
 }
 
 fn host(exchange: &Exchange, req: &mut RequestHeader) {
@@ -381,7 +387,10 @@ pub(super) fn body(gateway: &Gateway, exchange: &mut Exchange, piece: &[u8]) -> 
     exchange.received += piece.len() as u64;
     let most = gateway.limits().body.0;
     if let Some(call) = &mut exchange.grpc {
-        if call.messages.follow(piece) as u64 > most {
+        let Some(longest) = call.messages.follow(piece) else {
+            return Err(raise(exchange, Problem::new(Kind::BadRequest, "the request is called gRPC and its body is none")));
+        };
+        if longest as u64 > most {
             return Err(raise(exchange, Problem::new(Kind::ContentTooLarge, format!("a message is larger than {most} bytes"))));
         }
     } else if exchange.received > most {

@@ -38,7 +38,7 @@ pub use target::{Target, TargetConfig};
 pub use tending::{Settling, Tending};
 pub use timeouts::{Timeouts, TimeoutsConfig};
 pub use transport::{ConnectionsConfig, Protocol, TlsConfig, Verify};
-pub use websocket::{WebSocket, WebSocketConfig, WebSocketSettings};
+pub use websocket::{Seat, WebSocket, WebSocketConfig, WebSocketSettings};
 
 use std::path::Path;
 use std::sync::Arc;

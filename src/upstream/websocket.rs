@@ -27,7 +27,8 @@ pub enum WebSocketConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WebSocketSettings {
-    /// Without a byte of either side, pings and pongs among them; then both get a Close with code 1001. Default: 5m.
+    /// Without a byte of either side, pings and pongs among them; then both get a Close with code 1001. A side that is slow to take what the other has
+    /// sent is bounded by `server.timeouts.write` instead. Default: 5m.
     pub idle: Duration,
     /// The largest message, over all its fragments and as sent: compressed where it is. Who sends a larger one gets a Close with code 1009.
     /// Default: 16MiB.
@@ -37,7 +38,7 @@ pub struct WebSocketSettings {
     /// Whether client and service may agree to compress messages (permessage-deflate). What is compressed is not checked for being text.
     /// No other extension is passed on. Default: true.
     pub compression: bool,
-    /// For both sides to say farewell, from the first Close on. Default: 5s.
+    /// For both sides to say farewell, from the first Close on; then who waits for the other's gets one from the gateway. Default: 5s.
     pub close: Duration,
 }
 
@@ -98,6 +99,14 @@ pub struct WebSocket {
     room: Arc<Room>,
 }
 
+/// One of the places for a WebSocket to a service, and what it may take.
+#[derive(Debug)]
+pub struct Seat {
+    /// What it may take.
+    pub websocket: WebSocket,
+    _place: OwnedSemaphorePermit,
+}
+
 impl WebSocket {
     /// Prepares it; none where it is off.
     ///
@@ -127,8 +136,9 @@ impl WebSocket {
     ///
     /// # Errors
     /// There is none left.
-    pub fn enter(&self) -> Result<OwnedSemaphorePermit, Problem> {
+    pub fn enter(&self) -> Result<Seat, Problem> {
         let full = || Problem::new(Kind::Unavailable, "the service has as many WebSockets as it may have");
-        self.room.enter(self.most).ok_or_else(full)
+        let place = self.room.enter(self.most).ok_or_else(full)?;
+        Ok(Seat { websocket: self.clone(), _place: place })
     }
 }

@@ -9,6 +9,7 @@ use crate::support::client::H2;
 use crate::support::frames::Frames;
 use crate::support::gateway::{Folder, check};
 use crate::support::peers::{Peer, grpc_client, grpc_server};
+use crate::support::speaker::{DATA, END_HEADERS, END_STREAM, HEADERS, Speaker, block};
 use crate::support::{Answer, Gateway, Origin, RawOrigin, tools};
 
 /// A gateway before this server, with more settings of its service and its route.
@@ -308,6 +309,30 @@ fn the_bound_of_a_body_holds_for_each_message() {
     grpc_client(gateway.address, &["uploads", "outsizes"]).done();
     let line = gateway.await_log("the refusal", |line| line["grpc_status"] == 8);
     assert_eq!(line["problem"], "content-too-large", "{line}");
+}
+
+#[tokio::test]
+async fn what_is_called_grpc_and_is_not_has_no_bounds_of_its_own() {
+    let origin = Origin::http2(|_| http::Response::new("here".to_owned()));
+    let gateway = before(origin.address, "", "");
+    let client = H2::connect(gateway.address).await;
+    let (parts, _) = client.request("POST", "/a.B/C", &[("content-type", "application/grpc")], &["{\"a\": 1}"]).await;
+    assert_eq!(parts.headers["grpc-status"], "13");
+    gateway.await_log("the refusal", |line| line["problem"] == "bad-request");
+}
+
+#[tokio::test]
+async fn a_stream_that_the_client_keeps_busy_is_not_quiet() {
+    let origin = Origin::http2(|seen| http::Response::new(format!("{} bytes", seen.body.len())));
+    let gateway = before(origin.address, ", timeouts: { stream: 400ms }", "");
+    let mut speaker = Speaker::connect(gateway.address);
+    assert!(speaker.say(HEADERS, END_HEADERS, 1, &block("POST", "/a.B/C", &[("content-type", "application/grpc"), ("te", "trailers")])));
+    for _ in 0..8 {
+        std::thread::park_timeout(std::time::Duration::from_millis(150));
+        assert!(speaker.say(DATA, 0, 1, b"\0\0\0\0\x01x"));
+    }
+    assert!(speaker.say(DATA, END_STREAM, 1, b""));
+    assert_eq!(String::from_utf8(speaker.hear_of(DATA, 1).unwrap().payload).unwrap(), "48 bytes");
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ use bytes::{BufMut, BytesMut};
 
 use super::frame::{Side, Violation};
 
+/// All is done.
+pub const NORMAL: u16 = 1000;
 /// The endpoint goes away.
 pub const AWAY: u16 = 1001;
 /// The peer broke the rules of the protocol.

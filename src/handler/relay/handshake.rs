@@ -34,11 +34,11 @@ pub fn is_asked(req: &RequestHeader) -> bool {
 }
 
 impl Handshake {
-    /// Reads what a request asks for. `compression` says whether messages may be compressed.
+    /// Reads what a request asks for.
     ///
     /// # Errors
     /// What is no handshake of the version that is spoken (RFC 6455 §4.1, §4.4).
-    pub fn read(req: &RequestHeader, has_body: bool, compression: bool) -> Result<Self, Problem> {
+    pub fn read(req: &RequestHeader, has_body: bool) -> Result<Self, Problem> {
         let bad = |detail| Err(told(Problem::new(Kind::BadRequest, detail)));
         if req.method != Method::GET {
             return bad("a WebSocket begins with GET");
@@ -65,23 +65,26 @@ impl Handshake {
         if protocols.iter().any(|protocol| !is_token(protocol)) {
             return bad("the Sec-WebSocket-Protocol is malformed");
         }
-        let offers = if compression { deflate::offers(&req.headers) } else { None };
-        Ok(Self { accept: accept(key), protocols, offers })
+        Ok(Self { accept: accept(key), protocols, offers: deflate::offers(&req.headers) })
+    }
+
+    fn offers(&self, compression: bool) -> Option<&HeaderValue> {
+        self.offers.as_ref().filter(|_| compression)
     }
 }
 
 impl Switch for Handshake {
     /// Extensions that are not known here are not offered to the service: what they do to frames could not be checked.
-    fn ask(&self, req: &mut RequestHeader) {
+    fn ask(&self, req: &mut RequestHeader, compression: bool) {
         let _ = req.insert_header(header::CONNECTION, "Upgrade");
         let _ = req.insert_header(header::UPGRADE, "websocket");
         req.remove_header(&header::SEC_WEBSOCKET_EXTENSIONS);
-        if let Some(offers) = &self.offers {
+        if let Some(offers) = self.offers(compression) {
             let _ = req.insert_header(header::SEC_WEBSOCKET_EXTENSIONS, offers.clone());
         }
     }
 
-    fn check(&self, res: &ResponseHeader) -> Result<(), Cow<'static, str>> {
+    fn check(&self, res: &ResponseHeader, compression: bool) -> Result<(), Cow<'static, str>> {
         if !members(&res.headers, &header::UPGRADE).any(|member| member.eq_ignore_ascii_case("websocket"))
             || !members(&res.headers, &header::CONNECTION).any(|member| member.eq_ignore_ascii_case("upgrade"))
         {
@@ -96,14 +99,14 @@ impl Switch for Handshake {
                 return Err("the service chose a subprotocol that was not offered".into());
             }
         }
-        deflate::agreed(&res.headers, self.offers.as_ref()).map(|_| ()).map_err(Into::into)
+        deflate::agreed(&res.headers, self.offers(compression)).map(|_| ()).map_err(Into::into)
     }
 }
 
 impl Handshake {
     /// Whether an answer that was found right agrees to compression.
-    pub fn is_deflated(&self, res: &ResponseHeader) -> bool {
-        deflate::agreed(&res.headers, self.offers.as_ref()).unwrap_or_default()
+    pub fn is_deflated(&self, res: &ResponseHeader, compression: bool) -> bool {
+        deflate::agreed(&res.headers, self.offers(compression)).unwrap_or_default()
     }
 }
 
@@ -165,8 +168,8 @@ mod tests {
     fn the_example_of_the_standard_is_accepted() {
         let req = request("GET", &GOOD);
         assert!(is_asked(&req));
-        let handshake = Handshake::read(&req, false, true).unwrap();
-        assert_eq!(handshake.check(&answer(&[("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")])), Ok(()));
+        let handshake = Handshake::read(&req, false).unwrap();
+        assert_eq!(handshake.check(&answer(&[("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")]), true), Ok(()));
     }
 
     #[test]
@@ -186,11 +189,11 @@ mod tests {
             ("GET", with("sec-websocket-version", Some("8")), 426),
             ("GET", [&GOOD[..], &[("sec-websocket-protocol", "a b")]].concat(), 400),
         ] {
-            let problem = Handshake::read(&request(method, &headers), false, true).unwrap_err();
+            let problem = Handshake::read(&request(method, &headers), false).unwrap_err();
             assert_eq!(problem.kind.status().as_u16(), status, "{method} {headers:?}");
             assert!(problem.headers.iter().any(|(name, value)| name == header::SEC_WEBSOCKET_VERSION && value == "13"));
         }
-        assert!(Handshake::read(&request("GET", &GOOD), true, true).is_err());
+        assert!(Handshake::read(&request("GET", &GOOD), true).is_err());
         assert!(
             !is_asked(&request("GET", &with("connection", Some("keep-alive"))))
                 && !is_asked(&request("GET", &with("upgrade", Some("h2c"))))
@@ -204,17 +207,20 @@ mod tests {
             &[("sec-websocket-protocol", "chat, v2"), ("sec-websocket-extensions", "x-own, permessage-deflate; client_max_window_bits")],
         ]
         .concat();
-        let handshake = Handshake::read(&request("GET", &asked), false, true).unwrap();
+        let handshake = Handshake::read(&request("GET", &asked), false).unwrap();
         let mut out = request("GET", &asked);
-        handshake.ask(&mut out);
+        handshake.ask(&mut out, true);
         assert_eq!(out.headers[header::SEC_WEBSOCKET_EXTENSIONS], "permessage-deflate; client_max_window_bits");
+        let mut plain = request("GET", &asked);
+        handshake.ask(&mut plain, false);
+        assert!(!plain.headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS), "the service wants none");
         let right = ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         for headers in [
             vec![right],
             vec![right, ("sec-websocket-protocol", "v2")],
             vec![right, ("sec-websocket-extensions", "permessage-deflate; client_max_window_bits=12")],
         ] {
-            assert_eq!(handshake.check(&answer(&headers)), Ok(()), "{headers:?}");
+            assert_eq!(handshake.check(&answer(&headers), true), Ok(()), "{headers:?}");
         }
         for headers in [
             vec![],
@@ -224,7 +230,7 @@ mod tests {
             vec![right, ("sec-websocket-protocol", "chat"), ("sec-websocket-protocol", "v2")],
             vec![right, ("sec-websocket-extensions", "x-own")],
         ] {
-            assert!(handshake.check(&answer(&headers)).is_err(), "{headers:?}");
+            assert!(handshake.check(&answer(&headers), true).is_err(), "{headers:?}");
         }
     }
 }

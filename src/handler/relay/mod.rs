@@ -6,6 +6,8 @@ mod frame;
 mod handshake;
 mod peer;
 mod pump;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use handshake::is_asked;
@@ -17,26 +19,24 @@ use bytes::Bytes;
 use http::StatusCode;
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use self::handshake::Handshake;
 use self::pump::{Terms, pump};
 use super::{Conversation, Failed, Said};
-use crate::upstream::WebSocket;
+use crate::upstream::{Seat, WebSocket};
 
 /// A WebSocket that both sides have agreed to.
 pub struct Relay {
     service: Stream,
     early: Bytes,
-    websocket: WebSocket,
+    seat: Seat,
     deflate: bool,
-    /// One of those that the service may have.
-    _place: OwnedSemaphorePermit,
 }
 
 impl std::fmt::Debug for Relay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Relay").field("websocket", &self.websocket).finish_non_exhaustive()
+        f.debug_struct("Relay").field("seat", &self.seat).finish_non_exhaustive()
     }
 }
 
@@ -44,22 +44,21 @@ impl std::fmt::Debug for Relay {
 ///
 /// # Errors
 /// A handshake that is none, a service that has its fill or fails, a client that is gone.
-pub async fn relay(talk: &mut impl Conversation, websocket: &WebSocket) -> Result<(), Failed> {
+pub async fn relay(talk: &mut impl Conversation) -> Result<(), Failed> {
     let has_body = !talk.is_bodiless();
-    let handshake = Handshake::read(talk.request(), has_body, websocket.compression)?;
-    let place = websocket.enter()?;
-    let (head, mut link) = match talk.ask(&handshake).await? {
-        Said::Answer(head, link) => (head, link),
+    let handshake = Handshake::read(talk.request(), has_body)?;
+    let (head, mut link, seat) = match talk.ask(&handshake).await? {
+        Said::Answer(head, link, seat) => (head, link, seat),
         Said::Instead(reply) => return talk.reply(&reply).await,
     };
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        let deflate = handshake.is_deflated(&head);
+        let deflate = handshake.is_deflated(&head, seat.websocket.compression);
         talk.head(head).await?;
         let (service, early) = link.switch().await;
-        talk.hand_over(Relay { service, early, websocket: websocket.clone(), deflate, _place: place });
+        talk.hand_over(Relay { service, early, seat, deflate });
         return Ok(());
     }
-    drop(place);
+    drop(seat);
     talk.head(head).await?;
     loop {
         let piece = tokio::select! {
@@ -86,8 +85,8 @@ impl Relay {
     ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Self { service, early, websocket, deflate, _place } = self;
-        let WebSocket { idle, close, message, .. } = websocket;
+        let Self { service, early, seat, deflate } = self;
+        let WebSocket { idle, close, message, .. } = seat.websocket;
         let terms = Terms { idle, close, write, message, deflate };
         pump((client, service), (ahead, early), terms, counts, ending, ended).await;
     }

@@ -78,6 +78,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.lost || self.shut && self.ended
     }
 
+    /// Whether it has not taken all that it gets.
+    pub fn is_behind(&self) -> bool {
+        !self.out.is_empty() || self.stalled.is_some()
+    }
+
     /// Lets it get a Close, where it has got none.
     pub fn dismiss(&mut self, code: u16, reason: &'static str) {
         if !self.told {

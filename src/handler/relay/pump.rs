@@ -27,7 +27,7 @@ thread_local! {
 /// What a relay may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
-    /// Without a byte of either side.
+    /// Without a byte of either side, or of what waits for one.
     pub idle: Duration,
     /// For both sides to say farewell, from the first Close on.
     pub close: Duration,
@@ -110,7 +110,7 @@ impl How {
 struct Shared<'a> {
     ended: &'a mut Ended,
     terms: Terms,
-    /// When a byte came last.
+    /// When a byte came, or waited for a side, last.
     active: Instant,
     /// Running from the first farewell on.
     closing: Option<Pin<Box<Sleep>>>,
@@ -151,6 +151,10 @@ pub async fn pump<A, B>(
         }
         loop {
             while idle.as_mut().poll(cx).is_ready() {
+                // Nothing is read while a side is slow to take what it gets: how long that may last is another bound.
+                if client.is_behind() || service.is_behind() {
+                    shared.active = Instant::now();
+                }
                 let until = shared.active + terms.idle;
                 if until > Instant::now() {
                     idle.as_mut().reset(until);
@@ -166,6 +170,8 @@ pub async fn pump<A, B>(
                 return Poll::Ready(());
             }
             if shared.closing.as_mut().is_some_and(|closing| closing.as_mut().poll(cx).is_ready()) {
+                part(&service, &mut client, &shared, cx);
+                part(&client, &mut service, &shared, cx);
                 return Poll::Ready(());
             }
             if went == [false; 2] {
@@ -187,6 +193,23 @@ where
     shared.close(Closed { by: "gateway", how, code: Some(code), what: None });
 }
 
+/// The time for farewells is over: who has said one, and waits for the other's, gets it from here (RFC 6455 §5.5.1), with the code that it has said. Where
+/// it has got a part of a frame there is no place for that.
+fn part<A, B>(from: &Peer<A>, to: &mut Peer<B>, shared: &Shared<'_>, cx: &mut Context<'_>)
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    if to.told || from.checker.is_within() {
+        return;
+    }
+    let own = shared.ended.close.filter(|closed| closed.by == to.side.name()).and_then(|closed| closed.code);
+    to.dismiss(own.unwrap_or(close::NORMAL), "");
+    to.say_farewell();
+    // What it does not take now it never gets.
+    let _ = to.poll_out(cx);
+}
+
 /// What goes from one side to the other. Whether anything has changed, so that it is worth to look again.
 fn lane<A, B>(from: &mut Peer<A>, to: &mut Peer<B>, shared: &mut Shared<'_>, counts: &Counts, cx: &mut Context<'_>) -> bool
 where
@@ -194,6 +217,9 @@ where
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let mut changed = farewell(from, to);
+    if to.is_behind() {
+        shared.active = Instant::now();
+    }
     if let Err(loss) = to.poll_out(cx) {
         let how = if loss == Loss::Stalled { How::Stalled } else { How::Cut };
         shared.close(Closed { by: to.side.name(), how, code: None, what: None });
@@ -201,8 +227,8 @@ where
         depart(to.side, from);
         return true;
     }
-    // What nobody takes is read all the same, to see the end.
-    if from.ended || !(to.out.is_empty() || to.told) {
+    // What nobody takes is read all the same, to see the end; of who is given up nothing more is waited for.
+    if from.ended || from.lost || !(to.out.is_empty() || to.told) {
         return changed;
     }
     if !from.early.is_empty() {

@@ -22,7 +22,8 @@ PATIENCE = 20
 
 
 def tell(*words):
-    print(*words, flush=True)
+    # In one piece: threads tell at the same time, and each shall have a line.
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
 class Stub:

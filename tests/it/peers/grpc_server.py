@@ -3,6 +3,7 @@
 Usage: grpc_server.py [CERT KEY]
 """
 
+import os
 import sys
 import threading
 import time
@@ -19,15 +20,21 @@ LARGE = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_
 
 
 def tell(*words):
-    print(*words, flush=True)
+    # In one piece: threads tell at the same time, and each shall have a line.
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
-def until_gone(context, what):
-    """Waits for the end of the call, whoever ends it."""
+def end_of(context, what):
+    """Tells of the end of the call, whoever ends it, and gives what waits for it. To be asked for first: a stream that has ended is not gone on with."""
     gone = threading.Event()
-    if context.add_callback(gone.set):
-        gone.wait()
-    tell("gone", what)
+
+    def end():
+        tell("gone", what)
+        gone.set()
+
+    if not context.add_callback(end):
+        end()
+    return gone
 
 
 def echo(request, context):
@@ -63,16 +70,17 @@ def chat(requests, _):
 
 
 def watch(request, context):
+    gone = None if request.fail else end_of(context, "Watch")
     yield Say(text="watching")
     if request.fail:
         time.sleep(request.count / 1000)
         context.abort(next(code for code in grpc.StatusCode if code.value[0] == request.fail), "no more")
-    until_gone(context, "Watch")
+    gone.wait()
 
 
 def wait(_, context):
     tell("begun", "Wait")
-    until_gone(context, "Wait")
+    end_of(context, "Wait").wait()
     return Say()
 
 

@@ -4,6 +4,7 @@ use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use super::gateway;
+use crate::support::client::End;
 use crate::support::origin::{RawOrigin, Talk};
 use crate::support::websocket::{BINARY, CLOSE, Got, MASK, PING, Socket, TEXT, closing, echoing, frame};
 use crate::support::{Gateway, PATIENCE};
@@ -136,15 +137,41 @@ fn where_nothing_comes_for_too_long_both_are_told() {
 }
 
 #[test]
-fn who_does_not_say_farewell_is_waited_for_no_longer_than_the_bound() {
+fn a_service_that_does_not_say_farewell_is_waited_for_no_longer_than_the_bound_and_the_client_answered() {
     let (origin, told) = service(|_| {});
     let gateway = gateway(origin.address, ", websocket: { close: 300ms }");
     let mut socket = Socket::open(gateway.address, "/");
     socket.send(CLOSE, closing(3000, "bye"));
     assert_eq!(next(&told), Got::Frame(CLOSE, closing(3000, "bye")));
+    socket.expect(CLOSE, closing(3000, ""));
     assert_eq!(socket.read(), Got::End);
     assert_eq!(next(&told), Got::End);
     assert_eq!(end(&gateway), ended("client", "closed", 3000));
+}
+
+#[test]
+fn a_client_that_does_not_say_farewell_is_waited_for_no_longer_than_the_bound_and_the_service_answered() {
+    let (origin, told) = service(|talk| talk.send(CLOSE, ""));
+    let gateway = gateway(origin.address, ", websocket: { close: 300ms }");
+    let mut socket = Socket::open(gateway.address, "/");
+    socket.expect(CLOSE, "");
+    assert_eq!(next(&told), Got::Frame(CLOSE, closing(1000, "")));
+    assert_eq!(next(&told), Got::End);
+    assert_eq!(socket.read(), Got::End);
+    assert_eq!(end(&gateway), ended("service", "closed", 0));
+}
+
+#[test]
+fn who_has_got_a_part_of_a_frame_gets_no_answer_within_it() {
+    let half = || frame(BINARY, &[7; 2000], None)[..1000].to_vec();
+    let (origin, told) = service(move |talk| talk.say(half()));
+    let gateway = gateway(origin.address, ", websocket: { close: 300ms }");
+    let mut socket = Socket::open(gateway.address, "/");
+    assert_eq!(socket.client.bytes(1000), half());
+    socket.close(1000);
+    assert_eq!(next(&told).code(), Some(1000));
+    assert_eq!(socket.client.ends(), End::Closed);
+    assert_eq!(next(&told), Got::End);
 }
 
 #[test]

@@ -335,6 +335,26 @@ fn no_more_than_the_service_may_have_are_let_in() {
 }
 
 #[test]
+fn a_service_that_stands_in_has_bounds_of_its_own() {
+    let origin = echoing();
+    let before = |stand_in: &str| {
+        Gateway::start(&format!(
+            "services:\n  a: {{ targets: [\"http://{}\"], fallback: {{ to: b }} }}\n  b: {{ targets: [\"http://{}\"]{stand_in} }}\nroutes: [{{ name: a, to: a }}]\n",
+            dead(),
+            origin.address
+        ))
+    };
+    let off = before(", websocket: off");
+    ask(&mut off.client(), &asking()).problem(502, "bad-gateway");
+    assert!(origin.received().is_empty(), "it has none");
+    let one = before(", websocket: { connections: 1, compression: false }");
+    let first = Socket::open(one.address, "/");
+    ask(&mut one.client(), &asking()).problem(503, "unavailable");
+    one.await_metric("tidegate_websockets{service=\"b\"}", 1.0);
+    drop(first);
+}
+
+#[test]
 fn an_open_one_counts_at_its_target() {
     let (one, two) = (echoing(), echoing());
     let gateway = Gateway::start(&format!(
