@@ -35,7 +35,7 @@ pub(super) async fn admit(gateway: &Gateway, session: &mut Session, exchange: &m
     let way = exchange.way.and_then(|way| route?.ways.get(way));
     let made = match way.map(|way| &way.destination) {
         Some(Destination::Service { service, .. }) => match &service.backend {
-            Backend::Targets(targets) if exchange.grpc.is_some() && !targets.takes_grpc() => Err(no_grpc().into()),
+            Backend::Targets(targets) if exchange.grpc.is_some() && !targets.takes_grpc() => Err(grpc::untold().into()),
             Backend::Targets(targets) => match &targets.websocket {
                 Some(_) if handler::is_asked(session.req_header()) => {
                     exchange.switches = true;
@@ -284,11 +284,6 @@ pub(super) fn is_late(exchange: &Exchange) -> bool {
     exchange.total.is_some_and(|total| exchange.started.elapsed() >= total)
 }
 
-/// The problem of a call of gRPC that comes to a service which cannot be told of its end: HTTP/1.1 is spoken there, without trailers.
-fn no_grpc() -> Problem {
-    Problem::new(Kind::NotImplemented, "the service is not spoken to in HTTP/2, which gRPC needs")
-}
-
 /// Leaves a problem in the exchange and makes the error that leads Pingora to it.
 pub(super) fn raise(exchange: &mut Exchange, problem: Problem) -> Box<Error> {
     exchange.pending = Some(problem);
@@ -306,7 +301,7 @@ pub(super) fn is_pending(error: &Error) -> bool {
 /// What a policy, or the path, cannot be made of.
 pub(super) fn outgoing(session: &Session, exchange: &mut Exchange, req: &mut RequestHeader) -> Result<(), Problem> {
     if exchange.grpc.is_some() && exchange.asked.is_some() && req.version != Version::HTTP_2 {
-        return Err(no_grpc());
+        return Err(grpc::untold());
     }
     path(exchange, req)?;
     host(exchange, req);
