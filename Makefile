@@ -1,8 +1,9 @@
 # Each target installs what it needs, on a Debian that has nothing but Rust. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench loadtest dist deb install install-files uninstall clean deps deps-test deps-lint deps-loadtest tools
+.PHONY: help run build test lint bench fuzz loadtest dist deb install install-files uninstall clean deps deps-test deps-lint deps-loadtest tools
 
 CONFIG ?= conf/tidegate.yaml
+FUZZ ?= 600
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # What is installed and packed, and where to. `make install BINARY=…` takes another one.
@@ -29,6 +30,16 @@ lint: deps deps-lint ## format and clippy; a warning is an error
 
 bench: deps ## measure the parts: routing, policies
 	cargo bench --locked --bench '*'
+
+# The sanitizers look for what `unsafe` can break; there is none here.
+fuzz: deps ## look for input that breaks JSON, FUZZ seconds (600) for each target
+	@rustup toolchain list | grep -q ^nightly || rustup toolchain install nightly --profile minimal
+	@$(TARGET)/tools/bin/cargo-fuzz --version 2>/dev/null | grep -q ' 0.13.2$$' || cargo install --quiet --locked --root $(TARGET)/tools cargo-fuzz@0.13.2
+	for name in splice shape template; do \
+		mkdir -p $(TARGET)/fuzz/found/$$name && \
+		PATH="$(abspath $(TARGET))/tools/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir $(TARGET)/fuzz --sanitizer none $$name \
+			$(TARGET)/fuzz/found/$$name tests/fuzz/seeds/$$name -- -dict=tests/fuzz/json.dict -max_len=600 -max_total_time=$(FUZZ) || exit 1; \
+	done
 
 loadtest: build deps-loadtest ## measure the whole under load, with wrk
 	loadtest/run.sh $(TARGET)/release/tidegate

@@ -13,6 +13,8 @@ pub mod consumer;
 pub mod ctx;
 
 // formats
+/// What bodies are made of: read within bounds, changed where asked, passed on byte by byte.
+pub mod body;
 /// Small languages inside config values: templates. And query strings.
 pub mod expr;
 
@@ -33,6 +35,8 @@ pub mod handler;
 // work
 /// One thing the gateway does to a request on its way.
 pub mod policy;
+/// One request, many services, one answer.
+pub mod compose;
 
 // assembly
 /// Which route a request takes, and in which version.

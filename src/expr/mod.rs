@@ -4,4 +4,4 @@ mod query;
 mod template;
 
 pub use query::{query, without};
-pub use template::{Template, Variables, variables};
+pub use template::{NOT_UNRESERVED, Template, Variables, variables};

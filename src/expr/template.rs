@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::query;
 use crate::building::{BuildError, did_you_mean};
 use crate::ctx::Ctx;
+use crate::types::{Piece, pieces};
 
 /// Text with values of the request in it: `user-{id}`, `{consumer.name}`, `{header.X-Tenant}`. `{{` and `}}` stand for braces.
 ///
@@ -154,46 +155,12 @@ impl Template {
 }
 
 /// All but RFC 3986 §2.3.
-const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// What a template is made of, before anybody knows which variables there are.
-enum Piece<'t> {
-    Text(String),
-    Variable(&'t str),
-}
+pub const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The names of the variables in a template; none of one that is wrong.
 pub fn variables(text: &str) -> Vec<&str> {
     let pieces = pieces(text).unwrap_or_default();
     pieces.iter().filter_map(|piece| if let Piece::Variable(name) = piece { Some(*name) } else { None }).collect()
-}
-
-fn pieces(text: &str) -> Result<Vec<Piece<'_>>, BuildError> {
-    let mut pieces = Vec::new();
-    let mut literal = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find(['{', '}']) {
-        let (before, from) = rest.split_at(at);
-        literal.push_str(before);
-        if let Some(after) = from.strip_prefix("{{").or_else(|| from.strip_prefix("}}")) {
-            literal.push_str(from.get(..1).unwrap_or_default());
-            rest = after;
-            continue;
-        }
-        let Some((name, after)) = from.strip_prefix('{').and_then(|inner| inner.split_once('}')) else {
-            return Err(BuildError::new(format!("`{text}` has a brace without its partner"), "write `{{` or `}}` for a brace itself"));
-        };
-        if !literal.is_empty() {
-            pieces.push(Piece::Text(std::mem::take(&mut literal)));
-        }
-        pieces.push(Piece::Variable(name));
-        rest = after;
-    }
-    literal.push_str(rest);
-    if !literal.is_empty() {
-        pieces.push(Piece::Text(literal));
-    }
-    Ok(pieces)
 }
 
 fn variable(name: &str, variables: Variables<'_>) -> Result<Part, BuildError> {

@@ -1,16 +1,20 @@
 //! What a handler runs over: one request and its answer, as `proxy` has them, and no more of Pingora than that.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora_error::Error;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::Relay;
 use crate::ctx::Ctx;
+use crate::observe::{PartTold, Shard};
 use crate::problem::Problem;
 use crate::types::Reply;
-use crate::upstream::{Link, Seat};
+use crate::upstream::{Client, Link, Seat};
 
 /// Why a conversation does not go on.
 #[derive(Debug)]
@@ -63,6 +67,25 @@ pub trait Conversation: Send {
 
     /// What is known of it.
     fn cx(&self) -> &Ctx;
+
+    /// What calls are made with.
+    fn client(&self) -> Arc<Client>;
+
+    /// Where the worker counts.
+    fn shard(&self) -> Arc<Shard>;
+
+    /// Says how long the request may take in all, and gives the time when that is up.
+    fn bound(&mut self, total: Duration) -> Instant;
+
+    /// The headers that any service is told on behalf of this request: who asks, and what the policies add to requests or change in them. Nothing that the
+    /// client alone has said.
+    ///
+    /// # Errors
+    /// What a policy cannot be made of.
+    fn introduction(&mut self) -> Result<HeaderMap, Problem>;
+
+    /// Notes for the log what became of the parts of the answer.
+    fn note(&mut self, parts: Vec<PartTold>);
 
     /// Whether the request has no body.
     fn is_bodiless(&mut self) -> bool;

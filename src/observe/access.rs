@@ -127,11 +127,29 @@ pub struct Line<'a> {
     /// The code that a call of gRPC ended with, as its caller sees it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grpc_status: Option<u16>,
+    /// What became of the parts of a composed answer.
+    #[serde(skip_serializing_if = "<[PartTold]>::is_empty")]
+    pub parts: &'a [PartTold],
     /// From the header to the end of the answer, in milliseconds.
     pub duration_ms: f64,
     /// From the choice of a target to the end, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_ms: Option<f64>,
+}
+
+/// What became of one part of a composed answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct PartTold {
+    /// Its name.
+    #[serde(serialize_with = "text")]
+    pub name: Arc<str>,
+    /// The status of its answer, where it had one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// `ok`, or what went wrong, as in the metric `tidegate_parts_total`.
+    pub result: &'static str,
+    /// From its call to its end, in milliseconds.
+    pub duration_ms: f64,
 }
 
 /// How a WebSocket ended.
@@ -144,6 +162,10 @@ pub struct Closing {
     /// The code that was said (RFC 6455 §7.4), where one was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,
+}
+
+fn text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
 }
 
 fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
@@ -280,6 +302,7 @@ mod tests {
                 sent: 0,
                 attempts: None,
                 grpc_status: None,
+                parts: &[],
                 duration_ms: 1.5,
                 upstream_ms: None,
             };

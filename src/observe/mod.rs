@@ -3,5 +3,5 @@
 mod access;
 mod metrics;
 
-pub use access::{AccessLog, AccessLogConfig, Closing, Line, Sink};
+pub use access::{AccessLog, AccessLogConfig, Closing, Line, PartTold, Sink};
 pub use metrics::{Kept, Metrics, ProcessMetrics, Shard};

@@ -12,6 +12,7 @@ use super::grpc::Grpc;
 use super::mirror::Copied;
 use crate::ctx::Ctx;
 use crate::handler::Relay;
+use crate::observe::PartTold;
 use crate::policy::Chain;
 use crate::problem::Problem;
 use crate::routing::{Destination, Route, Version, Way};
@@ -97,6 +98,8 @@ pub struct Exchange {
     pub(super) cookie: Option<HeaderValue>,
     /// What takes the connection over once the request is put away.
     pub(super) relay: Option<Box<Relay>>,
+    /// What became of the parts of a composed answer.
+    pub(super) parts_told: Vec<PartTold>,
     /// Bytes of the request's body so far.
     pub(super) received: u64,
     /// Whether the answer was made here.
@@ -205,6 +208,7 @@ impl Exchange {
             copied: Copied::default(),
             cookie: None,
             relay: None,
+            parts_told: Vec::new(),
             received: 0,
             own_answer: false,
             problem: None,

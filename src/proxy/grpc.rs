@@ -143,6 +143,11 @@ impl Messages {
     }
 }
 
+/// The problem of a call of gRPC that comes to a service which cannot be told of its end: HTTP/1.1 is spoken there, without trailers.
+pub(super) fn untold() -> Problem {
+    Problem::new(Kind::NotImplemented, "the service is not spoken to in HTTP/2, which gRPC needs")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

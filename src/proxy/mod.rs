@@ -135,6 +135,20 @@ impl Gateway {
         bytes
     }
 
+    /// Makes what the first composed answer would wait for, where there can be one. Called on the worker's runtime.
+    pub fn warm(&self) {
+        self.warm_for(&self.0.live.load());
+    }
+
+    fn warm_for(&self, snapshot: &Snapshot) {
+        if snapshot.composes()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let client = self.0.client.clone();
+            runtime.spawn(async move { client.warm().await });
+        }
+    }
+
     fn limits(&self) -> &Limits {
         &self.0.limits
     }
@@ -153,6 +167,7 @@ impl Gateway {
         let generation = self.0.live.generation();
         if pinned.generation != generation {
             let snapshot = self.0.live.load();
+            self.warm_for(&snapshot);
             *pinned = Arc::new(Pinned { generation, snapshot, live: self.0.live.clone(), book: self.0.book.clone() });
         }
         pinned.clone()

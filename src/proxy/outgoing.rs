@@ -5,7 +5,7 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::forwarded::{self, Facts};
-use super::{Connection, Exchange, grpc, upstream};
+use super::{Connection, Exchange, grpc};
 use crate::problem::{Kind, Problem};
 use crate::upstream::HostMode;
 
@@ -15,7 +15,7 @@ use crate::upstream::HostMode;
 /// What a policy, or the path, cannot be made of.
 pub(super) fn header(session: &Session, exchange: &mut Exchange, req: &mut RequestHeader) -> Result<(), Problem> {
     if exchange.grpc.is_some() && exchange.asked.is_some() && req.version != Version::HTTP_2 {
-        return Err(upstream::no_grpc());
+        return Err(grpc::untold());
     }
     path(exchange, req)?;
     host(exchange, req);

@@ -1,7 +1,10 @@
 //! The conversation that handlers run over, as it is with Pingora.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
-use http::{StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, StatusCode, Version, header};
 use pingora_error::{Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
@@ -10,8 +13,10 @@ use pingora_timeout::timeout;
 use super::{Exchange, Gateway, answer, ask, is_http2, outgoing, response, upstream};
 use crate::ctx::Ctx;
 use crate::handler::{Conversation, Failed, Relay, Said, Switch};
+use crate::observe::{PartTold, Shard};
 use crate::problem::Problem;
-use crate::types::Reply;
+use crate::types::{FRAMING, Reply};
+use crate::upstream::Client;
 
 /// A request and its answer, in the hands of a handler.
 pub(super) struct Talk<'a> {
@@ -42,6 +47,47 @@ impl Conversation for Talk<'_> {
 
     fn cx(&self) -> &Ctx {
         &self.exchange.cx
+    }
+
+    fn client(&self) -> Arc<Client> {
+        self.gateway.0.client.clone()
+    }
+
+    fn shard(&self) -> Arc<Shard> {
+        self.gateway.0.shard.clone()
+    }
+
+    fn bound(&mut self, total: Duration) -> Instant {
+        let total = self.exchange.asks_for().map_or(total, |asked| asked.min(total));
+        self.exchange.total = Some(total);
+        self.exchange.started + total
+    }
+
+    fn introduction(&mut self) -> Result<HeaderMap, Problem> {
+        /// What a trusted proxy has said stays as it is.
+        const FORWARDED: [HeaderName; 4] = [
+            header::HOST,
+            HeaderName::from_static("x-forwarded-host"),
+            HeaderName::from_static("x-forwarded-proto"),
+            HeaderName::from_static("x-forwarded-port"),
+        ];
+        let mut req = self.session.req_header().clone();
+        self.outgoing(&mut req)?;
+        let asked = &self.session.req_header().headers;
+        let mut told = HeaderMap::with_capacity(8);
+        for name in req.headers.keys().filter(|name| !FRAMING.contains(name)) {
+            let (now, before) = (req.headers.get_all(name), asked.get_all(name));
+            if FORWARDED.contains(name) || !now.iter().eq(before.iter()) {
+                now.iter().for_each(|value| {
+                    told.append(name, value.clone());
+                });
+            }
+        }
+        Ok(told)
+    }
+
+    fn note(&mut self, parts: Vec<PartTold>) {
+        self.exchange.parts_told = parts;
     }
 
     fn is_bodiless(&mut self) -> bool {

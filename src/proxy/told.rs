@@ -41,6 +41,7 @@ impl Exchange {
             sent,
             attempts: Some(self.attempts).filter(|attempts| *attempts > 1),
             grpc_status: self.grpc.as_ref().map(|call| call.status.unwrap_or(GrpcStatus::Unavailable).code()),
+            parts: &self.parts_told,
             duration_ms: (duration * 1e6).round() / 1e3,
             upstream_ms: upstream.map(|upstream| (upstream * 1e6).round() / 1e3),
         };

@@ -112,6 +112,7 @@ impl Drop for Open {
             policy: None,
             cause: what,
             grpc_status: None,
+            parts: &[],
             websocket: Some(Closing { by, how: how.name(), code }),
             received: usize::try_from(self.ended.received).unwrap_or(usize::MAX),
             sent: usize::try_from(self.ended.sent).unwrap_or(usize::MAX),

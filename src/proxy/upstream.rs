@@ -34,7 +34,7 @@ pub(super) async fn admit(gateway: &Gateway, session: &mut Session, exchange: &m
     let way = exchange.way.and_then(|way| route?.ways.get(way));
     let made = match way.map(|way| &way.destination) {
         Some(Destination::Service { service, .. }) => match &service.backend {
-            Backend::Targets(targets) if exchange.grpc.is_some() && !targets.takes_grpc() => Err(no_grpc().into()),
+            Backend::Targets(targets) if exchange.grpc.is_some() && !targets.takes_grpc() => Err(grpc::untold().into()),
             Backend::Targets(targets) => match &targets.websocket {
                 Some(_) if handler::is_asked(session.req_header()) => {
                     exchange.switches = true;
@@ -50,6 +50,8 @@ pub(super) async fn admit(gateway: &Gateway, session: &mut Session, exchange: &m
             Backend::Mock(mock) => mocked(&mut Talk::new(gateway, session, exchange), mock).await,
         },
         Some(Destination::Handler(handler)) => handler.answer(&mut Talk::new(gateway, session, exchange)).await,
+        // Its future is large too.
+        Some(Destination::Composition(composition)) => Box::pin(composition.answer(&mut Talk::new(gateway, session, exchange))).await,
         Some(Destination::Split(_) | Destination::Nowhere) | None => {
             Err(Problem::new(Kind::NotFound, "no route takes this request").into())
         }
@@ -279,11 +281,6 @@ pub(super) fn tell_step(problem: Problem, step: Step, attempts: u32) -> Problem 
 /// Whether the request's whole time is up.
 pub(super) fn is_late(exchange: &Exchange) -> bool {
     exchange.total.is_some_and(|total| exchange.started.elapsed() >= total)
-}
-
-/// The problem of a call of gRPC that comes to a service which cannot be told of its end: HTTP/1.1 is spoken there, without trailers.
-pub(super) fn no_grpc() -> Problem {
-    Problem::new(Kind::NotImplemented, "the service is not spoken to in HTTP/2, which gRPC needs")
 }
 
 /// Leaves a problem in the exchange and makes the error that leads Pingora to it.

@@ -12,6 +12,7 @@ use super::mirror::{Mirror, MirrorConfig};
 use super::path::PathTemplate;
 use super::split::{ForceConfig, Split, StickyConfig, ToConfig};
 use super::version::{VersionConfig, Versions, VersionsConfig};
+use crate::compose::{ComposeConfig, Composition};
 use crate::ctx::Ctx;
 use crate::handler::{Handler, RedirectConfig};
 use crate::policy::{Chain, Entry};
@@ -19,11 +20,11 @@ use crate::problem::Problem;
 use crate::types::{Duration, ReplyConfig};
 use crate::upstream::Service;
 
-/// One entry of `routes:`. It goes to one place: `to`, `versions`, `reply` or `redirect`.
+/// One entry of `routes:`. It goes to one place: `to`, `versions`, `compose`, `reply` or `redirect`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
-    "oneOf" = [{"required": ["to"]}, {"required": ["versions"]}, {"required": ["reply"]}, {"required": ["redirect"]}],
+    "oneOf" = [{"required": ["to"]}, {"required": ["versions"]}, {"required": ["compose"]}, {"required": ["reply"]}, {"required": ["redirect"]}],
     "dependentRequired" = {"path": ["to"], "sticky": ["to"], "force": ["to"]}
 ))]
 pub struct RouteConfig {
@@ -51,6 +52,8 @@ pub struct RouteConfig {
     pub path: Option<String>,
     /// Several versions, each with its own service and path.
     pub versions: Option<VersionsConfig>,
+    /// Several services, asked at once for one answer.
+    pub compose: Option<ComposeConfig>,
     /// A fixed answer.
     pub reply: Option<ReplyConfig>,
     /// The way to another place.
@@ -141,11 +144,22 @@ pub enum Destination {
     Split(Split),
     /// Here.
     Handler(Handler),
+    /// At several services, whose answers are put together here.
+    Composition(Box<Composition>),
     /// Nowhere: no route matches.
     Nowhere,
 }
 
 impl Destination {
+    /// Whether it asks this service.
+    pub fn asks(&self, service: &Arc<Service>) -> bool {
+        match self {
+            Destination::Service { service: own, .. } => Arc::ptr_eq(own, service),
+            Destination::Composition(composition) => composition.services().any(|own| Arc::ptr_eq(own, service)),
+            Destination::Split(_) | Destination::Handler(_) | Destination::Nowhere => false,
+        }
+    }
+
     /// The path that a service gets: what was matched, unless the route says otherwise.
     ///
     /// # Errors

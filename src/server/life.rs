@@ -69,6 +69,7 @@ where
         let (live, log) = (running.live.clone(), running.log.clone());
         let gateway = Gateway::new(index, live, shard.clone(), log, trusted.clone(), &running.config);
         let _runtime = worker.handle().enter();
+        gateway.warm();
         let app = Arc::new(proxy(&running.config, gateway.clone()));
         let refused = Box::new(move |problem, connection: &_| gateway.refused(problem, connection));
         let serving = Serving { app, refused };

@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 
 use super::lists;
 use crate::building::{BuildError, Errors, Step};
+use crate::compose::{ComposeConfig, Composition};
 use crate::config::Config;
 use crate::handler::{Handler, Redirect};
 use crate::policy::{Chain, Chains, Plan, Runtime, doubled, identifies, merge};
@@ -58,9 +59,11 @@ impl<'a> Builder<'a> {
     pub(super) fn keys(&mut self, routes: &[Option<Route>]) {
         for (name, service) in &self.services {
             let Backend::Targets(targets) = &service.backend else { continue };
-            let leads = |way: &Way| matches!(&way.destination, Destination::Service { service: other, .. } if Arc::ptr_eq(other, service));
-            let has_time =
-                |route: &Option<Route>| route.as_ref().is_none_or(|route| route.timeout.is_some() && route.ways.iter().any(leads));
+            let leads = |way: &Way| way.destination.asks(service);
+            let timed = |way: &Way| matches!(way.destination, Destination::Composition(_));
+            let has_time = |route: &Option<Route>| {
+                route.as_ref().is_none_or(|route| route.ways.iter().any(|way| leads(way) && (route.timeout.is_some() || timed(way))))
+            };
             if targets.deadline_header.is_some() && targets.timeouts.total.is_none() && !routes.iter().any(has_time) {
                 let error = BuildError::new("there is no time to tell of", "set `timeouts: { total: … }`, or remove it");
                 self.errors.push(["deadline_header", name, "services"].into_iter().fold(error, BuildError::at));
@@ -91,6 +94,7 @@ impl<'a> Builder<'a> {
         let places = [
             ("to", route.to.is_some()),
             ("versions", route.versions.is_some()),
+            ("compose", route.compose.is_some()),
             ("reply", route.reply.is_some()),
             ("redirect", route.redirect.is_some()),
         ];
@@ -127,11 +131,18 @@ impl<'a> Builder<'a> {
             self.ways(goals.collect(), &params)
         } else if let Some(goal) = route.goal() {
             self.ways(vec![Place { index, below: Vec::new(), version: 0, goal }], &params)
+        } else if let Some(config) = &route.compose {
+            let composition = self.composition(index, route, config, &params);
+            let chain = self.chain(Some(index), None);
+            composition.map(|composition| vec![Way { version: 0, chain, destination: Destination::Composition(Box::new(composition)) }])
         } else {
             let handler = match (&route.reply, &route.redirect) {
                 (Some(reply), _) => reply.build().map(|reply| Handler::Reply(Arc::new(reply))).map_err(|error| error.at("reply")),
                 (_, Some(redirect)) => Redirect::build(redirect, &params).map(Handler::Redirect).map_err(|error| error.at("redirect")),
-                _ => Err(BuildError::new("the route goes nowhere", "write `to: <service>`, `versions:`, `reply:` or `redirect:`")),
+                _ => Err(BuildError::new(
+                    "the route goes nowhere",
+                    "write `to: <service>`, `versions:`, `compose:`, `reply:` or `redirect:`",
+                )),
             };
             let handler = self.keep(index, handler);
             let chain = self.chain(Some(index), None);
@@ -152,11 +163,29 @@ impl<'a> Builder<'a> {
         };
         let timeout = route.timeout.map(|timeout| match route.goal().is_some() || route.versions.is_some() {
             true => timeout.not_zero(),
+            false if route.compose.is_some() => Err(BuildError::new("a composed answer has a time of its own", "move it into `compose`")),
             false => Err(BuildError::new("what the gateway answers itself takes no time", "remove it")),
         });
         let timeout = timeout.map(|checked| self.keep(index, checked.map_err(|error| error.at("timeout")).map(|()| route.timeout)));
         let timeout = timeout.flatten().flatten().map(Into::into);
         Some(Route { timeout, mirror, ..Route::new(&route.name, versions, ways?.into(), chain) })
+    }
+
+    fn composition(&mut self, index: usize, route: &RouteConfig, config: &ComposeConfig, params: &[Box<str>]) -> Option<Composition> {
+        let (services, known) = (&self.services, &self.config.services);
+        let mut find = |name: &str| match known.contains_key(name) {
+            true => Ok(services.get(name).cloned()),
+            false => Err(BuildError::unknown("service", name, known.keys().map(String::as_str))),
+        };
+        match Composition::build(config, &route.name, params, &mut find) {
+            Ok(composition) => Some(composition),
+            Err(found) => {
+                for error in found.0 {
+                    self.keep::<()>(index, Err(error.at("compose")));
+                }
+                None
+            }
+        }
     }
 
     fn mirror(&mut self, index: usize, route: &RouteConfig, config: &MirrorConfig, ways: &[Way]) -> Option<Mirror> {

@@ -166,6 +166,12 @@ impl Snapshot {
         }
     }
 
+    /// Whether any route puts answers together.
+    pub fn composes(&self) -> bool {
+        let mut ways = self.routes.iter().flat_map(|route| &route.ways);
+        ways.any(|way| matches!(way.destination, Destination::Composition(_)))
+    }
+
     /// What is doubtful about certificates at this time.
     pub fn doubts(&self, now: SystemTime) -> Vec<BuildError> {
         let secure = self.secure.iter().enumerate().filter_map(|(index, secure)| Some((index, secure.as_ref()?)));

@@ -12,10 +12,10 @@ use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, OrErr};
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_timeout::timeout;
 use smallvec::SmallVec;
 use tokio::sync::OnceCell;
 
+use super::stage::{Progress, Stage};
 use super::{Asking, Attempted, Backend, Breaker, Failure, HostMode, Picked, Pool, Probe, Service, Targets, is_keyed, retry_after};
 use crate::ctx::Ctx;
 use crate::observe::Shard;
@@ -34,6 +34,25 @@ pub struct Call {
     probe: Option<Probe>,
     /// None where the service answers by itself.
     to: Option<Chosen>,
+    haste: Haste,
+}
+
+/// Whether a call has the time that it should have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Haste {
+    /// It has.
+    #[default]
+    None,
+    /// Others have used up some of it: that it is late says nothing of its target.
+    Hurried,
+}
+
+impl Call {
+    /// The same in haste.
+    #[must_use]
+    pub fn with(self, haste: Haste) -> Self {
+        Self { haste, ..self }
+    }
 }
 
 #[derive(Debug)]
@@ -52,8 +71,11 @@ struct Chosen {
 struct Sent<'a> {
     head: &'a RequestHeader,
     body: &'a [Bytes],
+    haste: Haste,
     /// Bytes of an answer's body that are held.
     most: usize,
+    /// How far the present attempt has come.
+    progress: Progress,
 }
 
 /// What came back.
@@ -72,8 +94,8 @@ pub enum CallError {
     LeftAlone(Duration),
     /// The service has no target.
     NoTarget,
-    /// The attempt failed.
-    Failed(Failure),
+    /// The last attempt failed, when it had come so far.
+    Failed(Failure, Stage),
     /// The answer's body is larger than it may be.
     TooLarge,
 }
@@ -84,12 +106,17 @@ impl Client {
         Self { connector: OnceCell::new(), shard }
     }
 
+    /// Makes what the first call would wait for.
+    pub async fn warm(&self) {
+        self.connector().await;
+    }
+
     /// Asks the service for admission and chooses the target.
     ///
     /// # Errors
     /// The service is left alone, or has no target.
     pub fn begin(service: &Arc<Service>, req: &RequestHeader, cx: &Ctx) -> Result<Call, CallError> {
-        let call = |probe, to| Call { service: service.clone(), probe, to };
+        let call = |probe, to| Call { service: service.clone(), probe, to, haste: Haste::None };
         let Backend::Targets(targets) = &service.backend else { return Ok(call(None, None)) };
         let probe = targets.breaker.as_ref().map_or(Ok(None), Breaker::admit).map_err(CallError::LeftAlone)?;
         let pool = targets.pool();
@@ -107,11 +134,13 @@ impl Client {
     pub async fn send(&self, call: Call, head: RequestHeader, body: &[Bytes], most: usize, within: Duration) -> Result<Answer, CallError> {
         match (&call.service.backend, call.to) {
             (Backend::Targets(targets), Some(to)) => {
-                let sent = Sent { head: &head, body, most };
+                let sent = Sent { head: &head, body, haste: call.haste, most, progress: Progress::default() };
                 self.attempts(&call.service.name, targets, to, call.probe, &sent, within).await
             }
             (Backend::Mock(mock), _) => {
-                let reply = mock.answer(&head, &body.concat()).await;
+                let body = body.concat();
+                let reply = tokio::time::timeout(within, mock.answer(&head, &body)).await;
+                let reply = reply.map_err(|_| CallError::Failed(Failure::Timeout, Stage::Waiting))?;
                 let mut head = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len())).map_err(|_| malformed())?;
                 for (name, value) in reply.headers {
                     head.append_header(name, value).map_err(|_| malformed())?;
@@ -137,13 +166,14 @@ impl Client {
         loop {
             count += 1;
             let left = within.saturating_sub(started.elapsed());
-            let told = timeout(left, self.attempt(targets, &to, sent)).await.unwrap_or(Err(Failure::Timeout));
+            // Pingora's own would be up to 10 ms late, and somebody waits for just so long.
+            let told = tokio::time::timeout(left, self.attempt(targets, &to, sent)).await.unwrap_or(Err(Failure::Timeout));
             let (ended, wish) = match &told {
                 Ok(told) => (Failure::Status(told.head.status), retry_after(&told.head.headers)),
                 Err(failure) => (*failure, None),
             };
             // One that had less time than the service gives says nothing of its target.
-            let hurried = count > 1 && ended == Failure::Timeout && left < targets.timeouts.response;
+            let hurried = (count > 1 || sent.haste == Haste::Hurried) && ended == Failure::Timeout && left < targets.timeouts.response;
             if !ended.is_of_age() && !hurried {
                 if let Some(breaker) = &targets.breaker {
                     breaker.note(probe.take(), breaker.minds(ended), &self.shard);
@@ -165,7 +195,7 @@ impl Client {
             let Some(wait) = (if is_open { None } else { targets.retry.next(ended, &attempted) }) else {
                 return match told {
                     Ok(Told { head, body }) => body.ok_or(CallError::TooLarge).map(|body| Answer { head, body }),
-                    Err(failure) => Err(CallError::Failed(failure)),
+                    Err(failure) => Err(CallError::Failed(failure, sent.progress.stage())),
                 };
             };
             self.shard.retries.with_label_values(&[&**service, ended.reason()]).inc();
@@ -188,9 +218,11 @@ impl Client {
     async fn attempt(&self, targets: &Targets, to: &Chosen, sent: &Sent<'_>) -> Result<Told, Failure> {
         let mut head = sent.head.clone();
         prepare(&mut head, targets, &to.authority, sent.body).map_err(|_| Failure::Malformed)?;
+        sent.progress.come_to(Stage::Connecting);
         let connector = self.connector().await;
         let (mut session, reused) = connector.get_http_session(&*to.peer).await.map_err(|_| Failure::Connect)?;
-        let told = talk(&mut session, &to.peer, &head, sent.body, sent.most).await;
+        sent.progress.come_to(Stage::Waiting);
+        let told = talk(&mut session, &to.peer, &head, sent).await;
         // One that is not at the end of an answer is closed; one of HTTP/2 has other requests, and none may forget that this one is over.
         connector.release_http_session(session, &*to.peer, to.peer.options.idle_timeout).await;
         told.map_err(|Broken { error, begun }| Failure::of(&error, reused && !begun))
@@ -214,7 +246,7 @@ impl Chosen {
 }
 
 fn malformed() -> CallError {
-    CallError::Failed(Failure::Malformed)
+    CallError::Failed(Failure::Malformed, Stage::Connecting)
 }
 
 /// The header as a target gets it.
@@ -246,7 +278,7 @@ struct Broken {
     begun: bool,
 }
 
-async fn talk(session: &mut HttpSession, peer: &HttpPeer, head: &RequestHeader, body: &[Bytes], most: usize) -> Result<Told, Broken> {
+async fn talk(session: &mut HttpSession, peer: &HttpPeer, head: &RequestHeader, sent: &Sent<'_>) -> Result<Told, Broken> {
     let early = |error| Broken { error, begun: false };
     session.set_read_timeout(peer.options.read_timeout);
     session.set_write_timeout(peer.options.write_timeout);
@@ -255,7 +287,7 @@ async fn talk(session: &mut HttpSession, peer: &HttpPeer, head: &RequestHeader, 
         over_http2(&mut head, peer.is_tls()).map_err(early)?;
     }
     session.write_request_header(Box::new(head)).await.map_err(early)?;
-    for piece in body {
+    for piece in sent.body {
         session.write_request_body(piece.clone(), false).await.map_err(early)?;
     }
     session.finish_request_body().await.map_err(early)?;
@@ -268,9 +300,10 @@ async fn talk(session: &mut HttpSession, peer: &HttpPeer, head: &RequestHeader, 
             None => return Err(early(Error::new(ErrorType::InvalidHTTPHeader))),
         }
     };
+    sent.progress.come_to(Stage::Reading);
     let mut held = BytesMut::new();
     while let Some(piece) = session.read_response_body().await.map_err(|error| Broken { error, begun: true })? {
-        if held.len() + piece.len() > most {
+        if held.len() + piece.len() > sent.most {
             return Ok(Told { head, body: None });
         }
         held.extend_from_slice(&piece);
@@ -345,7 +378,7 @@ mod tests {
     async fn a_target_that_is_not_there_is_a_failure_that_the_breaker_minds() {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let service = service(json!({"targets": [format!("http://{address}")], "breaker": {"failures": 1}}));
-        assert!(matches!(call(&service, 0).await, Err(CallError::Failed(Failure::Connect))));
+        assert!(matches!(call(&service, 0).await, Err(CallError::Failed(Failure::Connect, Stage::Connecting))));
         let head = RequestHeader::build("GET", b"/", None).unwrap();
         assert!(matches!(Client::begin(&service, &head, &testing::ctx("/", &[])), Err(CallError::LeftAlone(_))));
     }

@@ -11,6 +11,7 @@ mod link;
 mod mock;
 mod plan;
 mod pool;
+mod stage;
 mod status;
 mod target;
 mod tending;
@@ -24,13 +25,14 @@ pub use attempt::{
     RetryMethods, is_keyed, link, retry_after,
 };
 pub use balance::{Asking, BalanceConfig, EjectionConfig, Group, HashConfig, Key, SameSite, Sticky, StickyConfig, cookie, hash};
-pub use call::{Answer, Call, CallError, Client};
+pub use call::{Answer, Call, CallError, Client, Haste};
 pub use dns::{DnsConfig, Names};
 pub use health::{Health, HealthConfig};
 pub use host::HostMode;
 pub use link::{Link, Linker};
 pub use mock::{Mock, MockConfig};
 pub use pool::{Picked, Pool};
+pub use stage::Stage;
 pub use status::ServiceStatus;
 pub use target::{Target, TargetConfig};
 pub use tending::{Settling, Tending};

@@ -7,6 +7,7 @@ mod balance;
 mod bounds;
 mod breaker;
 mod client_certificates;
+mod compose;
 mod config_errors;
 mod cors;
 mod crowd;

@@ -43,6 +43,13 @@ pub struct Shard {
     pub splits: IntCounterVec,
     /// Copies of requests, by the service that they are for and what became of them: `answered`, `failed`, `left_alone`, `dropped`, `too_large`.
     pub mirrors: IntCounterVec,
+    /// Parts of composed answers, by route, part and what became of them: `ok`, `http_response_status` for a status that is no success, `not_asked` and
+    /// `cancelled` where the whole had ended, or a word of RFC 9209 §2.3 or of the gateway's own.
+    pub parts: IntCounterVec,
+    /// Time from the call of a part to its end, in seconds, by route and part.
+    pub part_duration: HistogramVec,
+    /// Parts under way now, by route.
+    pub parts_running: IntGaugeVec,
     /// Whether a service's breaker is open, by service: one state of all workers, so every shard has the same.
     pub breakers: IntGaugeVec,
     /// Whether a target is ejected, or tried after that, by service and target: one state of all workers too.
@@ -203,6 +210,12 @@ impl Shard {
                 &["route", "service", "status"],
             )?,
             mirrors: counter("tidegate_mirror_total", "Copies of requests for another service.", &["service", "result"])?,
+            parts: counter("tidegate_parts_total", "Parts of composed answers.", &["route", "part", "result"])?,
+            part_duration: histogram("tidegate_part_duration_seconds", "From the call of a part to its end.", &["route", "part"])?,
+            parts_running: register(
+                &registry,
+                IntGaugeVec::new(Opts::new("tidegate_parts_running", "Parts of composed answers that are under way."), &["route"]),
+            )?,
             handshakes: counter("tidegate_handshakes_total", "Handshakes of TLS with clients.", &["result"])?,
             proxy_headers: counter("tidegate_proxy_headers_total", "PROXY headers of clients' connections.", &["result"])?,
             websockets: register(&registry, IntGaugeVec::new(Opts::new("tidegate_websockets", "WebSockets that are open."), &["service"]))?,

@@ -1,0 +1,173 @@
+use smallvec::SmallVec;
+
+use super::fault::{Bounds, DEEPEST, Fault, Wrong};
+use super::scan::{self, Escapes};
+
+/// What is told of a text while it is read, in its order.
+pub(super) trait Sink {
+    /// A value without others in it, or a member's name.
+    fn scalar(&mut self, start: usize, end: usize, escapes: Escapes);
+    /// An array or object begins. Gives a word for [`Sink::close`].
+    fn open(&mut self, start: usize) -> usize;
+    /// It ends, behind its bracket.
+    fn close(&mut self, opened: usize, end: usize);
+}
+
+/// Where nothing needs to be known but whether it is JSON.
+impl Sink for () {
+    fn scalar(&mut self, _: usize, _: usize, _: Escapes) {}
+
+    fn open(&mut self, _: usize) -> usize {
+        0
+    }
+
+    fn close(&mut self, _: usize, _: usize) {}
+}
+
+struct Parser<'b, S> {
+    bytes: &'b [u8],
+    at: usize,
+    sink: S,
+    bounds: Bounds,
+    values: usize,
+}
+
+/// Reads one JSON text to its end.
+///
+/// # Errors
+/// What RFC 8259 does not allow, and what is beyond the bounds.
+pub(super) fn parse<S: Sink>(bytes: &[u8], bounds: Bounds, sink: S) -> Result<S, Fault> {
+    let longest = bounds.bytes.min(u32::MAX as usize - 1);
+    if bytes.len() > longest {
+        return Err(Fault { at: longest, wrong: Wrong::TooLong(longest) });
+    }
+    if let Err(error) = std::str::from_utf8(bytes) {
+        return Err(Fault::new(error.valid_up_to(), "not UTF-8"));
+    }
+    let bounds = Bounds { depth: bounds.depth.min(DEEPEST), ..bounds };
+    let mut parser = Parser { bytes, at: 0, sink, bounds, values: 0 };
+    parser.text()?;
+    Ok(parser.sink)
+}
+
+/// An array or object that is not at its end yet.
+#[derive(Clone, Copy)]
+struct Open {
+    within: Within,
+    opened: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Within {
+    Array,
+    Object,
+}
+
+impl<S: Sink> Parser<'_, S> {
+    fn text(&mut self) -> Result<(), Fault> {
+        let mut open: SmallVec<[Open; 16]> = SmallVec::new();
+        loop {
+            if let Some(within) = self.value()? {
+                if open.len() >= self.bounds.depth {
+                    return Err(Fault { at: self.at, wrong: Wrong::TooDeep(self.bounds.depth) });
+                }
+                let opened = self.sink.open(self.at);
+                self.at += 1;
+                let next = self.peek();
+                match (within, next) {
+                    (Within::Array, Some(b']')) | (Within::Object, Some(b'}')) => {
+                        self.at += 1;
+                        self.sink.close(opened, self.at);
+                    }
+                    (Within::Array, _) => {
+                        open.push(Open { within, opened });
+                        continue;
+                    }
+                    (Within::Object, next) => {
+                        open.push(Open { within, opened });
+                        self.name(next, "a name or `}` is expected")?;
+                        continue;
+                    }
+                }
+            }
+            // Behind a value: on to the next one, or out of what ends here.
+            loop {
+                let next = self.peek();
+                let Some(Open { within, opened }) = open.last().copied() else {
+                    return if next.is_none() { Ok(()) } else { Err(Fault::new(self.at, "something stands behind the value")) };
+                };
+                match (next, within) {
+                    (Some(b','), Within::Array) => {
+                        self.at += 1;
+                        break;
+                    }
+                    (Some(b','), Within::Object) => {
+                        self.at += 1;
+                        let next = self.peek();
+                        self.name(next, "a name is expected")?;
+                        break;
+                    }
+                    (Some(b']'), Within::Array) | (Some(b'}'), Within::Object) => {
+                        self.at += 1;
+                        self.sink.close(opened, self.at);
+                        open.pop();
+                    }
+                    (None, _) => return Err(Fault::new(self.at, "the text ends within an array or object")),
+                    (_, Within::Array) => return Err(Fault::new(self.at, "`,` or `]` is expected")),
+                    (_, Within::Object) => return Err(Fault::new(self.at, "`,` or `}` is expected")),
+                }
+            }
+        }
+    }
+
+    /// The next byte that is no white space.
+    fn peek(&mut self) -> Option<u8> {
+        self.at = scan::space(self.bytes, self.at);
+        self.bytes.get(self.at).copied()
+    }
+
+    /// A whole value, or the beginning of one that has others in it, which is left to be read.
+    fn value(&mut self) -> Result<Option<Within>, Fault> {
+        let next = self.peek();
+        self.count()?;
+        let start = self.at;
+        let mut escapes = Escapes::None;
+        self.at = match next {
+            Some(b'{') => return Ok(Some(Within::Object)),
+            Some(b'[') => return Ok(Some(Within::Array)),
+            Some(b'"') => {
+                let end;
+                (end, escapes) = scan::string(self.bytes, start + 1)?;
+                end
+            }
+            Some(b'-' | b'0'..=b'9') => scan::number(self.bytes, start)?,
+            _ => scan::literal(self.bytes, start)?,
+        };
+        self.sink.scalar(start, self.at, escapes);
+        Ok(None)
+    }
+
+    /// A member's name and the colon behind it.
+    fn name(&mut self, next: Option<u8>, expected: &'static str) -> Result<(), Fault> {
+        if next != Some(b'"') {
+            return Err(Fault::new(self.at, expected));
+        }
+        self.count()?;
+        let (end, escapes) = scan::string(self.bytes, self.at + 1)?;
+        self.sink.scalar(self.at, end, escapes);
+        self.at = end;
+        if self.peek() != Some(b':') {
+            return Err(Fault::new(self.at, "`:` is expected"));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn count(&mut self) -> Result<(), Fault> {
+        self.values += 1;
+        if self.values > self.bounds.values {
+            return Err(Fault { at: self.at, wrong: Wrong::TooMany(self.bounds.values) });
+        }
+        Ok(())
+    }
+}

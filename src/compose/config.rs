@@ -1,0 +1,103 @@
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::body::json::{Merge, Missing, ShapeConfig};
+use crate::types::{Duration, Size};
+
+/// `compose:` of a route — several services are asked at once, and their answers put together into one of `application/json`.
+///
+/// Each part is a call of its own: the balance, retries, breaker, ejection and timeouts of its service hold, but neither the service's policies nor its
+/// fallback. A part that uses values of others (`{parts.user.body.team_id}`) is asked once those have come; all others are asked at once. When the client
+/// leaves, all are broken off.
+///
+/// JSON comes out as it came in: numbers of any length, the order of members and escapes stay. What is text or XML (`text/*`, `*/xml`, `*+xml`, in UTF-8)
+/// becomes a string, no content becomes null, and anything else counts as an answer that cannot be used. Redirects are not followed.
+///
+/// A part is `required`, or may be missing. A required one that is missing ends the whole with a problem that names the `part` and the `step` it had come
+/// to: 503 where its service is left alone, has no target or says 503, 504 where the time was up or its service says 504, else 502. Where another part is
+/// missing, the answer is given without it, with `Cache-Control: no-store` and the header `Tidegate-Parts`: a list (RFC 9651) of all parts, each
+/// with its `received-status` or, in the words of RFC 9209 where it has one, its `error`: `user;received-status=200, orders;error=http_response_timeout`.
+///
+/// Of the headers of the parts' answers only what says how long the whole is fresh goes on: the shortest `max-age` of all, `private` and `no-cache` where
+/// one says so, `no-store` where one says that.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ComposeConfig {
+    /// How long the whole may take, from the arrival of the request. Default: 2s.
+    #[serde(default = "timeout")]
+    pub timeout: Duration,
+    /// What the answer is made of, by name: letters, digits, `_` and `-`, a letter first. At most 64.
+    pub parts: IndexMap<String, PartConfig>,
+    /// `root`: one object of the members of all parts, in the order of the config. Where two parts have a member of the same name, the later part's stays and
+    /// is not mixed with the other. A part that is no object counts as missing. Default: an object with each part under its name.
+    pub merge: Option<Merge>,
+    /// The answer, with variables where values belong: `{ name: "{parts.user.body.name}", all: "{parts.orders.body}" }`. A text that is nothing but one
+    /// variable becomes the value itself; within a longer text it is inserted as text. A whole body comes in the part's shape; what lies deeper is found in
+    /// the body as it came. Default: an object with each part under its name.
+    pub template: Option<serde_json::Value>,
+    /// What stands where a part or a value is missing: `null`, or nothing with `absent`. Default: null.
+    #[serde(default)]
+    pub missing: Missing,
+    /// The longest answer; what would be longer is answered with 502. Default: 8MiB.
+    #[serde(default = "whole")]
+    pub size: Size,
+    /// Whether the answer tells how long each part took, in `Server-Timing`, to everyone who may ask. Default: false.
+    #[serde(default)]
+    pub server_timing: bool,
+}
+
+/// One part of an answer. It names one method and where to: `get: "users:/users/{id}"` asks the service `users` for that path.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    {"required": ["get"]}, {"required": ["post"]}, {"required": ["put"]}, {"required": ["patch"]}, {"required": ["delete"]}
+]))]
+pub struct PartConfig {
+    /// A service and the path there, with variables: the route's path parameters and all that templates know, and values of other parts. Each value but a
+    /// path parameter is percent-encoded; where one would make another path of it, such as `..`, or has no text, the part is not asked. A query may
+    /// follow: `"orders:/orders?user={id}&page={query.page}"`; a pair whose value the request does not have is left out. The request's own query does not
+    /// go along.
+    pub get: Option<String>,
+    /// The same with POST.
+    pub post: Option<String>,
+    /// The same with PUT.
+    pub put: Option<String>,
+    /// The same with PATCH.
+    pub patch: Option<String>,
+    /// The same with DELETE.
+    pub delete: Option<String>,
+    /// Headers of the call, with the same variables: `{ Accept-Language: "{header.Accept-Language}" }`. Of the client's headers nothing goes along that is not
+    /// listed here, `Authorization` and cookies neither; what the gateway and the route's policies tell services does. One whose value is missing is left out.
+    /// Default: `Accept`, for JSON before all else.
+    #[serde(default)]
+    pub headers: IndexMap<String, String>,
+    /// The body of the call, sent as `application/json`, with the same variables. A text that is nothing but one variable becomes the value itself. Not with
+    /// `get` and `delete`. Default: none.
+    pub body: Option<serde_json::Value>,
+    /// Whether there is no answer without it. Default: false.
+    #[serde(default)]
+    pub required: bool,
+    /// How long it may take, over all attempts; never longer than what the whole has left. Default: as long as the whole.
+    pub timeout: Option<Duration>,
+    /// The longest body of its answer. Default: 1MiB.
+    #[serde(default = "part")]
+    pub size: Size,
+    /// Of a required part: statuses from 400 to 499 with which its answer goes to the client as it is, body and all, in the place of the whole; any other is
+    /// answered with 502. Default: `[404]`.
+    pub pass: Option<Vec<u16>>,
+    /// In what form its body goes on. Default: as it came.
+    pub shape: Option<ShapeConfig>,
+}
+
+fn timeout() -> Duration {
+    Duration::secs(2)
+}
+
+fn whole() -> Size {
+    Size::kib(8 * 1024)
+}
+
+fn part() -> Size {
+    Size::kib(1024)
+}

@@ -1,0 +1,27 @@
+//! Asks several services at once and puts their answers together into one.
+//!
+//! ```yaml
+//! routes:
+//!   - name: user-profile
+//!     match: { path: "/api/user-profile/{id}", methods: [GET] }
+//!     compose:
+//!       timeout: 2s
+//!       parts:
+//!         user:   { get: "users:/users/{id}", required: true }
+//!         team:   { get: "teams:/teams/{parts.user.body.team_id}" }
+//!         orders: { get: "orders:/users/{id}/orders", timeout: 800ms }
+//! ```
+
+// Each uses only those above it.
+mod config;
+mod freshness;
+mod outcome;
+mod text;
+mod target;
+mod part;
+mod plan;
+mod answer;
+mod run;
+
+pub use config::{ComposeConfig, PartConfig};
+pub use plan::Composition;

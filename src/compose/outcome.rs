@@ -1,0 +1,201 @@
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::freshness::Freshness;
+use crate::body::json::{Bounds, Document, Place, Value};
+use crate::problem::Kind;
+use crate::types::Reply;
+use crate::upstream::{Answer, CallError, Failure, Stage, retry_after};
+
+/// How it stands with a part.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It was not asked yet.
+    Pending,
+    /// It was asked.
+    Running,
+    /// It is here.
+    Got(Box<Got>),
+    /// It will not come.
+    Missing(Box<Missing>),
+}
+
+/// A part that is here.
+#[derive(Debug)]
+pub(super) struct Got {
+    pub status: StatusCode,
+    pub body: Document,
+    pub freshness: Freshness,
+}
+
+/// Why a part does not come.
+#[derive(Debug)]
+pub(super) struct Missing {
+    /// What the whole is answered with where the part is required.
+    pub kind: Kind,
+    /// How far it had come: `asking`, `choosing`, `connecting`, `waiting`, `reading`, `answering`, `shaping`.
+    pub step: &'static str,
+    /// The word for it, in the words of RFC 9209 §2.3 where it has one; none where the status says it.
+    pub error: Option<&'static str>,
+    /// The status of its answer.
+    pub status: Option<StatusCode>,
+    /// The same for people, behind the part's name.
+    pub detail: &'static str,
+    /// How long its service wants to be left alone.
+    pub retry_after: Option<Duration>,
+    /// Its answer, where that is to go to the client.
+    pub pass: Option<Box<Reply>>,
+}
+
+impl Outcome {
+    /// Whether it is decided.
+    pub fn is_settled(&self) -> bool {
+        matches!(self, Outcome::Got(_) | Outcome::Missing(_))
+    }
+
+    /// The body of a part that is here.
+    pub fn body(&self) -> Option<Value<'_>> {
+        if let Outcome::Got(got) = self { Some(got.body.root()) } else { None }
+    }
+
+    /// A value of it.
+    pub fn value(&self, place: &Place) -> Option<Value<'_>> {
+        let body = self.body()?;
+        if let Some(path) = &place.path { body.find(path) } else { Some(body) }
+    }
+
+    /// The word for it in metrics and in the log.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Outcome::Pending => "not_asked",
+            Outcome::Running => "cancelled",
+            Outcome::Got(_) => "ok",
+            Outcome::Missing(missing) => missing.error.unwrap_or("http_response_status"),
+        }
+    }
+
+    /// The status of its answer.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Outcome::Pending | Outcome::Running => None,
+            Outcome::Got(got) => Some(got.status),
+            Outcome::Missing(missing) => missing.status,
+        }
+    }
+}
+
+impl Missing {
+    /// Missing for a reason that is no answer of its service.
+    pub fn new(kind: Kind, step: &'static str, error: &'static str, detail: &'static str) -> Self {
+        Self { kind, step, error: Some(error), status: None, detail, retry_after: None, pass: None }
+    }
+
+    /// For the end of a call without an answer.
+    pub fn of(error: &CallError) -> Self {
+        use Kind::{BadGateway, GatewayTimeout, Unavailable};
+        match error {
+            CallError::LeftAlone(left) => {
+                let detail = "was not asked: its service fails too often and is left alone for a while";
+                Self { retry_after: Some(*left), ..Self::new(Unavailable, "choosing", "destination_unavailable", detail) }
+            }
+            CallError::NoTarget => {
+                Self::new(Unavailable, "choosing", "destination_unavailable", "was not asked: its service has no target")
+            }
+            CallError::TooLarge => Self::new(BadGateway, "reading", "http_response_body_size", "is larger than it may be"),
+            CallError::Failed(Failure::Timeout, Stage::Connecting) => {
+                Self::new(GatewayTimeout, "connecting", "connection_timeout", "did not come in time: its service could not be reached")
+            }
+            CallError::Failed(Failure::Timeout, stage) => {
+                Self::new(GatewayTimeout, step(*stage), "http_response_timeout", "did not come in time")
+            }
+            CallError::Failed(Failure::Connect, _) => {
+                Self::new(BadGateway, "connecting", "destination_unavailable", "did not come: its service could not be reached")
+            }
+            CallError::Failed(Failure::Malformed, stage) => {
+                Self::new(BadGateway, step(*stage), "http_protocol_error", "did not come: the answer of its service is malformed")
+            }
+            CallError::Failed(_, Stage::Reading) => {
+                Self::new(BadGateway, "reading", "http_response_incomplete", "did not come whole: its service broke off the connection")
+            }
+            CallError::Failed(_, stage) => {
+                Self::new(BadGateway, step(*stage), "connection_terminated", "did not come: its service broke off the connection")
+            }
+        }
+    }
+}
+
+fn step(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Connecting => "connecting",
+        Stage::Waiting => "waiting",
+        Stage::Reading => "reading",
+    }
+}
+
+/// What becomes of an answer; with one of the statuses in `pass` it goes to the client.
+pub(super) fn judge(answer: Answer, pass: &[StatusCode], most: usize) -> Result<Got, Missing> {
+    let status = answer.head.status;
+    if !status.is_success() {
+        let kind = match status {
+            StatusCode::SERVICE_UNAVAILABLE => Kind::Unavailable,
+            StatusCode::GATEWAY_TIMEOUT => Kind::GatewayTimeout,
+            _ => Kind::BadGateway,
+        };
+        let detail = if status.is_redirection() { "was redirected, and redirects are not followed" } else { "was answered with an error" };
+        let retry_after = retry_after(&answer.head.headers);
+        let pass = pass.contains(&status).then(|| Box::new(passed(answer)));
+        return Err(Missing { kind, step: "answering", error: None, status: Some(status), detail, retry_after, pass });
+    }
+    let freshness = Freshness::of(&answer.head.headers);
+    match document(&answer, most) {
+        Ok(body) => Ok(Got { status, body, freshness }),
+        Err(detail) => Err(Missing { status: Some(status), ..Missing::new(Kind::BadGateway, "reading", "body_unusable", detail) }),
+    }
+}
+
+/// An answer that goes on in the place of the whole, with what belongs to its status and its body.
+fn passed(answer: Answer) -> Reply {
+    const ALONG: [HeaderName; 5] =
+        [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE, header::WWW_AUTHENTICATE, header::RETRY_AFTER];
+    let mut headers = Vec::new();
+    for name in ALONG {
+        headers.extend(answer.head.headers.get_all(&name).iter().map(|value| (name.clone(), value.clone())));
+    }
+    Reply { status: answer.head.status, headers, body: answer.body }
+}
+
+/// The body as JSON; else why it has no place in any.
+fn document(answer: &Answer, most: usize) -> Result<Document, &'static str> {
+    let headers = &answer.head.headers;
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err("came encoded, though nobody asked for that");
+    }
+    // Every value costs at least two bytes, so the length bounds their number too.
+    let bounds = Bounds { bytes: most, values: most, ..Bounds::default() };
+    if answer.body.is_empty() {
+        return Document::parse("null", Bounds::default()).map_err(|_| "has no content");
+    }
+    let (essence, charset) = media_type(headers);
+    if essence.is_empty() || matches!(&*essence, "application/json" | "text/json") || essence.ends_with("+json") {
+        return Document::parse(answer.body.clone(), bounds).map_err(|fault| match fault.is_bound() {
+            true => "has more or deeper JSON than is taken",
+            false => "is not JSON, though it says so",
+        });
+    }
+    if essence.starts_with("text/") || essence.ends_with("/xml") || essence.ends_with("+xml") {
+        let is_utf8 = charset.is_none_or(|charset| matches!(&*charset, "utf-8" | "us-ascii"));
+        let text = is_utf8.then(|| std::str::from_utf8(&answer.body).ok()).flatten();
+        return text.map(Document::string).ok_or("is text that is not UTF-8");
+    }
+    Err("is neither JSON nor text")
+}
+
+/// The type of a body without its parameters, and its `charset`, both in lower case (RFC 9110 §8.3).
+fn media_type(headers: &HeaderMap) -> (String, Option<String>) {
+    let text = headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str).and_then(Result::ok).unwrap_or_default().to_ascii_lowercase();
+    let mut parameters = text.split(';').map(str::trim);
+    let essence = parameters.next().unwrap_or_default().to_owned();
+    let charset = parameters.find_map(|parameter| parameter.strip_prefix("charset=")).map(|charset| charset.trim_matches('"').to_owned());
+    (essence, charset)
+}

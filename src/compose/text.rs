@@ -1,0 +1,142 @@
+use http::{HeaderName, HeaderValue};
+use percent_encoding::{percent_decode_str, percent_encode, utf8_percent_encode};
+use pingora_http::RequestHeader;
+
+use super::outcome::Outcome;
+use crate::body::json::Place;
+use crate::building::BuildError;
+use crate::ctx::Ctx;
+use crate::expr::{NOT_UNRESERVED, Template, Variables};
+use crate::types::{Piece, pieces};
+
+/// What variables may stand for.
+#[derive(Clone, Copy)]
+pub(super) struct Scope<'a> {
+    /// The names of all parts.
+    pub parts: &'a [&'a str],
+    /// The path parameters of the route.
+    pub params: &'a [Box<str>],
+}
+
+/// What they do stand for.
+#[derive(Clone, Copy)]
+pub(super) struct Facts<'a> {
+    pub req: &'a RequestHeader,
+    pub cx: &'a Ctx,
+    pub outcomes: &'a [Outcome],
+}
+
+/// Text with values of the request and of other parts in it.
+#[derive(Debug)]
+pub(super) struct Text(Box<[Bit]>);
+
+#[derive(Debug)]
+enum Bit {
+    Fixed(Box<str>),
+    Param(Box<str>),
+    Request(Template),
+    Part(Place),
+}
+
+/// Where a text goes, which says how values are put into it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Into a path: path parameters stay as they are, the others become part of one segment.
+    Path,
+    /// Into a query.
+    Query,
+    /// Into a header: as it is.
+    Header,
+}
+
+impl<'a> Scope<'a> {
+    /// A variable that is about the request.
+    pub fn request(&self, name: &str) -> Result<Template, BuildError> {
+        Template::parse(&format!("{{{name}}}"), Variables { params: self.params, only_params: false })
+    }
+
+    fn bit(&self, name: &str) -> Result<Bit, BuildError> {
+        if let Some(place) = Place::parse(name, self.parts) {
+            return place.map(Bit::Part);
+        }
+        let bare = name.strip_suffix("...").unwrap_or(name);
+        if self.params.iter().any(|param| **param == *bare) {
+            return Ok(Bit::Param(bare.into()));
+        }
+        self.request(name).map(Bit::Request)
+    }
+}
+
+impl Text {
+    /// Takes the text apart.
+    ///
+    /// # Errors
+    /// A brace without its partner, a variable that is not known.
+    pub fn parse(text: &str, scope: Scope<'_>) -> Result<Self, BuildError> {
+        let bits = pieces(text)?.into_iter().map(|piece| match piece {
+            Piece::Text(text) => Ok(Bit::Fixed(text.into())),
+            Piece::Variable(name) => scope.bit(name),
+        });
+        Ok(Self(bits.collect::<Result<_, _>>()?))
+    }
+
+    /// The parts whose values it has, each as often as it does.
+    pub fn needs(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().filter_map(|bit| if let Bit::Part(place) = bit { Some(place.part) } else { None })
+    }
+
+    /// The text with a word for each value: what it may come to.
+    pub fn example(&self, word: &str) -> String {
+        self.0.iter().map(|bit| if let Bit::Fixed(text) = bit { &**text } else { word }).collect()
+    }
+
+    /// The text of one request; none where a value is missing, or would be an empty segment of a path.
+    pub fn render(&self, form: Form, facts: Facts<'_>) -> Option<String> {
+        let mut out = String::new();
+        for bit in &self.0 {
+            match bit {
+                Bit::Fixed(text) => out.push_str(text),
+                Bit::Param(name) => {
+                    let value = facts.cx.param(name)?;
+                    match form {
+                        Form::Path | Form::Header => out.push_str(value),
+                        Form::Query => out.extend(percent_encode(&percent_decode_str(value).collect::<Vec<_>>(), NOT_UNRESERVED)),
+                    }
+                }
+                Bit::Request(template) if form == Form::Path => {
+                    out.push_str(&template.render_url(facts.req, facts.cx).filter(|value| !value.is_empty())?);
+                }
+                Bit::Request(template) => put(&template.render(facts.req, facts.cx)?, form, &mut out),
+                Bit::Part(place) => {
+                    let value = facts.outcomes.get(place.part)?.value(place)?.text()?;
+                    if form == Form::Path && value.is_empty() {
+                        return None;
+                    }
+                    put(&value, form, &mut out);
+                }
+            }
+        }
+        Some(out)
+    }
+
+    /// The same as the value of a header.
+    pub fn header(&self, facts: Facts<'_>) -> Option<HeaderValue> {
+        HeaderValue::try_from(self.render(Form::Header, facts)?).ok()
+    }
+}
+
+fn put(value: &str, form: Form, out: &mut String) {
+    match form {
+        Form::Header => out.push_str(value),
+        Form::Path | Form::Query => out.extend(utf8_percent_encode(value, NOT_UNRESERVED)),
+    }
+}
+
+/// The request headers that variables of a text stand for: what is made of it depends on them.
+pub(super) fn reads(text: &str) -> impl Iterator<Item = HeaderName> {
+    let named = pieces(text).unwrap_or_default().into_iter().filter_map(|piece| match piece {
+        Piece::Variable(name) => HeaderName::try_from(name.strip_prefix("header.")?).ok(),
+        Piece::Text(_) => None,
+    });
+    named.collect::<Vec<_>>().into_iter()
+}
