@@ -147,8 +147,8 @@ def read_head(file):
     return status, headers
 
 
-class Kept(Caller):
-    """Keeps its connection while it may."""
+class Keeping(Caller):
+    """Keeps a connection from one request to the next."""
 
     connection = file = None
 
@@ -157,10 +157,17 @@ class Kept(Caller):
             self.connection.close()
         self.connection = self.file = None
 
+    def open(self):
+        self.connection = self.connect()
+        self.file = self.connection.makefile("rb")
+
+
+class Kept(Keeping):
+    """Keeps its connection while it may."""
+
     def ask(self):
         if self.connection is None:
-            self.connection = self.connect()
-            self.file = self.connection.makefile("rb")
+            self.open()
         self.get(self.connection, "/here")
         status, headers = read_head(self.file)
         body = exactly(self.file, int(headers["content-length"]))
@@ -214,20 +221,12 @@ class Sse(Caller):
             assert events == expected.encode(), f"events are missing: {events[-40:]}"
 
 
-class WebSocket(Caller):
+class WebSocket(Keeping):
     """One message after the other on a connection that is kept until the gateway says that it goes."""
-
-    connection = file = None
-
-    def reset(self):
-        if self.connection:
-            self.connection.close()
-        self.connection = self.file = None
 
     def ask(self):
         if self.connection is None:
-            self.connection = self.connect()
-            self.file = self.connection.makefile("rb")
+            self.open()
             key = base64.b64encode(os.urandom(16)).decode()
             self.get(
                 self.connection,
@@ -249,28 +248,21 @@ class WebSocket(Caller):
         time.sleep(0.01)
 
 
-class H2c(Caller):
+class H2c(Keeping):
     """Requests on one HTTP/2 connection, until the gateway says that it goes."""
 
-    connection = None
-
-    def reset(self):
-        if self.connection:
-            self.connection.close()
-        self.connection = None
-
     def open(self):
-        return self.connect()
+        self.connection = self.connect()
 
     def ask(self):
         import h2.connection
         import h2.config
 
         if self.connection is None:
-            self.connection = self.open()
+            self.open()
             self.state = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
             self.state.initiate_connection()
-            self.goes = None
+            self.goes, self.buffer = None, b""
         stream = self.state.get_next_available_stream_id()
         head = [(":method", "GET"), (":path", "/here"), (":scheme", self.scheme), (":authority", self.load.host)]
         self.state.send_headers(stream, head, end_stream=True)
@@ -309,7 +301,6 @@ class H2c(Caller):
     def events(self, piece):
         # GOAWAY is looked for by hand: the library takes it for the end of everything, and what is under way goes on.
         out = []
-        self.buffer = getattr(self, "buffer", b"") if self.goes is not None or getattr(self, "buffer", b"") else b""
         self.buffer += piece
         while len(self.buffer) >= 9:
             length = int.from_bytes(self.buffer[:3], "big")
@@ -343,9 +334,8 @@ class H2(H2c):
 
     def open(self):
         context = self.load.context(["h2"])
-        connection = context.wrap_socket(self.connect(self.load.tls), server_hostname=self.load.host)
-        assert connection.selected_alpn_protocol() == "h2"
-        return connection
+        self.connection = context.wrap_socket(self.connect(self.load.tls), server_hostname=self.load.host)
+        assert self.connection.selected_alpn_protocol() == "h2"
 
 
 KINDS = {"kept": Kept, "single": Single, "h2c": H2c, "h2": H2, "tls": Tls, "sse": Sse, "websocket": WebSocket}

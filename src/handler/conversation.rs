@@ -60,7 +60,6 @@ pub trait Switch: Sync {
 
 /// One request, and the way to answer it. Each answer goes up through the policies and leaves by the one door; whatever is not read of the request, and
 /// whatever is not written of the answer, is `proxy`'s business.
-#[allow(async_fn_in_trait, reason = "the handlers are here, and say by `Send` what they need")]
 pub trait Conversation: Send {
     /// The request, after its policies.
     fn request(&self) -> &RequestHeader;

@@ -6,12 +6,14 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::ctx::Ctx;
 
 /// `access_log:` — what is written down of each request.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -135,6 +137,40 @@ pub struct Line<'a> {
     /// From the choice of a target to the end, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_ms: Option<f64>,
+}
+
+impl<'a> Line<'a> {
+    /// What is known of a request that began then, with nothing of how it ended but when.
+    pub fn of(cx: &'a Ctx, time: SystemTime, started: Instant, upstream_started: Option<Instant>) -> Self {
+        let since = |start: Instant| (start.elapsed().as_secs_f64() * 1e6).round() / 1e3;
+        Self {
+            time,
+            request_id: cx.request_id(),
+            client: cx.client,
+            consumer: cx.consumer.as_ref().map(|consumer| consumer.name.as_str()),
+            client_cert: cx.client_cert.as_deref().map(|cert| &*cert.subject),
+            method: "-",
+            host: &cx.host,
+            path: &cx.path,
+            route: "-",
+            version: cx.version.as_deref(),
+            service: None,
+            target: None,
+            fallback: None,
+            status: 0,
+            problem: None,
+            policy: None,
+            cause: None,
+            websocket: None,
+            received: 0,
+            sent: 0,
+            attempts: None,
+            grpc_status: None,
+            parts: &[],
+            duration_ms: since(started),
+            upstream_ms: upstream_started.map(since),
+        }
+    }
 }
 
 /// What became of one part of a composed answer.
@@ -271,6 +307,8 @@ impl Drop for AccessLog {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -279,33 +317,8 @@ mod tests {
         let dropped = IntCounter::new("dropped", "dropped").unwrap();
         let log = AccessLog::start(&AccessLogConfig { to: Sink::File(path.clone()) }, 2, dropped.clone()).unwrap();
         for worker in 0..2 {
-            let line = Line {
-                time: SystemTime::UNIX_EPOCH,
-                request_id: "a\"b",
-                client: [192, 0, 2, 1].into(),
-                consumer: None,
-                client_cert: None,
-                method: "GET",
-                host: "a",
-                path: "/",
-                route: "r",
-                version: None,
-                service: None,
-                target: None,
-                fallback: None,
-                status: 200,
-                problem: None,
-                policy: None,
-                cause: None,
-                websocket: None,
-                received: 0,
-                sent: 0,
-                attempts: None,
-                grpc_status: None,
-                parts: &[],
-                duration_ms: 1.5,
-                upstream_ms: None,
-            };
+            let cx = Ctx::new(HeaderValue::from_static("a\"b"));
+            let line = Line { status: 200, ..Line::of(&cx, SystemTime::UNIX_EPOCH, Instant::now(), None) };
             log.write(worker, &line);
         }
         drop(log);

@@ -5,11 +5,11 @@ macro_rules! policies {
     ($($name:ident: $room:ident :: $file:ident :: $policy:ident,)*) => {
         /// The settings of one policy, under its name.
         #[derive(Debug)]
-        #[allow(non_camel_case_types, missing_docs, reason = "a variant is named as its config key")]
+        #[expect(non_camel_case_types, missing_docs, reason = "a variant is named as its config key")]
         pub enum PolicyConfig { $($name(Box<<$room::$file::$policy as Policy>::Config>)),* }
 
         /// One policy, ready to run.
-        #[allow(non_camel_case_types, missing_docs, clippy::large_enum_variant, reason = "a variant is named as its config key; a chain holds few of them")]
+        #[expect(non_camel_case_types, missing_docs, reason = "a variant is named as its config key")]
         pub enum Runtime { $($name($room::$file::$policy)),* }
 
         /// The names of all policies, in the order of the registry.

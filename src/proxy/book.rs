@@ -12,15 +12,15 @@ pub(super) struct Book {
 
 impl Book {
     /// One request, at its end.
-    pub fn record(&self, line: &Line<'_>, duration: f64, upstream: Option<f64>) {
+    pub fn record(&self, line: &Line<'_>) {
         let shard = &self.shard;
         let mut status = itoa::Buffer::new();
         shard.requests.with_label_values(&[line.route, status.format(line.status)]).inc();
         // How long a WebSocket was open says nothing of how fast anybody is.
         if line.websocket.is_none() {
-            shard.duration.with_label_values(&[line.route]).observe(duration);
-            if let (Some(service), Some(upstream)) = (line.service, upstream) {
-                shard.upstream_duration.with_label_values(&[service]).observe(upstream);
+            shard.duration.with_label_values(&[line.route]).observe(line.duration_ms / 1e3);
+            if let (Some(service), Some(upstream)) = (line.service, line.upstream_ms) {
+                shard.upstream_duration.with_label_values(&[service]).observe(upstream / 1e3);
             }
         }
         if let Some(problem) = line.problem {

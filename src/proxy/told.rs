@@ -11,24 +11,14 @@ impl Exchange {
     /// Writes down what happened: the answer's status, 0 where there was none, the bytes of its body, and why it was cut off, where it was.
     pub(super) fn tell(&mut self, status: u16, sent: usize, cut: Option<Cow<'_, str>>) {
         self.told = true;
-        let duration = self.started.elapsed().as_secs_f64();
-        let upstream = self.upstream_started.map(|started| started.elapsed().as_secs_f64());
         let service = match self.destination() {
             Destination::Service { service, .. } => Some(&*service.name),
             _ => None,
         };
         let (told, unknown) = (self.problem.as_ref(), self.method.is_none());
         let line = Line {
-            time: self.time,
-            request_id: self.cx.request_id(),
-            client: self.cx.client,
-            consumer: self.cx.consumer.as_ref().map(|consumer| consumer.name.as_str()),
-            client_cert: self.cx.client_cert.as_deref().map(|cert| &*cert.subject),
             method: self.method.as_ref().map_or("-", |method| method.as_str()),
-            host: &self.cx.host,
-            path: &self.cx.path,
             route: if unknown { "-" } else { &self.route().name },
-            version: self.cx.version.as_deref(),
             service,
             fallback: self.fallback(),
             target: self.target.as_ref().and_then(|target| target.to_str().ok()),
@@ -36,17 +26,15 @@ impl Exchange {
             problem: told.map(|told| told.kind),
             policy: told.and_then(|told| told.policy),
             cause: told.and_then(|told| told.cause.as_deref()).or(cut.as_deref()),
-            websocket: None,
             received: usize::try_from(self.received).unwrap_or(usize::MAX),
             sent,
             attempts: Some(self.attempts).filter(|attempts| *attempts > 1),
             grpc_status: self.grpc.as_ref().map(|call| call.status.unwrap_or(GrpcStatus::Unavailable).code()),
             parts: &self.parts_told,
-            duration_ms: (duration * 1e6).round() / 1e3,
-            upstream_ms: upstream.map(|upstream| (upstream * 1e6).round() / 1e3),
+            ..Line::of(&self.cx, self.time, self.started, self.upstream_started)
         };
         let book = &self.pinned.book;
-        book.record(&line, duration, upstream);
+        book.record(&line);
         if let (true, Destination::Service { service, .. }) = (self.split, self.destination()) {
             book.shard.splits.with_label_values(&[line.route, &*service.name, itoa::Buffer::new().format(status)]).inc();
         }

@@ -91,35 +91,20 @@ impl Drop for Open {
         let Closed { by, how, code, what } = self.ended.close.unwrap_or(cut);
         self.count.dec();
         self.book.shard.websocket_closes.with_label_values(&[&*self.service, by, how.name()]).inc();
-        let duration = self.started.elapsed().as_secs_f64();
-        let upstream = self.upstream_started.map(|started| started.elapsed().as_secs_f64());
         let line = Line {
-            time: self.time,
-            request_id: self.cx.request_id(),
-            client: self.cx.client,
-            consumer: self.cx.consumer.as_ref().map(|consumer| consumer.name.as_str()),
-            client_cert: self.cx.client_cert.as_deref().map(|cert| &*cert.subject),
             method: "GET",
-            host: &self.cx.host,
-            path: &self.cx.path,
             route: &self.route,
-            version: self.cx.version.as_deref(),
             service: Some(&self.service),
             fallback: self.fallback.as_deref(),
             target: self.target.as_ref().and_then(|target| target.to_str().ok()),
             status: 101,
-            problem: None,
-            policy: None,
             cause: what,
-            grpc_status: None,
-            parts: &[],
             websocket: Some(Closing { by, how: how.name(), code }),
             received: usize::try_from(self.ended.received).unwrap_or(usize::MAX),
             sent: usize::try_from(self.ended.sent).unwrap_or(usize::MAX),
             attempts: Some(self.attempts).filter(|attempts| *attempts > 1),
-            duration_ms: (duration * 1e6).round() / 1e3,
-            upstream_ms: upstream.map(|upstream| (upstream * 1e6).round() / 1e3),
+            ..Line::of(&self.cx, self.time, self.started, self.upstream_started)
         };
-        self.book.record(&line, duration, upstream);
+        self.book.record(&line);
     }
 }

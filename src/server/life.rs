@@ -8,7 +8,6 @@ use std::time::Duration;
 use pingora_core::apps::{HttpServerApp, HttpServerOptions};
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
-use prometheus::IntCounterVec;
 use rustix::io::Errno;
 use tokio::sync::{mpsc, watch};
 
@@ -23,7 +22,7 @@ use super::upgrade::Door;
 use super::welcome::Welcome;
 use super::worker::{Duty, Worker};
 use crate::config::ServerConfig;
-use crate::observe::{AccessLog, Metrics};
+use crate::observe::{AccessLog, Metrics, Shard};
 use crate::proxy::Gateway;
 use crate::snapshot::Live;
 
@@ -80,7 +79,7 @@ where
         let welcome = Welcome { live, shard: shard.clone(), trusted: trusted.clone(), patience };
         team.push(Arc::new(Duty {
             serving,
-            terms: terms(&running.config, Some(shard.floods.clone())),
+            terms: terms(&running.config, Some(shard.clone())),
             welcome,
             shutdown: told,
             _alive: alive.clone(),
@@ -155,7 +154,7 @@ where
     Ok(())
 }
 
-fn terms(config: &ServerConfig, floods: Option<IntCounterVec>) -> Terms {
+fn terms(config: &ServerConfig, shard: Option<Arc<Shard>>) -> Terms {
     let bounds = Bounds {
         bytes: config.limits.header.bytes(),
         fields: config.limits.header_fields.min(FIELDS),
@@ -172,7 +171,8 @@ fn terms(config: &ServerConfig, floods: Option<IntCounterVec>) -> Terms {
         header: config.timeouts.header.into(),
         idle: config.timeouts.idle.into(),
         requests: config.limits.requests,
-        http2: Http2::new(config, patience.clone(), floods),
+        http2: Http2::new(config, patience.clone(), shard.clone()),
+        shard,
         patience,
         drain: config.timeouts.discard.into(),
     }

@@ -13,6 +13,7 @@ use pingora_timeout::timeout;
 use super::conn::{Conn, Next, Patience};
 use super::head::Bounds;
 use super::http2::{self, Http2};
+use crate::observe::Shard;
 use crate::problem::{Kind, Problem};
 use crate::proxy::Connection;
 
@@ -33,6 +34,23 @@ pub struct Terms {
     pub drain: Duration,
     /// What a connection may take that speaks HTTP/2.
     pub http2: Http2,
+    /// Who counts the connections that end at a bound; nobody where operators are served.
+    pub shard: Option<Arc<Shard>>,
+}
+
+impl Terms {
+    /// Writes what is left to say and ends the connection.
+    pub async fn close(&self, conn: &mut Conn, answer: &[u8]) {
+        if !conn.close_with(answer, self.drain).await {
+            self.note("discard");
+        }
+    }
+
+    fn note(&self, bound: &str) {
+        if let Some(shard) = &self.shard {
+            shard.connection_ends.with_label_values(&[bound]).inc();
+        }
+    }
 }
 
 /// Who answers: Pingora's proxy, or the little server for operators.
@@ -61,6 +79,9 @@ where
         let facts = conn.shared_facts();
         let answered = serving.app.process_new_http(session(conn, header, left, terms), shutdown);
         let reused = answered.await.map(|reused| reused.consume().0);
+        if left == 0 {
+            terms.note("requests");
+        }
         let tunnel = Connection::of(&facts).and_then(Connection::take_tunnel);
         let Some(back) = reused.or_else(|| Connection::of(&facts).and_then(Connection::take_kept)).and_then(own) else { return };
         if let Some(tunnel) = tunnel {
@@ -73,7 +94,7 @@ where
         }
         conn = back;
         if conn.facts().is_some_and(Connection::closing) || !conn.at_end() {
-            Box::pin(conn.close_with(b"", terms.drain)).await;
+            Box::pin(terms.close(&mut conn, b"")).await;
             return;
         }
     }
@@ -106,10 +127,13 @@ async fn next<A>(conn: &mut Conn, serving: &Serving<A>, terms: &Terms, shutdown:
             _ = shutdown.wait_for(|ending| *ending) => None,
         };
         // A next request may be on its way already: once the process is told to end, it is waited for a little, and told that it is the last.
-        let came = match came {
-            Some(came) => came,
-            None => timeout(terms.patience.farewell, conn.first_bytes()).await,
+        let (came, bound) = match came {
+            Some(came) => (came, "idle"),
+            None => (timeout(terms.patience.farewell, conn.first_bytes()).await, "farewell"),
         };
+        if came.is_err() {
+            terms.note(bound);
+        }
         if !came.is_ok_and(|came| came.unwrap_or(false)) {
             Box::pin(conn.end(terms.drain)).await;
             return None;
@@ -120,14 +144,14 @@ async fn next<A>(conn: &mut Conn, serving: &Serving<A>, terms: &Terms, shutdown:
         Ok(Ok(Next::Http2)) => return Some(None),
         Ok(Ok(Next::Closed)) => return None,
         Ok(Ok(Next::NotHttp2)) => {
-            Box::pin(conn.close_with(http2::MISMATCH, terms.drain)).await;
+            Box::pin(terms.close(conn, http2::MISMATCH)).await;
             return None;
         }
         Ok(Err(problem)) => problem,
         Err(_) => Problem::new(Kind::RequestTimeout, "the request header did not arrive in time"),
     };
     let answer = (serving.refused)(problem, conn.facts()?);
-    Box::pin(conn.close_with(&answer, terms.drain)).await;
+    Box::pin(terms.close(conn, &answer)).await;
     None
 }
 

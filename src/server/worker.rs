@@ -48,7 +48,7 @@ impl<A> Duty<A> {
         let problem = Problem::new(Kind::BadRequest, "this port speaks TLS, and the request came without: ask with `https://`");
         let answer = (self.serving.refused)(problem, &facts);
         if let Ok(mut conn) = Conn::new(wire, Speaks::Http1, facts, self.terms.patience.clone()) {
-            conn.close_with(&answer, self.terms.drain).await;
+            self.terms.close(&mut conn, &answer).await;
         }
     }
 }

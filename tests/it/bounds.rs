@@ -178,5 +178,6 @@ fn a_connection_that_says_nothing_is_closed_without_a_word() {
     assert_eq!(used.get("/a").status, 200);
     assert_eq!(fresh.ends(), End::Closed);
     assert_eq!(used.ends(), End::Closed);
+    gateway.await_metric("tidegate_connections_ended_total{bound=\"idle\"}", 2.0);
     assert_eq!(gateway.metric("tidegate_problems_total{kind=\"request-timeout\",policy=\"\"}"), 0.0);
 }

@@ -1,6 +1,6 @@
 //! Composed answers: what they are made of, and what becomes of them when a service is slow, down, or says what nobody can use.
 
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
@@ -181,16 +181,22 @@ fn a_required_part_that_is_missing_does_not_wait_for_the_others() {
     gateway.await_metric("tidegate_parts_running{route=\"whole\"}", 0.0);
 }
 
-#[test]
-fn a_client_that_leaves_leaves_no_part_behind() {
+/// A service that never answers, and tells of who has asked and who has left.
+fn silent() -> (RawOrigin, Receiver<&'static str>) {
     let (told, events) = channel();
     let told = Mutex::new(told);
-    let slow = RawOrigin::start(move |mut talk| {
+    let origin = RawOrigin::start(move |mut talk| {
         talk.request();
         told.lock().unwrap().send("asked").unwrap();
         talk.until_closed();
         told.lock().unwrap().send("left").unwrap();
     });
+    (origin, events)
+}
+
+#[test]
+fn a_client_that_leaves_leaves_no_part_behind() {
+    let (slow, events) = silent();
     let gateway = gateway(
         &[("slow", slow.address.to_string())],
         "timeout: 60s\nparts: { a: { get: \"slow:/a\" }, b: { get: \"slow:/b\" }, c: { get: \"slow:/{parts.a.body.x}\" } }",
@@ -211,14 +217,7 @@ fn a_client_that_leaves_leaves_no_part_behind() {
 
 #[tokio::test]
 async fn a_stream_of_http2_that_is_reset_leaves_no_part_behind() {
-    let (told, events) = channel();
-    let told = Mutex::new(told);
-    let slow = RawOrigin::start(move |mut talk| {
-        talk.request();
-        told.lock().unwrap().send("asked").unwrap();
-        talk.until_closed();
-        told.lock().unwrap().send("left").unwrap();
-    });
+    let (slow, events) = silent();
     let gateway = gateway(
         &[("slow", slow.address.to_string())],
         "timeout: 60s\nparts: { slow: { get: \"slow:/{id}\" }, fixed: { get: \"fixed:/\" } }",

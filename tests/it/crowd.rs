@@ -134,6 +134,7 @@ routes: [{{ name: up, match: {{ path: /up }}, to: up }}, {{ name: echo, match: {
         client.finish();
         assert_eq!(client.ends(), End::Closed, "{path}");
     }
+    gateway.await_metric("tidegate_connections_ended_total{bound=\"requests\"}", 6.0);
 }
 
 /// A gateway that may open 64 files, before a service that answers, one that never does, and one that answers by itself.

@@ -171,6 +171,7 @@ fn the_last_request_of_a_connection_is_told_to_be_the_last() {
     let word = heard.iter().rfind(|heard| heard.kind == GOAWAY).unwrap_or_else(|| panic!("{heard:?}"));
     assert_eq!((word.code(), &word.payload[..4]), (0, &5_u32.to_be_bytes()[..]));
     assert!(heard.iter().any(|heard| heard.stream == 5 && heard.kind == DATA && heard.payload == b"here"), "{heard:?}");
+    gateway.await_metric("tidegate_connections_ended_total{bound=\"requests\"}", 1.0);
 }
 
 /// The gateway says goodbye, asks whether it was heard, and names the last request that it has served.
@@ -190,6 +191,7 @@ fn an_idle_connection_is_told_goodbye() {
     assert!(speaker.get(1, "/a"));
     assert_eq!(speaker.hear_of(DATA, 1).unwrap().payload, b"here");
     goodbye(&mut speaker, 1);
+    gateway.await_metric("tidegate_connections_ended_total{bound=\"idle\"}", 1.0);
 }
 
 #[test]

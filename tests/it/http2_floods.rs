@@ -206,6 +206,7 @@ fn so_many_requests_run_at_once_and_more_are_refused() {
     assert!(speaker.get(7, "/here"));
     let refused = speaker.hear_of(RESET, 7).unwrap();
     assert_eq!(refused.code(), 7, "REFUSED_STREAM");
+    gateway.await_metric("tidegate_http2_streams_refused_total", 1.0);
     assert!(speaker.say(RESET, 0, 1, &[0, 0, 0, 8]));
     assert!(speaker.get(9, "/here"));
     assert_eq!(speaker.hear_of(DATA, 9).unwrap().payload, b"here");

@@ -13,13 +13,18 @@ pub struct Value<'d> {
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "RFC 8259 §3 has no other names for them")]
 pub enum Kind {
+    /// `null`.
     Null,
+    /// `true` or `false`.
     Bool,
+    /// Of any size.
     Number,
+    /// In quotes.
     String,
+    /// In brackets.
     Array,
+    /// In braces.
     Object,
 }
 

@@ -69,6 +69,10 @@ pub struct Shard {
     /// HTTP/2 connections that were ended for what they asked too much of, by what that was: `settings`, `ping`, `priority`, `window_update`, `empty_data`,
     /// `continuation`, `resets`, `header_list`, `slow_header`, `no_settings`, `other`.
     pub floods: IntCounterVec,
+    /// HTTP/2 requests refused, for as many are open as may be.
+    pub streams_refused: IntCounter,
+    /// Connections that the gateway has ended, by the bound that they had come to: `idle`, `requests`, `farewell`, `discard`.
+    pub connection_ends: IntCounterVec,
     /// Clients that were cut off since they sent or took too slowly, by direction: `upload`, `download`.
     pub slow_clients: IntCounterVec,
     /// Connections held now.
@@ -223,6 +227,11 @@ impl Shard {
             websocket_bytes: counter("tidegate_websocket_bytes_total", "Bytes of WebSockets.", &["service", "from"])?,
             websocket_closes: counter("tidegate_websocket_closes_total", "WebSockets that have ended.", &["service", "by", "how"])?,
             floods: counter("tidegate_http2_floods_total", "HTTP/2 connections ended for what they asked too much of.", &["kind"])?,
+            streams_refused: register(
+                &registry,
+                IntCounter::new("tidegate_http2_streams_refused_total", "HTTP/2 requests refused, for too many were open."),
+            )?,
+            connection_ends: counter("tidegate_connections_ended_total", "Connections ended at a bound of theirs.", &["bound"])?,
             slow_clients: counter(
                 "tidegate_slow_clients_total",
                 "Clients that sent or took too slowly, and were cut off.",

@@ -203,8 +203,8 @@ impl Conn {
         }
     }
 
-    /// Writes what was answered outside of Pingora and says that no more will come.
-    pub async fn close_with(&mut self, answer: &[u8], patience: Duration) {
+    /// Writes what was answered outside of Pingora and says that no more will come. False where the client has not stopped sending in time.
+    pub async fn close_with(&mut self, answer: &[u8], patience: Duration) -> bool {
         let sent = async {
             self.stream.write_all(answer).await?;
             self.stream.shutdown().await?;
@@ -213,7 +213,7 @@ impl Conn {
             while self.stream.read(&mut sink).await? > 0 {}
             io::Result::Ok(())
         };
-        let _ = tokio::time::timeout(patience, sent).await;
+        tokio::time::timeout(patience, sent).await.is_ok()
     }
 
     /// Gives it up for what is no HTTP any more: what was written is sent, and what was read ahead goes along.

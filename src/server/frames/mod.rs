@@ -101,6 +101,7 @@ pub struct Verdict {
     librarys: AtomicU8,
     came: AtomicU64,
     went: AtomicU64,
+    refused: AtomicU64,
 }
 
 impl Verdict {
@@ -122,6 +123,11 @@ impl Verdict {
     /// Bytes that have gone to the client.
     pub fn went(&self) -> u64 {
         self.went.load(Ordering::Relaxed)
+    }
+
+    /// Requests that were refused, for as many were open as may be, since this was asked last.
+    pub fn take_refused(&self) -> u64 {
+        if self.refused.load(Ordering::Relaxed) == 0 { 0 } else { self.refused.swap(0, Ordering::Relaxed) }
     }
 
     fn set(&self, excess: Excess) {
@@ -263,6 +269,8 @@ impl Frames {
                 if head.flags & END_STREAM != 0 {
                     resets.earn(1);
                 }
+            } else if head.kind == RESET && payload.starts_with(&REFUSED) {
+                verdict.refused.fetch_add(1, Ordering::Relaxed);
             } else if head.kind == RESET && is_forced(payload) && !resets.spend() {
                 verdict.set(Excess::Resets);
             } else if head.kind == GOAWAY
@@ -273,6 +281,9 @@ impl Frames {
         });
     }
 }
+
+/// REFUSED_STREAM (RFC 9113 §7).
+const REFUSED: [u8; 4] = [0, 0, 0, 7];
 
 /// Whether a reset of ours tells of a client's mistake: so a client could take requests back without a reset of its own. Where its code is not here in
 /// one piece with the head, it is not looked for.

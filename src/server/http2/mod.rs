@@ -17,12 +17,12 @@ use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
-use prometheus::IntCounterVec;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::conn::{Conn, Patience};
 use super::frames::{Allowance, Excess, Verdict};
 use crate::config::ServerConfig;
+use crate::observe::Shard;
 use crate::proxy::on_stream;
 use stream::Stream;
 
@@ -45,11 +45,12 @@ pub struct Http2 {
     requests: u32,
     /// Between two requests, and before the first.
     idle: Duration,
-    floods: Option<IntCounterVec>,
+    /// Who counts; nobody where operators are served.
+    shard: Option<Arc<Shard>>,
 }
 
 impl Http2 {
-    pub fn new(config: &ServerConfig, patience: Arc<Patience>, floods: Option<IntCounterVec>) -> Self {
+    pub fn new(config: &ServerConfig, patience: Arc<Patience>, shard: Option<Arc<Shard>>) -> Self {
         let (limits, times) = (&config.limits, &config.timeouts);
         let mut options = Builder::new();
         // Our own bound is in bytes as HTTP/1.1 would have them, and is answered by our own door; here each field counts 32 more (RFC 9113 §10.5.1).
@@ -67,13 +68,19 @@ impl Http2 {
             streams: limits.streams,
             requests: limits.requests,
             idle: times.idle.into(),
-            floods,
+            shard,
         }
     }
 
     fn note(&self, excess: Excess) {
-        if let Some(floods) = &self.floods {
-            floods.with_label_values(&[excess.name()]).inc();
+        if let Some(shard) = &self.shard {
+            shard.floods.with_label_values(&[excess.name()]).inc();
+        }
+    }
+
+    fn note_end(&self, bound: &str) {
+        if let Some(shard) = &self.shard {
+            shard.connection_ends.with_label_values(&[bound]).inc();
         }
     }
 }
@@ -99,7 +106,7 @@ where
 type Accepted = (http::Request<RecvStream>, SendResponse<Bytes>);
 
 /// What comes next.
-#[allow(clippy::large_enum_variant, reason = "it lives for the length of a match, and a box would cost each request an allocation")]
+#[expect(clippy::large_enum_variant, reason = "it lives for the length of a match, and a box would cost each request an allocation")]
 enum Event {
     Request(Accepted),
     /// The connection has ended, by an error or not.
@@ -144,6 +151,9 @@ where
                     if count < terms.requests {
                         continue;
                     }
+                    if !leaving {
+                        terms.note_end("requests");
+                    }
                 }
                 Event::Ended => return self.ended(),
                 Event::Over(excess) => {
@@ -164,6 +174,7 @@ where
                         quiet.as_mut().reset(Instant::now() + terms.patience.farewell);
                         continue;
                     }
+                    terms.note_end(if leaving { "farewell" } else { "idle" });
                     if leaving {
                         return self.close(Reason::NO_ERROR).await;
                     }
@@ -182,10 +193,16 @@ where
 
     /// Drives the connection until something is to be done.
     async fn next(&mut self) -> Event {
-        poll_fn(|cx| match self.connection.poll_accept(cx) {
-            Poll::Ready(Some(Ok(request))) => Poll::Ready(Event::Request(request)),
-            Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Event::Ended),
-            Poll::Pending => self.verdict.get().map_or(Poll::Pending, |excess| Poll::Ready(Event::Over(excess))),
+        poll_fn(|cx| {
+            let came = self.connection.poll_accept(cx);
+            if let (refused @ 1.., Some(shard)) = (self.verdict.take_refused(), &self.terms.shard) {
+                shard.streams_refused.inc_by(refused);
+            }
+            match came {
+                Poll::Ready(Some(Ok(request))) => Poll::Ready(Event::Request(request)),
+                Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Event::Ended),
+                Poll::Pending => self.verdict.get().map_or(Poll::Pending, |excess| Poll::Ready(Event::Over(excess))),
+            }
         })
         .await
     }

@@ -39,7 +39,6 @@ impl Measure {
     /// Why so many failures in a row, or those among these attempts, are too much; none where they are not.
     pub fn exceeded(&self, in_a_row: u32, attempts: &Window) -> Option<String> {
         let (all, bad) = attempts.sums(self.window);
-        #[allow(clippy::cast_precision_loss, reason = "a share needs no last digit")]
         if all >= u64::from(self.min_requests) && bad as f64 >= all as f64 * self.error_rate.share() {
             return Some(format!("{bad} of {all} attempts failed"));
         }

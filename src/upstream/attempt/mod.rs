@@ -207,7 +207,6 @@ impl Retry {
         if wait >= request.left {
             return None;
         }
-        #[allow(clippy::cast_precision_loss, reason = "a share needs no last digit")]
         let within = |all: u64, again: u64| again <= FLOOR || again as f64 <= all as f64 * self.config.budget.share();
         self.requests.take(SPAN, within).then_some(wait)
     }
