@@ -203,7 +203,8 @@ pub struct ClientTimeouts {
     /// That a client may be behind with the body of its request, see `limits.slowest_upload`: one that sends nothing of it for so long is answered with
     /// 408. Default: 30s.
     pub body: Duration,
-    /// That a client may be behind in taking its answer, see `limits.slowest_download`: one that takes nothing for so long is cut off. Default: 30s.
+    /// That a client may be behind in taking its answer, see `limits.slowest_download`: one that takes nothing for so long is cut off. The system tells of
+    /// what is taken in pieces of 8KiB, so that a longer answer goes at 280 bytes a second at least. Default: 30s.
     pub write: Duration,
     /// For the rest of a request's body after it was answered, so that the connection can be kept. Default: 1s.
     pub discard: Duration,

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use ring::digest::{Context, SHA256};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateRevocationListDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
+use super::pem::blocks;
 use super::{ClientCertificate, ListenerTlsConfig, certificates, roots};
 use crate::building::{BuildError, read_file};
 
@@ -51,7 +51,8 @@ impl Clients {
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider.clone());
         if let Some(name) = &config.client_crl {
             let content = read_file(folder, name).map_err(|error| error.at("client_crl"))?;
-            let lists = lists(&content, name).map_err(|error| error.at("client_crl"))?;
+            let lists: Vec<CertificateRevocationListDer<'static>> =
+                blocks(&content, name, "list of revoked certificates", "X509 CRL").map_err(|error| error.at("client_crl"))?;
             renewal = lists.iter().filter_map(next_update).min();
             context.update(&[0]);
             context.update(&content);
@@ -73,14 +74,4 @@ impl Clients {
 fn next_update(list: &CertificateRevocationListDer<'_>) -> Option<i64> {
     let (_, list) = CertificateRevocationList::from_der(list).ok()?;
     Some(list.next_update()?.timestamp())
-}
-
-fn lists(pem: &[u8], name: &str) -> Result<Vec<CertificateRevocationListDer<'static>>, BuildError> {
-    let fix = "name a file with blocks `-----BEGIN X509 CRL-----` … `-----END X509 CRL-----`";
-    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(BuildError::new(format!("{name} holds no list of revoked certificates"), fix)),
-        Err(error) => Err(BuildError::new(format!("{name} is not PEM: {error}"), fix)),
-    }
 }

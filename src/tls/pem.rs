@@ -14,12 +14,20 @@ use crate::building::{BuildError, read_file};
 /// # Errors
 /// That there is none.
 pub fn certificates(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, BuildError> {
-    let fix = "name a file with blocks `-----BEGIN CERTIFICATE-----` … `-----END CERTIFICATE-----`";
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    blocks(pem, name, "certificate", "CERTIFICATE")
+}
+
+/// All that is of one kind in a PEM file; at least one. `label` is what stands behind BEGIN and END.
+///
+/// # Errors
+/// That there is none.
+pub fn blocks<T: PemObject>(pem: &[u8], name: &str, what: &str, label: &str) -> Result<Vec<T>, BuildError> {
+    let fix = || format!("name a file with blocks `-----BEGIN {label}-----` … `-----END {label}-----`");
+    let found: Result<Vec<_>, _> = T::pem_slice_iter(pem).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(BuildError::new(format!("{name} holds no certificate"), fix)),
-        Err(error) => Err(BuildError::new(format!("{name} is not PEM: {error}"), fix)),
+        Ok(_) => Err(BuildError::new(format!("{name} holds no {what}"), fix())),
+        Err(error) => Err(BuildError::new(format!("{name} is not PEM: {error}"), fix())),
     }
 }
 
