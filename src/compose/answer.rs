@@ -25,14 +25,17 @@ impl Composition {
         let expected: usize = bodies.iter().flatten().map(|body| body.raw().len()).sum();
         let mut out = Out::new(self.most, expected + 32 * self.parts.len());
         self.assembly.write(&bodies, &|template| template.render(facts.req, facts.cx).map(|text| text.into_owned().into()), &mut out);
-        let body = out.finish().map_err(|long| Problem::new(Kind::BadGateway, "the answer is longer than it may be").cause(long))?;
+        let body = out.finish().map_err(|long| {
+            let problem = Problem::new(Kind::BadGateway, "the answer is longer than it may be").cause(long);
+            problem.header(PARTS, self.standing(facts.outcomes)).header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
+        })?;
         let mut headers = vec![(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         if facts.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Missing(_))) {
             headers.push((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
             headers.push((PARTS, self.standing(facts.outcomes)));
         } else {
             let all = facts.outcomes.iter().filter_map(|outcome| if let Outcome::Got(got) = outcome { Some(got.freshness) } else { None });
-            headers.extend(all.reduce(Freshness::and).unwrap_or_default().headers(&self.reads));
+            headers.extend(all.reduce(Freshness::and).unwrap_or_default().of_one(self.personal).headers(&self.reads));
         }
         headers.extend(self.timing(facts.outcomes, times));
         Ok(Reply { status: StatusCode::OK, headers, body: body.into() })

@@ -9,18 +9,19 @@ use crate::types::{Duration, Size};
 ///
 /// Each part is a call of its own: the balance, retries, breaker, ejection and timeouts of its service hold, but neither the service's policies nor its
 /// fallback. A part that uses values of others (`{parts.user.body.team_id}`) is asked once those have come; all others are asked at once. When the client
-/// leaves, all are broken off.
+/// breaks off, all are broken off; where it only closes its side, once `server.timeouts.farewell` is over.
 ///
 /// JSON comes out as it came in: numbers of any length, the order of members and escapes stay. What is text or XML (`text/*`, `*/xml`, `*+xml`, in UTF-8)
 /// becomes a string, no content becomes null, and anything else counts as an answer that cannot be used. Redirects are not followed.
 ///
 /// A part is `required`, or may be missing. A required one that is missing ends the whole with a problem that names the `part` and the `step` it had come
-/// to: 503 where its service is left alone, has no target or says 503, 504 where the time was up or its service says 504, else 502. Where another part is
+/// to: 503 where its service is left alone, has no target or says 503, 504 where the time was up or its service says 504, 400 where the request lacks a
+/// value that it needs, else 502. Where another part is
 /// missing, the answer is given without it, with `Cache-Control: no-store` and the header `Tidegate-Parts`: a list (RFC 9651) of all parts, each
 /// with its `received-status` or, in the words of RFC 9209 where it has one, its `error`: `user;received-status=200, orders;error=http_response_timeout`.
 ///
 /// Of the headers of the parts' answers only what says how long the whole is fresh goes on: the shortest `max-age` of all, `private` and `no-cache` where
-/// one says so, `no-store` where one says that.
+/// one says so, `no-store` where one says that. `private` is also what is made of who the client is: `{client.ip}`, `{consumer.name}` and their like.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ComposeConfig {
@@ -36,10 +37,10 @@ pub struct ComposeConfig {
     /// variable becomes the value itself; within a longer text it is inserted as text. A whole body comes in the part's shape; what lies deeper is found in
     /// the body as it came. Default: an object with each part under its name.
     pub template: Option<serde_json::Value>,
-    /// What stands where a part or a value is missing: `null`, or nothing with `absent`. Default: null.
+    /// What stands where a part or a value is missing: `null`, or nothing with `absent`. Not with `merge`, where a missing part has no place. Default: null.
     #[serde(default)]
     pub missing: Missing,
-    /// The longest answer; what would be longer is answered with 502. Default: 8MiB.
+    /// The longest answer; what would be longer is answered with 502. Of all parts together four times as much is held. Default: 8MiB.
     #[serde(default = "whole")]
     pub size: Size,
     /// Whether the answer tells how long each part took, in `Server-Timing`, to everyone who may ask. Default: false.
@@ -54,8 +55,8 @@ pub struct ComposeConfig {
     {"required": ["get"]}, {"required": ["post"]}, {"required": ["put"]}, {"required": ["patch"]}, {"required": ["delete"]}
 ]))]
 pub struct PartConfig {
-    /// A service and the path there, with variables: the route's path parameters and all that templates know, and values of other parts. Each value but a
-    /// path parameter is percent-encoded; where one would make another path of it, such as `..`, or has no text, the part is not asked. A query may
+    /// A service and the path there, with variables: the route's path parameters and all that templates know, and values of other parts. Each value but
+    /// path parameters and `{request.…}` is percent-encoded; where one would make another path of it, such as `..`, or has no text, the part is not asked. A query may
     /// follow: `"orders:/orders?user={id}&page={query.page}"`; a pair whose value the request does not have is left out. The request's own query does not
     /// go along.
     pub get: Option<String>,

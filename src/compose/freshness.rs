@@ -42,6 +42,11 @@ impl Freshness {
         }
     }
 
+    /// The same of an answer that is for its client alone, or not.
+    pub fn of_one(self, personal: bool) -> Self {
+        Self { private: self.private || personal, ..self }
+    }
+
     /// The same for an answer that depends on these request headers.
     pub fn headers(self, reads: &[HeaderName]) -> Vec<(HeaderName, HeaderValue)> {
         if self.no_store {

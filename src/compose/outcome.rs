@@ -171,8 +171,7 @@ fn document(answer: &Answer, most: usize) -> Result<Document, &'static str> {
     if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err("came encoded, though nobody asked for that");
     }
-    // Every value costs at least two bytes, so the length bounds their number too.
-    let bounds = Bounds { bytes: most, values: most, ..Bounds::default() };
+    let bounds = Bounds { bytes: most, ..Bounds::default() };
     if answer.body.is_empty() {
         return Document::parse("null", Bounds::default()).map_err(|_| "has no content");
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::config::PartConfig;
 use super::outcome::Missing;
 use super::target::Target;
-use super::text::{Facts, Scope, Text, reads};
+use super::text::{Facts, Scope, Text};
 use crate::body::json::{self, Filling, Out, Place};
 use crate::building::{BuildError, Errors, Step};
 use crate::expr::Template;
@@ -74,11 +74,11 @@ impl PartConfig {
         all.into_iter().filter_map(|(method, key, target)| Some((method, key, target.as_deref()?)))
     }
 
-    /// The request headers that its answer may depend on.
-    pub(super) fn reads(&self) -> impl Iterator<Item = HeaderName> {
+    /// All that is written with variables in it.
+    pub(super) fn texts(&self) -> Vec<&str> {
         let mut texts: Vec<&str> = self.named().map(|(_, _, target)| target).chain(self.headers.values().map(String::as_str)).collect();
         self.body.iter().for_each(|body| strings(body, &mut texts));
-        texts.into_iter().flat_map(reads)
+        texts
     }
 }
 
@@ -107,6 +107,9 @@ impl Part {
         let mut headers = Vec::new();
         for (name, text) in &config.headers {
             let built = header_name(name).and_then(|known| {
+                if headers.iter().any(|(before, _)| *before == known) {
+                    return Err(BuildError::new(format!("`{known}` stands here twice, in other letters"), "remove one of them"));
+                }
                 let text = Text::parse(text, scope)?;
                 match HeaderValue::try_from(text.example("x")) {
                     Ok(_) => Ok((known, text)),
@@ -138,6 +141,9 @@ impl Part {
             },
             None => None,
         };
+        if config.size.0 == 0 {
+            keep(&["size".into()], BuildError::new("no answer is as short as that", "write a size like `1MiB`"));
+        }
         if let Some(Err(error)) = config.timeout.map(crate::types::Duration::not_zero) {
             keep(&["timeout".into()], error);
         }
@@ -154,9 +160,6 @@ impl Part {
         let mut needs: Vec<_> = target.needs().chain(headers.iter().flat_map(|(_, text)| text.needs())).chain(of_body).collect();
         needs.sort_unstable();
         needs.dedup();
-        if !headers.iter().any(|(name, _)| *name == header::ACCEPT) {
-            headers.push((header::ACCEPT, Text::parse("application/json, */*;q=0.5", scope).ok()?));
-        }
         Some(Self {
             name: name.into(),
             method,
@@ -182,9 +185,9 @@ impl Part {
 
     /// The call for one request, which tells the service what stands in `told`, and how long it has.
     pub fn request(&self, told: &HeaderMap, facts: Facts<'_>, within: Duration) -> Result<Request, Missing> {
-        let lacks = || match self.target.needs().next() {
-            Some(_) => Missing::new(Kind::BadGateway, "asking", "value_missing", "was not asked: another part lacks a value that it needs"),
-            None => Missing::new(Kind::BadRequest, "asking", "value_missing", "was not asked: the request lacks a value that it needs"),
+        let lacks = || match self.target.lacks_part(facts) {
+            true => Missing::new(Kind::BadGateway, "asking", "value_missing", "was not asked: another part lacks a value that it needs"),
+            false => Missing::new(Kind::BadRequest, "asking", "value_missing", "was not asked: the request lacks a value that it needs"),
         };
         let target = self.target.render(facts).ok_or_else(lacks)?;
         let build = || -> pingora_error::Result<RequestHeader> {
@@ -196,6 +199,9 @@ impl Part {
                 if let Some(value) = text.header(facts) {
                     head.insert_header(name.clone(), value)?;
                 }
+            }
+            if !head.headers.contains_key(header::ACCEPT) {
+                head.insert_header(header::ACCEPT, HeaderValue::from_static("application/json, */*;q=0.5"))?;
             }
             if let Backend::Targets(targets) = &self.target.service.backend
                 && let Some(name) = &targets.deadline_header

@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::config::ComposeConfig;
+use super::config::{ComposeConfig, PartConfig};
 use super::part::{Find, Part, strings};
-use super::text::{Scope, reads};
+use super::text::{Scope, is_personal, reads};
 use crate::body::json::{Assembly, AssemblyConfig, Shape};
 use crate::building::{BuildError, Errors, Step};
 use crate::expr::Template;
@@ -22,6 +22,8 @@ pub struct Composition {
     pub(super) most: usize,
     /// The request headers that the answer depends on.
     pub(super) reads: Box<[HeaderName]>,
+    /// Whether it is for its client alone.
+    pub(super) personal: bool,
     pub(super) timing: Timing,
 }
 
@@ -45,6 +47,9 @@ impl Composition {
     pub fn build(config: &ComposeConfig, route: &str, params: &[Box<str>], find: &mut Find<'_>) -> Result<Self, Errors> {
         let mut errors = Errors::default();
         errors.keep(&["timeout".into()], config.timeout.not_zero());
+        if config.size.0 == 0 {
+            errors.keep::<()>(&["size".into()], Err(BuildError::new("no answer is as short as that", "write a size like `8MiB`")));
+        }
         if config.parts.is_empty() || config.parts.len() > PARTS {
             let reason = format!("there are {} parts", config.parts.len());
             errors.keep::<()>(&["parts".into()], Err(BuildError::new(reason, format!("write 1 to {PARTS}"))));
@@ -73,10 +78,9 @@ impl Composition {
         errors.keep(&["parts".into()], in_order(&parts));
         let settings = AssemblyConfig { merge: config.merge, template: config.template.clone(), missing: config.missing };
         let assembly = errors.keep(&[], Assembly::build(&settings, shapes, &mut |name| scope.request(name)));
-        let mut texts = Vec::new();
+        let mut texts: Vec<&str> = config.parts.values().flat_map(PartConfig::texts).collect();
         config.template.iter().for_each(|template| strings(template, &mut texts));
-        let mut all: Vec<_> =
-            config.parts.values().flat_map(|part| part.reads().collect::<Vec<_>>()).chain(texts.into_iter().flat_map(reads)).collect();
+        let mut all: Vec<_> = texts.iter().flat_map(|text| reads(text)).collect();
         all.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         all.dedup();
         let Some(assembly) = assembly else { return Err(errors) };
@@ -87,6 +91,7 @@ impl Composition {
             assembly,
             most: config.size.bytes(),
             reads: all.into(),
+            personal: texts.into_iter().any(is_personal),
             timing: if config.server_timing { Timing::Shown } else { Timing::Logged },
         })
     }

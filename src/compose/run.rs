@@ -16,6 +16,9 @@ use crate::observe::Shard;
 use crate::problem::Kind;
 use crate::upstream::{Answer, Backend, Call, CallError, Client, Haste};
 
+/// So many times the longest answer are held of all its parts: shapes leave most of some out.
+const HELD: usize = 4;
+
 /// One part under way, for as long as it is.
 struct Counted(IntGauge);
 
@@ -37,6 +40,8 @@ struct Course {
     outcomes: Vec<Outcome>,
     started: Vec<Option<Instant>>,
     times: Vec<Duration>,
+    /// Bytes of the bodies that are here.
+    held: usize,
     /// When the time of the whole is up.
     ends: Instant,
     /// What every service is told.
@@ -62,6 +67,7 @@ impl Composition {
             outcomes: (0..count).map(|_| Outcome::Pending).collect(),
             started: vec![None; count],
             times: vec![Duration::ZERO; count],
+            held: 0,
             ends,
             told,
             client: talk.client(),
@@ -112,7 +118,8 @@ impl Composition {
             tokio::select! {
                 biased;
                 ended = running.next() => if let Some((place, ended)) = ended {
-                    course.settle(place, self.judge(place, ended));
+                    let outcome = course.hold(self.judge(place, ended), self.most.saturating_mul(HELD));
+                    course.settle(place, outcome);
                 },
                 left = talk.left() => return Err(left),
             }
@@ -139,7 +146,8 @@ impl Composition {
             Backend::Mock(_) => None,
         };
         let left = course.ends.saturating_duration_since(Instant::now());
-        let within = [part.timeout, own].into_iter().flatten().fold(left, Duration::min);
+        let full = [part.timeout, own].into_iter().flatten().fold(self.timeout, Duration::min);
+        let within = left.min(full);
         if within.is_zero() {
             return Err(Missing::new(
                 Kind::GatewayTimeout,
@@ -151,8 +159,8 @@ impl Composition {
         let facts = Facts { req: talk.request(), cx: talk.cx(), outcomes: &course.outcomes };
         let request = part.request(&course.told, facts, within)?;
         let call = Client::begin(&part.target.service, talk.request(), talk.cx()).map_err(|error| Missing::of(&error))?;
-        let full = part.timeout.unwrap_or(self.timeout);
-        let haste = if !part.needs.is_empty() && left < full { Haste::Hurried } else { Haste::None };
+        // Its client may have been slow, or in haste, or other parts: else any client could have a sound service left alone.
+        let haste = if within < full / 4 * 3 { Haste::Hurried } else { Haste::None };
         Ok((call.with(haste), request, within))
     }
 
@@ -186,6 +194,18 @@ impl Composition {
 }
 
 impl Course {
+    /// Takes a part in, unless all together would be more than is held.
+    fn hold(&mut self, outcome: Outcome, most: usize) -> Outcome {
+        let Outcome::Got(got) = &outcome else { return outcome };
+        self.held = self.held.saturating_add(got.body.text().len());
+        if self.held <= most {
+            return outcome;
+        }
+        let detail = "is more than is held beside the other parts";
+        let missing = Missing::new(Kind::BadGateway, "reading", "http_response_body_size", detail);
+        Outcome::Missing(Box::new(Missing { status: Some(got.status), ..missing }))
+    }
+
     fn start(&mut self, place: usize) {
         if let (Some(started), Some(outcome)) = (self.started.get_mut(place), self.outcomes.get_mut(place)) {
             (*started, *outcome) = (Some(Instant::now()), Outcome::Running);

@@ -62,6 +62,11 @@ impl Target {
         self.path.needs().chain(self.query.iter().flat_map(Text::needs))
     }
 
+    /// Whether another part has not said what it should have.
+    pub fn lacks_part(&self, facts: Facts<'_>) -> bool {
+        std::iter::once(&self.path).chain(&self.query).any(|text| text.lacks_part(facts))
+    }
+
     /// The path and query of one request; none where a value that it needs is missing or would make another path of it.
     pub fn render(&self, facts: Facts<'_>) -> Option<String> {
         let mut target = self.path.render(Form::Path, facts).filter(|path| keeps(path))?;

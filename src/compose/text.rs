@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{percent_decode_str, percent_encode, utf8_percent_encode};
 use pingora_http::RequestHeader;
@@ -90,7 +92,15 @@ impl Text {
         self.0.iter().map(|bit| if let Bit::Fixed(text) = bit { &**text } else { word }).collect()
     }
 
-    /// The text of one request; none where a value is missing, or would be an empty segment of a path.
+    /// Whether a value of another part is missing, or empty.
+    pub fn lacks_part(&self, facts: Facts<'_>) -> bool {
+        self.0.iter().any(|bit| match bit {
+            Bit::Part(place) => value(place, facts).is_none_or(|value| value.is_empty()),
+            Bit::Fixed(_) | Bit::Param(_) | Bit::Request(_) => false,
+        })
+    }
+
+    /// The text of one request; none where a value is missing. In a path none may be empty but a path parameter's, which may be so in the request too.
     pub fn render(&self, form: Form, facts: Facts<'_>) -> Option<String> {
         let mut out = String::new();
         for bit in &self.0 {
@@ -108,7 +118,7 @@ impl Text {
                 }
                 Bit::Request(template) => put(&template.render(facts.req, facts.cx)?, form, &mut out),
                 Bit::Part(place) => {
-                    let value = facts.outcomes.get(place.part)?.value(place)?.text()?;
+                    let value = value(place, facts)?;
                     if form == Form::Path && value.is_empty() {
                         return None;
                     }
@@ -125,11 +135,22 @@ impl Text {
     }
 }
 
+fn value<'a>(place: &Place, facts: Facts<'a>) -> Option<Cow<'a, str>> {
+    facts.outcomes.get(place.part)?.value(place)?.text()
+}
+
 fn put(value: &str, form: Form, out: &mut String) {
     match form {
         Form::Header => out.push_str(value),
         Form::Path | Form::Query => out.extend(utf8_percent_encode(value, NOT_UNRESERVED)),
     }
+}
+
+/// Whether a text says who the client is: what is made of it is for that client alone.
+pub(super) fn is_personal(text: &str) -> bool {
+    const PERSONAL: [&str; 4] = ["client.", "consumer.", "claims.", "client_cert."];
+    let is = |piece: &Piece<'_>| matches!(piece, Piece::Variable(name) if PERSONAL.iter().any(|start| name.starts_with(start)));
+    pieces(text).unwrap_or_default().iter().any(is)
 }
 
 /// The request headers that variables of a text stand for: what is made of it depends on them.

@@ -64,26 +64,29 @@ impl Conversation for Talk<'_> {
     }
 
     fn introduction(&mut self) -> Result<HeaderMap, Problem> {
-        /// What a trusted proxy has said stays as it is.
-        const FORWARDED: [HeaderName; 4] = [
+        /// What hops before this one have said, which is added to.
+        const HOPS: [HeaderName; 7] = [
             header::HOST,
+            header::FORWARDED,
+            header::VIA,
+            HeaderName::from_static("x-forwarded-for"),
             HeaderName::from_static("x-forwarded-host"),
             HeaderName::from_static("x-forwarded-proto"),
             HeaderName::from_static("x-forwarded-port"),
         ];
-        let mut req = self.session.req_header().clone();
-        self.outgoing(&mut req)?;
-        let asked = &self.session.req_header().headers;
-        let mut told = HeaderMap::with_capacity(8);
-        for name in req.headers.keys().filter(|name| !FRAMING.contains(name)) {
-            let (now, before) = (req.headers.get_all(name), asked.get_all(name));
-            if FORWARDED.contains(name) || !now.iter().eq(before.iter()) {
-                now.iter().for_each(|value| {
-                    told.append(name, value.clone());
-                });
-            }
+        // What would go out of a request that says nothing is the gateway's own word.
+        let mut own = self.session.req_header().clone();
+        let names: Vec<_> = own.headers.keys().filter(|name| !HOPS.contains(name)).cloned().collect();
+        for name in &names {
+            own.remove_header(name);
         }
-        Ok(told)
+        self.outgoing(&mut own)?;
+        // So is what a policy takes from the client's headers, under a name that the client has not used.
+        let mut whole = self.session.req_header().clone();
+        self.outgoing(&mut whole)?;
+        let made = whole.headers.iter().filter(|(name, _)| !names.contains(name) && !own.headers.contains_key(*name));
+        let told = own.headers.iter().chain(made).filter(|(name, _)| !FRAMING.contains(name) && *name != header::ACCEPT_ENCODING);
+        Ok(told.map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 
     fn note(&mut self, parts: Vec<PartTold>) {

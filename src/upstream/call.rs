@@ -15,6 +15,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use smallvec::SmallVec;
 use tokio::sync::OnceCell;
 
+use super::lent::Lent;
 use super::stage::{Progress, Stage};
 use super::{Asking, Attempted, Backend, Breaker, Failure, HostMode, Picked, Pool, Probe, Service, Targets, is_keyed, retry_after};
 use crate::ctx::Ctx;
@@ -220,11 +221,11 @@ impl Client {
         prepare(&mut head, targets, &to.authority, sent.body).map_err(|_| Failure::Malformed)?;
         sent.progress.come_to(Stage::Connecting);
         let connector = self.connector().await;
-        let (mut session, reused) = connector.get_http_session(&*to.peer).await.map_err(|_| Failure::Connect)?;
+        let (mut lent, reused) = Lent::take(connector, &to.peer).await.map_err(|_| Failure::Connect)?;
         sent.progress.come_to(Stage::Waiting);
-        let told = talk(&mut session, &to.peer, &head, sent).await;
-        // One that is not at the end of an answer is closed; one of HTTP/2 has other requests, and none may forget that this one is over.
-        connector.release_http_session(session, &*to.peer, to.peer.options.idle_timeout).await;
+        let session = lent.session().ok_or(Failure::Connect)?;
+        let told = talk(session, &to.peer, &head, sent).await;
+        lent.give_back().await;
         told.map_err(|Broken { error, begun }| Failure::of(&error, reused && !begun))
     }
 

@@ -7,6 +7,7 @@ mod dns;
 mod follow;
 mod health;
 mod host;
+mod lent;
 mod link;
 mod mock;
 mod plan;

@@ -8,6 +8,7 @@ mod bounds;
 mod breaker;
 mod client_certificates;
 mod compose;
+mod compose_trust;
 mod config_errors;
 mod cors;
 mod crowd;

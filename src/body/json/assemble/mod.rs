@@ -97,6 +97,10 @@ impl<X> Assembly<X> {
         let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
         let way = match (&config.merge, &config.template) {
             (None, None) => Way::Named,
+            (Some(Merge::Root), None) if config.missing == Missing::Absent => {
+                let reason = "a part that is missing has no place in what is merged";
+                return Err(BuildError::new(reason, "remove it, or `merge`").at("missing"));
+            }
             (Some(Merge::Root), None) => {
                 wrapped_apart(&parts)?;
                 Way::Merged

@@ -1,0 +1,124 @@
+//! Composed answers before clients and services that cannot be trusted: what services are told, what clients can do to them, and who may keep an answer.
+
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use crate::support::frames::Frames;
+use crate::support::gateway::check;
+use crate::support::speaker::{END_HEADERS, END_STREAM, HEADERS, Speaker, block};
+use crate::support::{Answer, Gateway, Origin, PATIENCE, RawOrigin};
+
+/// A gateway with one composition of this one service.
+fn gateway(address: std::net::SocketAddr, service: &str, policies: &str, compose: &str) -> Gateway {
+    Gateway::start(&format!(
+        "services: {{ up: {{ targets: [\"http://{address}\"]{service} }} }}\nroutes: [{{ name: whole, match: {{ path: /whole }}, policies: [{policies}], compose: {{ {compose} }} }}]\n"
+    ))
+}
+
+#[test]
+fn services_are_told_what_the_gateway_vouches_for_and_nothing_of_the_client() {
+    let up = Origin::answering(|_| Answer::new("{}".to_owned()));
+    let policies =
+        "request: { headers: { set: { X-Tenant: acme, Accept: text/json, X-Copy: \"{header.X-Mine}\" }, add: { X-Added: gw } } }";
+    let gateway = gateway(up.address, "", policies, "parts: { a: { get: \"up:/a\" } }");
+    let mut client = gateway.client();
+    let sent = "X-Tenant: acme\r\nX-Added: secret\r\nX-Mine: mine\r\nCookie: a=b\r\nAuthorization: Basic eDp5\r\nAccept-Encoding: gzip\r\n";
+    assert_eq!(client.get_with("/whole", sent).status, 200);
+    let seen = up.only();
+    for (name, value) in [
+        ("x-tenant", Some("acme")),
+        ("x-added", Some("gw")),
+        ("x-copy", Some("mine")),
+        ("accept", Some("text/json")),
+        ("x-mine", None),
+        ("cookie", None),
+        ("authorization", None),
+        ("accept-encoding", None),
+    ] {
+        assert_eq!(seen.header(name), value, "{name}");
+    }
+}
+
+#[test]
+fn a_client_in_haste_or_a_slow_one_has_no_service_left_alone() {
+    let up = Origin::http2(|_| {
+        std::thread::park_timeout(Duration::from_millis(300));
+        Answer::new("{}".to_owned())
+    });
+    let settings = ", protocol: http2, breaker: { failures: 1 }";
+    let gateway = gateway(up.address, settings, "", "timeout: 1s, parts: { a: { get: \"up:/a\", required: true } }");
+    let mut speaker = Speaker::connect(gateway.address);
+    let call = block("POST", "/whole", &[("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "20m")]);
+    assert!(speaker.say(HEADERS, END_HEADERS | END_STREAM, 1, &call));
+    gateway.await_log("the call", |line| line["parts"][0]["result"] == "http_response_timeout");
+    let mut slow = gateway.client();
+    slow.send("GET /whole HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1");
+    assert!(slow.is_silent_for(Duration::from_millis(850)));
+    slow.send("2");
+    assert_eq!(slow.read().status, 504);
+    assert_eq!(gateway.client().get("/whole").status, 200, "the service is as well as before");
+}
+
+#[test]
+fn a_part_that_has_its_time_and_is_late_counts_against_its_service() {
+    let (first, late) = (Origin::answering(|_| Answer::new("{\"x\":1}".to_owned())), RawOrigin::start(|mut talk| talk.until_closed()));
+    let gateway = Gateway::start(&format!(
+        "services: {{ first: {{ targets: [\"http://{}\"] }}, late: {{ targets: [\"http://{}\"], breaker: {{ failures: 1 }} }} }}\nroutes: [{{ name: whole, match: {{ path: /whole }}, compose: {{ timeout: 300ms, parts: {{ a: {{ get: \"first:/\" }}, b: {{ get: \"late:/{{parts.a.body.x}}\" }} }} }} }}]\n",
+        first.address, late.address
+    ));
+    assert_eq!(gateway.client().get("/whole").text(), "{\"a\":{\"x\":1},\"b\":null}");
+    let answer = gateway.client().get("/whole");
+    assert!(answer.header("tidegate-parts").unwrap().ends_with("b;error=destination_unavailable"), "{answer:?}");
+}
+
+#[test]
+fn what_is_made_of_who_the_client_is_is_for_the_client_alone() {
+    let up = Origin::answering(|_| http::Response::builder().header("cache-control", "public, max-age=60").body("{}".to_owned()).unwrap());
+    for (path, control) in [("/all", "max-age=60"), ("/of/{client.ip}", "private, max-age=60")] {
+        let gateway = gateway(up.address, "", "", &format!("parts: {{ a: {{ get: \"up:{path}\" }} }}"));
+        assert_eq!(gateway.client().get("/whole").header("cache-control"), Some(control), "{path}");
+    }
+}
+
+#[test]
+fn a_call_over_http2_that_is_given_up_leaves_its_connection_to_its_idle_time() {
+    let (told, gone) = channel();
+    let told = Mutex::new(told);
+    let up = RawOrigin::start(move |talk| {
+        let Some(mut frames) = Frames::open(talk) else { return };
+        while frames.request().is_some() {}
+        let _ = told.lock().unwrap().send(());
+    });
+    let settings = ", protocol: http2, timeouts: { idle: 300ms }";
+    let gateway = gateway(up.address, settings, "", "timeout: 200ms, parts: { a: { get: \"up:/a\", required: true } }");
+    gateway.client().get("/whole").problem(504, "gateway-timeout");
+    gone.recv_timeout(PATIENCE).expect("the connection is closed once nobody uses it");
+}
+
+#[test]
+fn the_parts_together_are_bounded() {
+    let up = Origin::answering(|_| Answer::new(format!("{{\"n\":1,\"x\":\"{}\"}}", "x".repeat(900))));
+    let parts: Vec<_> = (0..6).map(|number| format!("p{number}: {{ get: \"up:/\", shape: {{ take: n }} }}")).collect();
+    let gateway = gateway(up.address, "", "", &format!("size: 1KiB, template: {{ a: 1 }}, parts: {{ {} }}", parts.join(", ")));
+    let answer = gateway.client().get("/whole");
+    assert_eq!(answer.text(), "{\"a\":1}");
+    let missing = gateway.await_log("the request", |line| line["route"] == "whole");
+    let over = missing["parts"].as_array().unwrap().iter().filter(|part| part["result"] == "http_response_body_size").count();
+    assert_eq!(over, 2, "{missing}");
+}
+
+#[test]
+fn settings_that_would_do_nothing_are_refused() {
+    for (compose, words) in [
+        ("size: 0B, parts: { a: { get: \"up:/\" } }", "compose.size: no answer is as short as that"),
+        ("parts: { a: { get: \"up:/\", size: 0B } }", "parts.a.size: no answer is as short as that"),
+        ("merge: root, missing: absent, parts: { a: { get: \"up:/\" } }", "compose.missing: a part that is missing has no place"),
+        ("parts: { a: { get: \"up:/\", headers: { X-A: a, x-a: b } } }", "headers.x-a: `x-a` stands here twice"),
+    ] {
+        let (content, said) = check(&format!(
+            "services: {{ up: {{ mock: {{ text: a }} }} }}\nroutes: [{{ name: whole, match: {{ path: /whole }}, compose: {{ {compose} }} }}]\n"
+        ));
+        assert!(!content && said.contains(words), "{compose}:\n{said}");
+    }
+}
