@@ -128,7 +128,13 @@ fn template(dice: &mut Dice, deeper: usize) -> Json {
         0 => json!(format!("{{parts.p{}.body.{}}}", dice.roll(3), dice.path())),
         1 => json!(format!("{{parts.p{}.body}}", dice.roll(3))),
         2 => json!(format!("\"{{parts.p{}.body.{}}}{{{{\n{{x}}", dice.roll(3), dice.path())),
-        3 => (0..dice.roll(4)).map(|_| template(dice, deeper - 1)).collect(),
+        3 => {
+            let item = |dice: &mut Dice| match dice.roll(3) {
+                0 => json!(format!("{{parts.p{}.body...}}", dice.roll(3))),
+                _ => template(dice, deeper - 1),
+            };
+            (0..dice.roll(4)).map(|_| item(dice)).collect()
+        }
         _ => Json::Object((0..dice.roll(4)).map(|_| (dice.pick(&dice::NAMES).to_owned(), template(dice, deeper - 1))).collect()),
     }
 }
