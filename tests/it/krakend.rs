@@ -479,9 +479,10 @@ fn service() -> Origin {
 #[test]
 fn what_krakend_composes_is_composed_here() {
     let (up, slow) = (service(), RawOrigin::start(|mut talk| talk.until_closed()));
-    let routes = CASES.iter().enumerate().map(|(number, case)| {
-        format!("  - {{ name: c{number}, match: {{ path: /{number} }}, compose: {{ {} }} }}\n", case.compose)
-    });
+    let routes = CASES
+        .iter()
+        .enumerate()
+        .map(|(number, case)| format!("  - {{ name: c{number}, match: {{ path: /{number} }}, compose: {{ {} }} }}\n", case.compose));
     let gateway = Gateway::start(&format!(
         "services:\n  s: {{ targets: [\"http://{}\"] }}\n  slow: {{ targets: [\"http://{}\"] }}\nroutes:\n{}",
         up.address,

@@ -68,7 +68,10 @@ fn arrays_of_several_parts_become_one() {
     let shapes = json!({"orders": {"take": "data", "pick": ["id"]}});
     assert_eq!(write_shaped(only, &shapes, ["", r#"{"data":[{"id":1,"x":2},{"x":3}]}"#, ""]), r#"[{"id":1},{}]"#);
     let error = build(json!({"template": {"all": "{parts.orders.body...}"}}), &json!({})).unwrap_err();
-    assert_eq!(error.to_string(), "template.all: the items of an array stand only in an array (write `[\"{parts.orders.body...}\"]`, or leave the dots out for the array itself)");
+    assert_eq!(
+        error.to_string(),
+        "template.all: the items of an array stand only in an array (write `[\"{parts.orders.body...}\"]`, or leave the dots out for the array itself)"
+    );
 }
 
 #[test]

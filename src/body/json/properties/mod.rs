@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Assembly, AssemblyConfig, Bounds, Document, Kind, Out, Shape, ShapeConfig, Value, check};
 use crate::building::BuildError;
-use dice::Dice;
+pub use dice::Dice;
 
 fn each_round(mut round: impl FnMut(&mut Dice)) {
     let rounds = std::env::var("TIDEGATE_ROUNDS").map_or(4_000, |rounds| rounds.parse().unwrap());
