@@ -19,21 +19,21 @@ fn what_works_and_is_hardly_meant_is_warned_of() {
         r#"template: { user: "{parts.user.body}", who: ["{consumer.name}"], cert: "{client_cert.subject}", id: "{version}" }
 parts:
   user: { get: "up:/users/{id}?sub={claims.sub}", required: true, headers: { X-Team: "{parts.team.body.name}" } }
-  team: { get: "up:/teams/{claims.team}", timeout: 5s }
+  team: { get: "up:/teams/{claims.team}", timeout: 1500ms }
   spare: { get: "up:/spare" }
   told: { post: "up:/told", body: { at: [{ who: "{claims.sub}" }] } }
   guard: { get: "up:/guard", required: true }"#,
     );
     assert!(content, "{said:?}");
     let expected = [
-        "tidegate.yaml:11:21: routes[0].compose.parts.user.get: `{claims.sub}` never has a value here",
-        "tidegate.yaml:12:21: routes[0].compose.parts.team.get: `{claims.team}` never has a value here",
-        "tidegate.yaml:12:57: routes[0].compose.parts.team.timeout: the service `up` has given up before: its `timeouts.total` is 1s",
-        "tidegate.yaml:14:59: routes[0].compose.parts.told.body.at[0].who: `{claims.sub}` never has a value here",
-        "tidegate.yaml:9:56: routes[0].compose.template.who[0]: `{consumer.name}` never has a value here",
-        "tidegate.yaml:9:83: routes[0].compose.template.cert: `{client_cert.subject}` never has a value here",
-        "tidegate.yaml:12:15: routes[0].compose.parts.team: without this part there is no answer: `user` needs it, and is required",
-        "tidegate.yaml:13:16: routes[0].compose.parts.spare: this part is asked, and nobody uses what it says",
+        "tidegate.yaml:10:22: routes[0].compose.parts.user.get: `{claims.sub}` never has a value here",
+        "tidegate.yaml:11:22: routes[0].compose.parts.team.get: `{claims.team}` never has a value here",
+        "tidegate.yaml:11:58: routes[0].compose.parts.team.timeout: the service `up` has given up before: its `timeouts.total` is 1s",
+        "tidegate.yaml:13:55: routes[0].compose.parts.told.body.at[0].who: `{claims.sub}` never has a value here",
+        "tidegate.yaml:8:52: routes[0].compose.template.who[0]: `{consumer.name}` never has a value here",
+        "tidegate.yaml:8:78: routes[0].compose.template.cert: `{client_cert.subject}` never has a value here",
+        "tidegate.yaml:11:9: routes[0].compose.parts.team: without this part there is no answer: `user` needs it, and is required",
+        "tidegate.yaml:12:9: routes[0].compose.parts.spare: this part is asked, and nobody uses what it says",
     ];
     assert_eq!(said, expected, "{said:#?}");
 }
@@ -62,14 +62,14 @@ fn every_mistake_of_a_shape_is_told_with_its_place() {
     );
     assert!(!content);
     let expected = [
-        "tidegate.yaml:10:17: routes[0].compose.parts.a.get: `/a/%2` has a `%` that two hex digits do not follow",
-        "tidegate.yaml:10:52: routes[0].compose.parts.a.shape.pick[1]: `x.y` is part of `x`, which stands here too; the other is at tidegate.yaml:10",
-        "tidegate.yaml:10:65: routes[0].compose.parts.a.shape.drop[0]: `z` is not picked, so it is not there to be dropped",
-        "tidegate.yaml:10:99: routes[0].compose.parts.a.shape.move.n: `n` is not picked, so it is never there",
-        "tidegate.yaml:10:82: routes[0].compose.parts.a.shape.rename.x: `p.q` is a path, and not one name",
-        "tidegate.yaml:11:17: routes[0].compose.parts.b.get: '[' cannot stand in a path or query",
-        "tidegate.yaml:11:45: routes[0].compose.parts.b.shape.take: the path is empty",
-        "tidegate.yaml:11:58: routes[0].compose.parts.b.shape.flatten[0]: `*` in `*` is no wildcard",
+        "tidegate.yaml:9:19: routes[0].compose.parts.a.get: `/a/%2` has a `%` that two hex digits do not follow",
+        "tidegate.yaml:9:54: routes[0].compose.parts.a.shape.pick[1]: `x.y` is part of `x`, which stands here too; the other is at tidegate.yaml:9",
+        "tidegate.yaml:9:67: routes[0].compose.parts.a.shape.drop[0]: `z` is not picked, so it is not there to be dropped",
+        "tidegate.yaml:9:84: routes[0].compose.parts.a.shape.rename.x: `p.q` is a path, and not one name",
+        "tidegate.yaml:9:104: routes[0].compose.parts.a.shape.move.n: `n` is not picked, so it is never there",
+        "tidegate.yaml:10:19: routes[0].compose.parts.b.get: '[' cannot stand in a path or query",
+        "tidegate.yaml:10:47: routes[0].compose.parts.b.shape.take: the path is empty",
+        "tidegate.yaml:10:61: routes[0].compose.parts.b.shape.flatten[0]: `*` in `*` is no wildcard",
     ];
     assert_eq!(said, expected, "{said:#?}");
 }

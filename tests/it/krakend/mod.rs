@@ -56,7 +56,8 @@ fn service() -> Origin {
 #[test]
 fn what_krakend_composes_is_composed_here() {
     let (up, slow) = (service(), RawOrigin::start(|mut talk| talk.until_closed()));
-    let routes = CASES
+    let cases: Vec<_> = shapes::CASES.iter().chain(ways::CASES).collect();
+    let routes = cases
         .iter()
         .enumerate()
         .map(|(number, case)| format!("  - {{ name: c{number}, match: {{ path: /{number} }}, compose: {{ {} }} }}\n", case.compose));

@@ -124,7 +124,7 @@ pub const CASES: &[Case] = &[
         krakend: r#"{"extra_config": {"github.com/devopsfaith/krakend/proxy": {"sequential": true}}, "backend": [{"url_pattern": "/failing"}, {"url_pattern": "/echo/{resp0_id}"}]}"#,
         said: &["500 false "],
         compose: "merge: root, parts: { user: { get: \"s:/failing\", required: true }, e: { get: \"s:/echo/{parts.user.body.id}\" } }",
-        answer: "502 | user answering | user;received-status=500, e;error=not_asked",
+        answer: "502 | user answering | user;received-status=500, e;error=part_missing",
         why: Some(NAMED),
     },
     Case {
