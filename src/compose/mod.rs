@@ -18,10 +18,15 @@ mod freshness;
 mod outcome;
 mod text;
 mod target;
+mod fill;
+mod each;
 mod part;
+mod order;
 mod plan;
 mod answer;
+mod course;
 mod run;
+mod fan;
 
 pub use config::{ComposeConfig, PartConfig};
 pub use plan::Composition;

@@ -8,6 +8,8 @@ mod bounds;
 mod breaker;
 mod client_certificates;
 mod compose;
+mod compose_conditions;
+mod compose_parts;
 mod compose_trust;
 mod config_errors;
 mod cors;

@@ -43,7 +43,13 @@ impl Shape {
         draft.check_choice()?;
         draft.check_reach()?;
         draft.check_places()?;
-        Ok(Self { take, root: draft.root(), moves: draft.moves.len(), wrap: wrap.iter().flat_map(Path::names).map(New::of).collect() })
+        Ok(Self {
+            of: super::Of::Whole,
+            take,
+            root: draft.root(),
+            moves: draft.moves.len(),
+            wrap: wrap.iter().flat_map(Path::names).map(New::of).collect(),
+        })
     }
 }
 
