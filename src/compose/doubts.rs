@@ -6,6 +6,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::config::{ComposeConfig, PartConfig};
+use super::part::Part;
 use super::plan::Composition;
 use super::target::Target;
 use crate::building::{BuildError, Step};
@@ -34,15 +35,16 @@ impl Composition {
             if part.is_required() {
                 continue;
             }
-            let needing = || self.parts.iter().filter(|other| other.needs.contains(&place));
-            if let Some(other) = needing().find(|other| other.is_required()) {
+            // One with a condition may not be asked.
+            let needing = |other: &&Part| other.needs.contains(&place) && other.is_required() && other.when.is_none();
+            if let Some(other) = self.parts.iter().find(needing) {
                 let reason = format!("without this part there is no answer: `{}` needs it, and is required", other.name);
                 found.push(at(BuildError::new(reason, "write `required: true`, and the problem will name this part")));
             }
             // Others may be asked for what they do.
             let reads =
                 config.parts.get(&*part.name).and_then(|part| part.named().next()).is_some_and(|(method, ..)| method == Method::GET);
-            if reads && !self.assembly.uses(place) && needing().next().is_none() {
+            if reads && !self.assembly.uses(place) && !self.parts.iter().any(|other| other.waits.contains(&place)) {
                 let reason = "this part is asked, and nobody uses what it says";
                 found.push(at(BuildError::new(reason, "place it by the `template`, or take it out")));
             }
@@ -60,7 +62,7 @@ fn late(part: &PartConfig, around: &Around<'_>) -> Option<BuildError> {
     Some(BuildError::new(reason, "write a shorter one, or a longer `timeouts.total`").at("timeout"))
 }
 
-/// The variables of a part's target, headers and body that never have a value.
+/// The variables of a part's target, headers, body and value that never have a value.
 fn never(part: &PartConfig, around: &Around<'_>) -> Vec<BuildError> {
     let mut found = Vec::new();
     for (_, key, target) in part.named() {
@@ -70,6 +72,7 @@ fn never(part: &PartConfig, around: &Around<'_>) -> Vec<BuildError> {
         in_text(text, &["headers".into(), name.as_str().into()], around, &mut found);
     }
     part.body.iter().for_each(|body| in_tree(body, &mut vec!["body".into()], around, &mut found));
+    part.value.iter().for_each(|value| in_tree(value, &mut vec!["value".into()], around, &mut found));
     found
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::outcome::{Outcome, judge};
 use super::target::Target;
-use super::text::{Facts, Scope};
+use super::text::{Facts, Items, Scope};
 use crate::body::json::Dice;
 use crate::ctx::testing;
 use crate::routing::{PathOptions, path};
@@ -67,7 +67,7 @@ fn whatever_values_say_a_target_is_one_path_and_query_and_the_one_that_is_writte
         for _ in 0..1 + dice.roll(7) {
             template.push_str(if dice.roll(2) == 0 { dice.pick(&texts) } else { dice.pick(&VARIABLES) });
         }
-        let scope = Scope { parts: &["a", "b"], params: &["id".into(), "rest".into()] };
+        let scope = Scope { parts: &["a", "b"], params: &["id".into(), "rest".into()], items: Items::None };
         let Ok(target) = Target::build(service.clone(), &template, scope) else { continue };
         let options = PathOptions { merge_slashes: dice.roll(2) == 0, ..PathOptions::default() };
         let Ok(came) = path::normalise(&format!("/i{}", some(dice, 8, &BITS)), &options).map(|path| path.into_owned()) else { continue };
@@ -80,7 +80,7 @@ fn whatever_values_say_a_target_is_one_path_and_query_and_the_one_that_is_writte
         let mut req = RequestHeader::build("GET", b"/?q=..%2F%0a&r", None).unwrap();
         let _ = req.insert_header("X", some(dice, 4, &BITS));
         let outcomes = [part(json!(some(dice, 5, &BITS)).to_string()), part(json!({ "x": some(dice, 5, &BITS) }).to_string())];
-        let Some(asked) = target.render(Facts { req: &req, cx: &cx, outcomes: &outcomes }) else {
+        let Some(asked) = target.render(Facts { req: &req, cx: &cx, outcomes: &outcomes, item: None }) else {
             refused += 1;
             continue;
         };

@@ -20,7 +20,7 @@ impl Composition {
         // None needs itself, so no way is longer than there are parts.
         for _ in 0..self.parts.len() {
             for (place, part) in self.parts.iter().enumerate() {
-                let before = part.needs.iter().filter_map(|need| numbers.get(*need)).max().map_or(1, |last: &usize| last + 1);
+                let before = part.waits.iter().filter_map(|need| numbers.get(*need)).max().map_or(1, |last: &usize| last + 1);
                 if let Some(number) = numbers.get_mut(place) {
                     *number = before;
                 }
@@ -31,7 +31,7 @@ impl Composition {
             .parts
             .iter()
             .zip(numbers)
-            .map(|(part, number)| Step { part: &part.name, number, after: part.needs.iter().filter_map(name).collect() })
+            .map(|(part, number)| Step { part: &part.name, number, after: part.waits.iter().filter_map(name).collect() })
             .collect();
         steps.sort_by_key(|step| step.number);
         steps

@@ -85,7 +85,7 @@ impl Target {
                     before = '&';
                 }
                 // What the client may say or not is left out; what another part should have said is not.
-                None if pair.needs().next().is_none() => {}
+                None if pair.is_of_request() => {}
                 None => return None,
             }
         }

@@ -5,7 +5,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode, u
 use pingora_http::RequestHeader;
 
 use super::outcome::Outcome;
-use crate::body::json::Place;
+use crate::body::json::{Path, Place, Value};
 use crate::building::BuildError;
 use crate::ctx::Ctx;
 use crate::expr::{NOT_UNRESERVED, Template, Variables};
@@ -18,6 +18,17 @@ pub(super) struct Scope<'a> {
     pub parts: &'a [&'a str],
     /// The path parameters of the route.
     pub params: &'a [Box<str>],
+    /// Whether `{item}` stands for anything.
+    pub items: Items,
+}
+
+/// Whether a part asks once for each element of an array.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Items {
+    /// It does: `{item}` is the element.
+    Each,
+    /// It does not.
+    None,
 }
 
 /// What they do stand for.
@@ -26,6 +37,8 @@ pub(super) struct Facts<'a> {
     pub req: &'a RequestHeader,
     pub cx: &'a Ctx,
     pub outcomes: &'a [Outcome],
+    /// The element that is asked for, where it is one.
+    pub item: Option<Value<'a>>,
 }
 
 /// Text with values of the request and of other parts in it.
@@ -38,6 +51,7 @@ enum Bit {
     Param(Box<str>),
     Request(Template),
     Part(Place),
+    Item(Option<Path>),
 }
 
 /// Where a text goes, which says how values are put into it.
@@ -54,10 +68,27 @@ pub(super) enum Form {
 impl<'a> Scope<'a> {
     /// A variable that is about the request.
     pub fn request(&self, name: &str) -> Result<Template, BuildError> {
+        let stands_for = |name: &str| self.params.iter().any(|param| **param == *name);
+        if (name == "item" || name.starts_with("item.")) && !stands_for(name) {
+            let reason = format!("`{{{name}}}` is an element of an array, and there is none here");
+            return Err(BuildError::new(reason, "use it in the target, headers or body of a part with `each`"));
+        }
         Template::parse(&format!("{{{name}}}"), Variables { params: self.params, only_params: false })
     }
 
+    /// A variable that is about the element that is asked for: where in it its value is.
+    pub fn item(&self, name: &str) -> Option<Result<Option<Path>, BuildError>> {
+        let rest = name.strip_prefix("item").filter(|_| self.items == Items::Each)?;
+        match rest {
+            "" => Some(Ok(None)),
+            path => Some(Path::parse(path.strip_prefix('.')?).map(Some)),
+        }
+    }
+
     fn bit(&self, name: &str) -> Result<Bit, BuildError> {
+        if let Some(path) = self.item(name) {
+            return path.map(Bit::Item);
+        }
         if let Some(place) = Place::parse(name, self.parts) {
             return place.map(Bit::Part);
         }
@@ -97,10 +128,16 @@ impl Text {
         self.0.iter().map(|bit| if let Bit::Fixed(text) = bit { &**text } else { word }).collect()
     }
 
+    /// Whether all that is put into it comes with the request.
+    pub fn is_of_request(&self) -> bool {
+        !self.0.iter().any(|bit| matches!(bit, Bit::Part(_) | Bit::Item(_)))
+    }
+
     /// Whether a value of another part is missing, or empty.
     pub fn lacks_part(&self, facts: Facts<'_>) -> bool {
         self.0.iter().any(|bit| match bit {
             Bit::Part(place) => value(place, facts).is_none_or(|value| value.is_empty()),
+            Bit::Item(path) => item(path.as_ref(), facts).and_then(Value::text).is_none_or(|value| value.is_empty()),
             Bit::Fixed(_) | Bit::Param(_) | Bit::Request(_) => false,
         })
     }
@@ -125,8 +162,12 @@ impl Text {
                     join(&utf8_percent_encode(&value, BRACKETS).to_string(), &mut out);
                 }
                 Bit::Request(template) => put(&template.render(facts.req, facts.cx)?, form, &mut out),
-                Bit::Part(place) => {
-                    let value = value(place, facts)?;
+                Bit::Part(_) | Bit::Item(_) => {
+                    let value = match bit {
+                        Bit::Part(place) => value(place, facts)?,
+                        Bit::Item(path) => item(path.as_ref(), facts)?.text()?,
+                        Bit::Fixed(_) | Bit::Param(_) | Bit::Request(_) => return None,
+                    };
                     if form == Form::Path && value.is_empty() {
                         return None;
                     }
@@ -153,6 +194,14 @@ const BRACKETS: &AsciiSet = &CONTROLS.add(b'[').add(b']');
 /// Goes on with a path. Where two pieces meet there is one slash at most: two would make an empty segment of nothing, and at the beginning a host.
 fn join(piece: &str, path: &mut String) {
     path.push_str(if path.ends_with('/') { piece.trim_start_matches('/') } else { piece });
+}
+
+/// A value of the element that is asked for.
+pub(super) fn item<'a>(path: Option<&Path>, facts: Facts<'a>) -> Option<Value<'a>> {
+    match path {
+        Some(path) => facts.item?.find(path),
+        None => facts.item,
+    }
 }
 
 fn put(value: &str, form: Form, out: &mut String) {

@@ -34,12 +34,12 @@ pub struct Target(target::Target);
 
 impl Target {
     pub fn build(template: &str) -> Result<Self, BuildError> {
-        let scope = text::Scope { parts: &["a", "b"], params: &["id".into(), "rest".into()] };
+        let scope = text::Scope { parts: &["a", "b"], params: &["id".into(), "rest".into()], items: text::Items::None };
         let (_, path) = target::Target::split(template)?;
         target::Target::build(Arc::new(Service), path, scope).map(Self)
     }
 
     pub fn render(&self, req: &RequestHeader, cx: &Ctx, outcomes: &[Outcome]) -> Option<String> {
-        self.0.render(text::Facts { req, cx, outcomes })
+        self.0.render(text::Facts { req, cx, outcomes, item: None })
     }
 }

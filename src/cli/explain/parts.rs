@@ -11,6 +11,8 @@ pub(super) struct Part {
     after: Vec<String>,
     /// None where it asks nobody.
     asks: Option<Asks>,
+    /// The array for each element of which it asks.
+    each: Option<String>,
     required: bool,
     /// Its own time; none where it has that of the whole.
     timeout: Option<String>,
@@ -33,6 +35,7 @@ pub(super) fn parts(config: &ComposeConfig, composition: &Composition) -> Vec<Pa
             step: step.number,
             after: step.after.into_iter().map(ToOwned::to_owned).collect(),
             asks: asks(config),
+            each: config.each.clone(),
             required: config.required,
             timeout: config.timeout.map(|timeout| humantime::format_duration(timeout.into()).to_string()),
         })
@@ -54,8 +57,9 @@ impl Part {
             None => "asks nobody".to_owned(),
         };
         let after = if self.after.is_empty() { String::new() } else { format!(" after {}", self.after.join(", ")) };
+        let each = self.each.as_ref().map(|each| format!(" for each of {each}")).unwrap_or_default();
         let need = if self.required { "required" } else { "may be missing" };
         let timeout = self.timeout.as_ref().map(|timeout| format!(", within {timeout}")).unwrap_or_default();
-        format!("{}. {}{after}: {asks} ({need}{timeout})", self.step, self.name)
+        format!("{}. {}{after}: {asks}{each} ({need}{timeout})", self.step, self.name)
     }
 }

@@ -143,6 +143,15 @@ impl<X> Assembly<X> {
         }
     }
 
+    /// The same for one item of a part that is an array, each item of which has the shape: [`Shape::of_items`].
+    ///
+    /// # Errors
+    /// Why it will have no place.
+    pub fn fits_item(&self, part: usize, item: Value<'_>) -> Result<(), Unfit> {
+        let shape = self.parts.get(part).map(|part| &part.shape);
+        shape.and_then(|shape| shape.of_item(item)).map(|_| ()).ok_or(Unfit { part, why: Why::Nothing })
+    }
+
     fn shaped<'a>(&'a self, part: usize, body: Value<'a>) -> Result<Shaped<'a>, Unfit> {
         let shape = self.parts.get(part).map(|part| &part.shape);
         let shaped = shape.and_then(|shape| shape.of(body)).ok_or(Unfit { part, why: Why::Nothing })?;

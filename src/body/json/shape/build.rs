@@ -49,7 +49,13 @@ impl Shape {
         if !errors.0.is_empty() {
             return Err(errors);
         }
-        Ok(Self { take, root: draft.root(), moves: draft.moves.len(), wrap: wrap.iter().flat_map(Path::names).map(New::of).collect() })
+        Ok(Self {
+            of: super::Of::Whole,
+            take,
+            root: draft.root(),
+            moves: draft.moves.len(),
+            wrap: wrap.iter().flat_map(Path::names).map(New::of).collect(),
+        })
     }
 }
 

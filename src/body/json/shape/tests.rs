@@ -174,3 +174,16 @@ fn every_mistake_is_told_at_once() {
     });
     assert_eq!(told(at_odds), ["pick[1]", "drop[0]", "drop[1]", "rename.y", "flatten[0]", "rename.a.q", "move.a.o"]);
 }
+
+#[test]
+fn each_item_of_an_array_has_the_shape_and_what_is_no_array_has_none() {
+    let shape = build(json!({"take": "a", "pick": ["b"], "wrap": "w"})).unwrap().of_items();
+    let write = |body: &str| {
+        let document = Document::parse(body.to_owned(), Bounds::default()).unwrap();
+        let mut out = Out::new(usize::MAX, 0);
+        shape.of(document.root())?.write(&mut out);
+        Some(String::from_utf8(out.finish().unwrap()).unwrap())
+    };
+    assert_eq!(write(r#"[{"a":{"b":1,"c":2}},{"c":1},null,{"a":{}}]"#).unwrap(), r#"[{"w":{"b":1}},null,null,{"w":{}}]"#);
+    assert_eq!((write("[]").as_deref(), write(r#"{"a":{"b":1}}"#)), (Some("[]"), None));
+}
