@@ -35,7 +35,6 @@ pub mod consumer {
 #[path = "../../src/ctx.rs"]
 pub mod ctx;
 
-#[path = "../../src/expr/mod.rs"]
 pub mod expr;
 
 #[path = "../../src/routing/host.rs"]
