@@ -15,7 +15,7 @@ pub mod ctx;
 // formats
 /// What bodies are made of: read within bounds, changed where asked, passed on byte by byte.
 pub mod body;
-/// Small languages inside config values: templates. And query strings.
+/// Small languages inside config values: templates and conditions. And query strings.
 pub mod expr;
 
 // cellar

@@ -4,7 +4,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::freshness::Freshness;
-use super::outcome::{Missing, Outcome};
+use super::outcome::{Calls, Missing, Outcome};
 use super::part::Part;
 use super::plan::{Composition, Timing};
 use super::text::Facts;
@@ -30,11 +30,11 @@ impl Composition {
             problem.header(PARTS, self.standing(facts.outcomes)).header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
         })?;
         let mut headers = vec![(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-        if facts.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Missing(_))) {
+        if facts.outcomes.iter().any(Outcome::lacks) {
             headers.push((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
             headers.push((PARTS, self.standing(facts.outcomes)));
         } else {
-            let all = facts.outcomes.iter().filter_map(|outcome| if let Outcome::Got(got) = outcome { Some(got.freshness) } else { None });
+            let all = facts.outcomes.iter().filter_map(|outcome| if let Outcome::Got(got) = outcome { got.freshness } else { None });
             headers.extend(all.reduce(Freshness::and).unwrap_or_default().of_one(self.personal).headers(&self.reads));
         }
         headers.extend(self.timing(facts.outcomes, times));
@@ -54,11 +54,16 @@ impl Composition {
             reply.headers.extend([no_store, (PARTS, standing)].into_iter().chain(timing));
             return Ok(*reply);
         }
-        let problem = Problem::new(missing.kind, format!("the part `{}` {}", part.name, missing.detail));
+        let of = missing.item.map(|item| format!(", asked for element {item},")).unwrap_or_default();
+        let problem = Problem::new(missing.kind, format!("the part `{}`{of} {}", part.name, missing.detail));
         let problem =
             problem.member("part", &*part.name).member("step", missing.step).header(PARTS, standing).header(no_store.0, no_store.1);
         let problem = match missing.status {
             Some(status) => problem.member("part_status", status.as_u16()),
+            None => problem,
+        };
+        let problem = match missing.item {
+            Some(item) => problem.member("item", item),
             None => problem,
         };
         let seconds = missing.retry_after.filter(|_| missing.kind == Kind::Unavailable);
@@ -82,11 +87,20 @@ impl Composition {
             }
             let error = match outcome {
                 Outcome::Missing(missing) => missing.error,
-                Outcome::Got(_) => None,
+                Outcome::Got(_) => Some(outcome.word()).filter(|_| outcome.lacks()),
                 Outcome::Pending | Outcome::Running => Some(outcome.word()),
+                Outcome::Skipped => None,
             };
             if let Some(error) = error {
                 let _ = write!(text, ";error={error}");
+            }
+            match outcome.calls() {
+                Some(Calls { of, missing: 0 }) => drop(write!(text, ";of={of}")),
+                Some(Calls { of, missing }) => drop(write!(text, ";missing={missing};of={of}")),
+                None => {}
+            }
+            if matches!(outcome, Outcome::Skipped) {
+                text.push_str(";skipped");
             }
         }
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
@@ -99,7 +113,7 @@ impl Composition {
         }
         let mut text = String::new();
         for ((part, outcome), time) in self.parts.iter().zip(outcomes).zip(times) {
-            if !matches!(outcome, Outcome::Pending) {
+            if !matches!(outcome, Outcome::Pending | Outcome::Skipped) {
                 let _ = write!(text, "{}{};dur={:.1}", if text.is_empty() { "" } else { ", " }, part.name, time.as_secs_f64() * 1000.0);
             }
         }
@@ -113,6 +127,8 @@ impl Composition {
             name: part.name.clone(),
             status: outcome.status().map(|status| status.as_u16()),
             result: outcome.word(),
+            calls: outcome.calls().map(|calls| calls.of),
+            missing: outcome.calls().map(|calls| calls.missing).filter(|missing| *missing > 0),
             duration_ms: (time.as_secs_f64() * 1e6).round() / 1e3,
         });
         told.collect()

@@ -35,7 +35,8 @@ pub struct ComposeConfig {
     pub merge: Option<Merge>,
     /// The answer, with variables where values belong: `{ name: "{parts.user.body.name}", all: "{parts.orders.body}" }`. A text that is nothing but one
     /// variable becomes the value itself; within a longer text it is inserted as text. A whole body comes in the part's shape; what lies deeper is found in
-    /// the body as it came. Default: an object with each part under its name.
+    /// the body as it came. In an array, three dots make it each of the items of another: `["{parts.orders.body.items...}", "{parts.more.body...}"]` is one
+    /// list of both, and of one where the other is missing. Default: an object with each part under its name.
     pub template: Option<serde_json::Value>,
     /// What stands where a part or a value is missing: `null`, or nothing with `absent`. Not with `merge`, where a missing part has no place. Default: null.
     #[serde(default)]
@@ -48,11 +49,12 @@ pub struct ComposeConfig {
     pub server_timing: bool,
 }
 
-/// One part of an answer. It names one method and where to: `get: "users:/users/{id}"` asks the service `users` for that path.
+/// One part of an answer. It names one method and where to: `get: "users:/users/{id}"` asks the service `users` for that path. Or it is a `value`, and asks
+/// nobody.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
-    {"required": ["get"]}, {"required": ["post"]}, {"required": ["put"]}, {"required": ["patch"]}, {"required": ["delete"]}
+    {"required": ["get"]}, {"required": ["post"]}, {"required": ["put"]}, {"required": ["patch"]}, {"required": ["delete"]}, {"required": ["value"]}
 ]))]
 pub struct PartConfig {
     /// A service and the path there, with variables: the route's path parameters and all that templates know, and values of other parts. Each value but
@@ -68,6 +70,33 @@ pub struct PartConfig {
     pub patch: Option<String>,
     /// The same with DELETE.
     pub delete: Option<String>,
+    /// What the part is, instead of a call: any JSON, with the variables of a `body`: `{ theme: "{query.theme}", user: "{parts.user.body.id}" }`. Where it has
+    /// values of other parts it waits for them. It is never missing; a value that is stands in it as `missing` says. Of the settings below only `shape` goes
+    /// with it.
+    pub value: Option<serde_json::Value>,
+    /// Asks once for each element of this array of another part: `"{parts.orders.body.items}"`. The part is the array of the answers, in the order of the
+    /// elements. In its target, headers and body `{item}` is the element, and `{item.product_id}` a value in it. `timeout` holds for all calls together, `size` for
+    /// all bodies together, and `shape` is that of each body.
+    ///
+    /// Where there is no array, or it has more than `most` elements, the part is missing. An element whose call fails is null in its place, and
+    /// the answer is given as one that lacks a part: `Cache-Control: no-store`, and `Tidegate-Parts: items;error=items_missing;missing=2;of=10`. If the part is
+    /// required, it ends the whole, with a problem that tells the number of the element, from 0, as `item`.
+    pub each: Option<String>,
+    /// With `each`: how many calls are made at once, from 1 to 64. Default: 8.
+    pub parallel: Option<usize>,
+    /// With `each`: the most elements that the array may have. All parts of an answer together may ask 1000 times. Default: 100.
+    pub most: Option<usize>,
+    /// When it is asked at all, as a condition in CEL: `"beta" in claims.groups && parts.user.body.plan != 'free'`. The words are those of variables, without
+    /// braces: path parameters, `client.ip`, `request.method`, `consumer.name`, `version` and their like, which are text; `header["X-Tenant"]` and `query.page`,
+    /// the same; `claims.…` and `parts.NAME.body.…`, which are what they are in JSON; `parts.NAME.status`, a number. A name that is more than letters, digits and `_` is written `parts["my-orders"].body`. `has(query.page)`,
+    /// `has(parts.user.body.plan)` and `"x-tenant" in header` say whether something is there.
+    ///
+    /// What cannot be worked out does not hold: something is missing, types do not fit, or more than 4,096 values or 64 KiB of text would be looked at.
+    ///
+    /// A part whose condition does not hold is skipped. So is, required or not, every part that needs a value of it, unless it is a `value`. What is skipped does not
+    /// lack: the answer is whole, and may be kept; in its place stands what stands where a part is missing. Where `Tidegate-Parts` is there for another reason, it is
+    /// told as `orders;skipped`.
+    pub when: Option<String>,
     /// Headers of the call, with the same variables: `{ Accept-Language: "{header.Accept-Language}" }`. Of the client's headers nothing goes along that is not
     /// listed here, `Authorization` and cookies neither; what the gateway and the route's policies tell services does. One whose value is missing is left out.
     /// Default: `Accept`, for JSON before all else.
@@ -82,8 +111,7 @@ pub struct PartConfig {
     /// How long it may take, over all attempts; never longer than what the whole has left. Default: as long as the whole.
     pub timeout: Option<Duration>,
     /// The longest body of its answer. Default: 1MiB.
-    #[serde(default = "part")]
-    pub size: Size,
+    pub size: Option<Size>,
     /// Of a required part: statuses from 400 to 499 with which its answer goes to the client as it is, body and all, in the place of the whole; any other is
     /// answered with 502. Default: `[404]`.
     pub pass: Option<Vec<u16>>,
@@ -97,8 +125,4 @@ fn timeout() -> Duration {
 
 fn whole() -> Size {
     Size::kib(8 * 1024)
-}
-
-fn part() -> Size {
-    Size::kib(1024)
 }

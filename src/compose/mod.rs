@@ -18,10 +18,22 @@ mod freshness;
 mod outcome;
 mod text;
 mod target;
+mod fill;
+mod each;
 mod part;
+mod order;
 mod plan;
+mod steps;
+mod doubts;
 mod answer;
+mod course;
 mod run;
+mod fan;
 
 pub use config::{ComposeConfig, PartConfig};
+pub use doubts::Around;
 pub use plan::Composition;
+pub use steps::Step;
+
+#[cfg(test)]
+mod properties;

@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::freshness::Freshness;
 use crate::body::json::{Bounds, Document, Place, Value};
+use crate::expr::Said;
 use crate::problem::Kind;
 use crate::types::Reply;
 use crate::upstream::{Answer, CallError, Failure, Stage, retry_after};
@@ -19,14 +20,29 @@ pub(super) enum Outcome {
     Got(Box<Got>),
     /// It will not come.
     Missing(Box<Missing>),
+    /// It was not to be asked.
+    Skipped,
 }
 
 /// A part that is here.
 #[derive(Debug)]
 pub(super) struct Got {
-    pub status: StatusCode,
+    /// The status of its answer; none where it is a value, or made of several.
+    pub status: Option<StatusCode>,
     pub body: Document,
-    pub freshness: Freshness,
+    /// None where nothing was asked.
+    pub freshness: Option<Freshness>,
+    /// The calls that it is made of, where there is one for each element of an array.
+    pub calls: Option<Calls>,
+}
+
+/// How the calls of one part have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Calls {
+    /// How many there were to make.
+    pub of: usize,
+    /// How many of them gave nothing.
+    pub missing: usize,
 }
 
 /// Why a part does not come.
@@ -40,6 +56,8 @@ pub(super) struct Missing {
     pub error: Option<&'static str>,
     /// The status of its answer.
     pub status: Option<StatusCode>,
+    /// The element that it was asked for, where it was one.
+    pub item: Option<usize>,
     /// The same for people, behind the part's name.
     pub detail: &'static str,
     /// How long its service wants to be left alone.
@@ -51,7 +69,21 @@ pub(super) struct Missing {
 impl Outcome {
     /// Whether it is decided.
     pub fn is_settled(&self) -> bool {
-        matches!(self, Outcome::Got(_) | Outcome::Missing(_))
+        matches!(self, Outcome::Got(_) | Outcome::Missing(_) | Outcome::Skipped)
+    }
+
+    /// Whether something lacks that was to be there.
+    pub fn lacks(&self) -> bool {
+        match self {
+            Outcome::Missing(_) => true,
+            Outcome::Got(_) => self.calls().is_some_and(|calls| calls.missing > 0),
+            Outcome::Pending | Outcome::Running | Outcome::Skipped => false,
+        }
+    }
+
+    /// The calls that it is made of, where there is one for each element of an array.
+    pub fn calls(&self) -> Option<Calls> {
+        if let Outcome::Got(got) = self { got.calls } else { None }
     }
 
     /// The body of a part that is here.
@@ -65,12 +97,19 @@ impl Outcome {
         if let Some(path) = &place.path { body.find(path) } else { Some(body) }
     }
 
+    /// What conditions may ask of it.
+    pub fn said(&self) -> Said<'_> {
+        Said { status: self.status().map(|status| status.as_u16()), body: self.body() }
+    }
+
     /// The word for it in metrics and in the log.
     pub fn word(&self) -> &'static str {
         match self {
             Outcome::Pending => "not_asked",
             Outcome::Running => "cancelled",
+            Outcome::Got(_) if self.lacks() => "items_missing",
             Outcome::Got(_) => "ok",
+            Outcome::Skipped => "skipped",
             Outcome::Missing(missing) => missing.error.unwrap_or("http_response_status"),
         }
     }
@@ -78,8 +117,8 @@ impl Outcome {
     /// The status of its answer.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
-            Outcome::Pending | Outcome::Running => None,
-            Outcome::Got(got) => Some(got.status),
+            Outcome::Pending | Outcome::Running | Outcome::Skipped => None,
+            Outcome::Got(got) => got.status,
             Outcome::Missing(missing) => missing.status,
         }
     }
@@ -88,7 +127,7 @@ impl Outcome {
 impl Missing {
     /// Missing for a reason that is no answer of its service.
     pub fn new(kind: Kind, step: &'static str, error: &'static str, detail: &'static str) -> Self {
-        Self { kind, step, error: Some(error), status: None, detail, retry_after: None, pass: None }
+        Self { kind, step, error: Some(error), status: None, item: None, detail, retry_after: None, pass: None }
     }
 
     /// For the end of a call without an answer.
@@ -145,11 +184,11 @@ pub(super) fn judge(answer: Answer, pass: &[StatusCode], most: usize) -> Result<
         let detail = if status.is_redirection() { "was redirected, and redirects are not followed" } else { "was answered with an error" };
         let retry_after = retry_after(&answer.head.headers);
         let pass = pass.contains(&status).then(|| Box::new(passed(answer)));
-        return Err(Missing { kind, step: "answering", error: None, status: Some(status), detail, retry_after, pass });
+        return Err(Missing { kind, step: "answering", error: None, status: Some(status), item: None, detail, retry_after, pass });
     }
-    let freshness = Freshness::of(&answer.head.headers);
+    let freshness = Some(Freshness::of(&answer.head.headers));
     match document(&answer, most) {
-        Ok(body) => Ok(Got { status, body, freshness }),
+        Ok(body) => Ok(Got { status: Some(status), body, freshness, calls: None }),
         Err(detail) => Err(Missing { status: Some(status), ..Missing::new(Kind::BadGateway, "reading", "body_unusable", detail) }),
     }
 }

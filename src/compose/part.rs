@@ -5,33 +5,55 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora_http::RequestHeader;
-use serde_json::Value;
 
 use super::config::PartConfig;
+use super::each::Each;
+use super::fill::{self, Variable, strings};
 use super::outcome::Missing;
 use super::target::Target;
-use super::text::{Facts, Scope, Text};
-use crate::body::json::{self, Filling, Out, Place};
+use super::text::{Facts, Items, Scope, Text};
+use crate::body::json::{self, Out};
 use crate::building::{BuildError, Errors, Step};
-use crate::expr::Template;
+use crate::expr::{Condition, Names};
 use crate::problem::Kind;
-use crate::types::FRAMING;
+use crate::types::{FRAMING, Size};
 use crate::upstream::{Backend, Service};
 
 /// One part, ready to be asked.
 #[derive(Debug)]
 pub(super) struct Part {
     pub name: Arc<str>,
-    pub method: Method,
-    pub target: Target,
-    headers: Box<[(HeaderName, Text)]>,
-    body: Option<json::Template<Variable>>,
+    pub make: Make,
     pub need: Need,
     pub timeout: Option<Duration>,
     /// Bytes of the answer's body at most.
     pub most: usize,
-    /// The parts that have to be there before.
+    /// The parts without which it is not asked.
     pub needs: Box<[usize]>,
+    /// Those that have to be settled before: these, and others.
+    pub waits: Box<[usize]>,
+    /// Whether it is asked at all.
+    pub when: Option<Condition>,
+}
+
+/// What a part is made of.
+#[derive(Debug)]
+pub(super) enum Make {
+    /// Nobody is asked.
+    Value(json::Template<Variable>),
+    /// One answer.
+    Call(Ask),
+    /// One answer for each element of an array.
+    Each(Ask, Each),
+}
+
+/// A call, to be filled in for each request.
+#[derive(Debug)]
+pub(super) struct Ask {
+    method: Method,
+    pub target: Target,
+    headers: Box<[(HeaderName, Text)]>,
+    body: Option<json::Template<Variable>>,
 }
 
 /// Finds a service by its name; none is given for one that is wrong in itself, which is told elsewhere.
@@ -46,13 +68,6 @@ pub(super) enum Need {
     Optional,
 }
 
-/// What a variable in a body stands for.
-#[derive(Debug)]
-enum Variable {
-    Part(Place),
-    Request(Template),
-}
-
 /// The call that a part is.
 pub(super) struct Request {
     pub head: RequestHeader,
@@ -62,9 +77,12 @@ pub(super) struct Request {
 /// The longest body of a call.
 const BODY: usize = 1024 * 1024;
 
+/// The longest body of an answer, where nothing is said.
+const SIZE: Size = Size::kib(1024);
+
 impl PartConfig {
     /// The methods that it names, each with its key and its target.
-    pub(super) fn named(&self) -> impl Iterator<Item = (Method, &'static str, &str)> {
+    pub fn named(&self) -> impl Iterator<Item = (Method, &'static str, &str)> {
         let all = [
             (Method::GET, "get", &self.get),
             (Method::POST, "post", &self.post),
@@ -75,10 +93,27 @@ impl PartConfig {
         all.into_iter().filter_map(|(method, key, target)| Some((method, key, target.as_deref()?)))
     }
 
+    /// What it says of calls, key by key.
+    fn of_calls(&self) -> impl Iterator<Item = &'static str> {
+        let others = [
+            ("each", self.each.is_some()),
+            ("parallel", self.parallel.is_some()),
+            ("most", self.most.is_some()),
+            ("headers", !self.headers.is_empty()),
+            ("body", self.body.is_some()),
+            ("required", self.required),
+            ("timeout", self.timeout.is_some()),
+            ("size", self.size.is_some()),
+            ("pass", self.pass.is_some()),
+        ];
+        let set = others.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key);
+        self.named().map(|(_, key, _)| key).chain(set)
+    }
+
     /// All that is written with variables in it.
     pub(super) fn texts(&self) -> Vec<&str> {
         let mut texts: Vec<&str> = self.named().map(|(_, _, target)| target).chain(self.headers.values().map(String::as_str)).collect();
-        self.body.iter().for_each(|body| strings(body, &mut texts));
+        self.body.iter().chain(&self.value).for_each(|tree| strings(tree, &mut texts));
         texts
     }
 }
@@ -86,10 +121,18 @@ impl PartConfig {
 impl Part {
     /// Prepares a part. None where something was wrong, or its service is, which is noted already.
     pub fn build(name: &str, config: &PartConfig, scope: Scope<'_>, find: &mut Find<'_>, errors: &mut Errors) -> Option<Self> {
+        let names = Names { params: scope.params, parts: scope.parts };
+        let when = config.when.as_ref().map(|text| Condition::parse(text, names)).transpose();
+        let when = errors.keep(&["when".into()], when);
+        if let Some(value) = &config.value {
+            return Self::value(name, config, value, when?, scope, errors);
+        }
+        let each = Each::build(config, scope.parts, scope.params, errors);
+        let scope = Scope { items: if config.each.is_some() { Items::Each } else { Items::None }, ..scope };
         let mut keep = |steps: &[Step], error: BuildError| errors.keep::<()>(steps, Err(error));
         let mut named = config.named();
         let Some((method, key, text)) = named.next() else {
-            keep(&[], BuildError::new("the part asks nobody", "write `get: \"<service>:/<path>\"`, or another method"));
+            keep(&[], BuildError::new("the part asks nobody", "write `get: \"<service>:/<path>\"`, another method, or a `value`"));
             return None;
         };
         if let Some((_, second, _)) = named.next() {
@@ -124,16 +167,12 @@ impl Part {
                 }
             }
         }
-        let mut resolve = |name: &str| match Place::parse(name, scope.parts) {
-            Some(place) => place.map(Variable::Part),
-            None => scope.request(name).map(Variable::Request),
-        };
         let body = match &config.body {
             Some(_) if matches!(method, Method::GET | Method::DELETE) => {
                 keep(&["body".into()], BuildError::new(format!("a {method} has no body"), "remove it, or ask with `post`"));
                 None
             }
-            Some(body) => match json::Template::build(body, &mut resolve) {
+            Some(body) => match fill::template(body, scope) {
                 Ok(body) => Some(body),
                 Err(error) => {
                     keep(&["body".into()], error);
@@ -142,7 +181,7 @@ impl Part {
             },
             None => None,
         };
-        if config.size.0 == 0 {
+        if config.size.is_some_and(|size| size.0 == 0) {
             keep(&["size".into()], BuildError::new("no answer is as short as that", "write a size like `1MiB`"));
         }
         if let Some(Err(error)) = config.timeout.map(crate::types::Duration::not_zero) {
@@ -155,23 +194,63 @@ impl Part {
                 Need::Optional
             }
         };
-        let target = target?;
-        let of_body = body.iter().flat_map(json::Template::places);
-        let of_body = of_body.filter_map(|place| if let Variable::Part(place) = place { Some(place.part) } else { None });
-        let mut needs: Vec<_> = target.needs().chain(headers.iter().flat_map(|(_, text)| text.needs())).chain(of_body).collect();
-        needs.sort_unstable();
-        needs.dedup();
+        if config.each.is_some() && each.is_none() {
+            return None;
+        }
+        let (target, when) = (target?, when?);
+        let of_body = body.iter().flat_map(fill::needs);
+        let of_items = each.iter().map(|each| each.over.part);
+        let needs = target.needs().chain(headers.iter().flat_map(|(_, text)| text.needs())).chain(of_body).chain(of_items);
+        let needs = sorted(needs.collect());
+        let ask = Ask { method, target, headers: headers.into(), body };
         Some(Self {
             name: name.into(),
-            method,
-            target,
-            headers: headers.into(),
-            body,
+            make: match each {
+                Some(each) => Make::Each(ask, each),
+                None => Make::Call(ask),
+            },
             need,
             timeout: config.timeout.map(Into::into),
-            most: config.size.bytes(),
-            needs: needs.into(),
+            most: config.size.unwrap_or(SIZE).bytes(),
+            waits: sorted(needs.iter().copied().chain(when.iter().flat_map(Condition::parts)).collect()),
+            needs,
+            when,
         })
+    }
+
+    /// Prepares a part that asks nobody.
+    fn value(
+        name: &str,
+        config: &PartConfig,
+        value: &serde_json::Value,
+        when: Option<Condition>,
+        scope: Scope<'_>,
+        errors: &mut Errors,
+    ) -> Option<Self> {
+        for key in config.of_calls() {
+            let error = BuildError::new("the part is a value, and asks nobody", "remove it, or `value`");
+            errors.push(error.at(key));
+        }
+        let value = errors.keep(&["value".into()], fill::template(value, scope))?;
+        Some(Self {
+            name: name.into(),
+            // What it lacks has no value in it, as in the template of the whole; it does not lack as a whole.
+            needs: Box::default(),
+            waits: sorted(fill::needs(&value).into_iter().chain(when.iter().flat_map(Condition::parts)).collect()),
+            when,
+            make: Make::Value(value),
+            need: Need::Optional,
+            timeout: None,
+            most: usize::MAX,
+        })
+    }
+
+    /// The call that it makes, once or more often.
+    pub fn ask(&self) -> Option<&Ask> {
+        match &self.make {
+            Make::Value(_) => None,
+            Make::Call(ask) | Make::Each(ask, _) => Some(ask),
+        }
     }
 
     /// Whether there is no answer without it.
@@ -183,7 +262,9 @@ impl Part {
     pub fn pass(&self) -> &[StatusCode] {
         if let Need::Required(pass) = &self.need { pass } else { &[] }
     }
+}
 
+impl Ask {
     /// The call for one request, which tells the service what stands in `told`, and how long it has.
     pub fn request(&self, told: &HeaderMap, facts: Facts<'_>, within: Duration) -> Result<Request, Missing> {
         let lacks = || match self.target.lacks_part(facts) {
@@ -214,11 +295,7 @@ impl Part {
         let mut body = Vec::new();
         if let Some(template) = &self.body {
             let mut out = Out::new(BODY, 256);
-            let fill = |variable: &Variable| match variable {
-                Variable::Part(place) => facts.outcomes.get(place.part)?.value(place).map(Filling::Json),
-                Variable::Request(template) => template.render(facts.req, facts.cx).map(|text| Filling::Text(text.into_owned().into())),
-            };
-            template.write(json::Missing::Null, &fill, &mut out);
+            template.write(json::Missing::Null, &|variable| variable.fill(facts), &mut out);
             let too_long =
                 |_| Missing::new(Kind::BadGateway, "asking", "value_missing", "was not asked: its request would be longer than 1 MiB");
             body.push(out.finish().map_err(too_long)?.into());
@@ -232,18 +309,19 @@ impl Part {
     }
 }
 
-/// The texts in a tree, but for names.
-pub(super) fn strings<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
-    match value {
-        Value::String(text) => found.push(text),
-        Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
-        Value::Object(members) => members.values().for_each(|member| strings(member, found)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
+/// Each once, in the order of the config.
+fn sorted(mut places: Vec<usize>) -> Box<[usize]> {
+    places.sort_unstable();
+    places.dedup();
+    places.into()
 }
 
 fn need(config: &PartConfig) -> Result<Need, BuildError> {
     match (&config.pass, config.required) {
+        (Some(_), _) if config.each.is_some() => {
+            Err(BuildError::new("the answer is made of several, and none of them can stand for the whole", "remove it"))
+        }
+        (None, true) if config.each.is_some() => Ok(Need::Required(Box::default())),
         (Some(_), false) => {
             Err(BuildError::new("the answer is given without this part, whatever its status", "remove it, or write `required: true`"))
         }

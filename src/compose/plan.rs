@@ -4,11 +4,14 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::config::{ComposeConfig, PartConfig};
-use super::part::{Find, Part, strings};
-use super::text::{Scope, is_personal, reads};
-use crate::body::json::{Assembly, AssemblyConfig, Shape};
+use super::each::CALLS;
+use super::fill::strings;
+use super::order::{Waits, in_order};
+use super::part::{Ask, Find, Make, Part};
+use super::text::{Items, Scope, is_personal, reads};
+use crate::body::json::{Assembly, AssemblyConfig, Merge, Missing, Shape};
 use crate::building::{BuildError, Errors, Step};
-use crate::expr::Template;
+use crate::expr::{Condition, Template};
 use crate::upstream::Service;
 
 /// `compose`, ready to answer.
@@ -18,6 +21,8 @@ pub struct Composition {
     pub(super) timeout: Duration,
     pub(super) parts: Box<[Part]>,
     pub(super) assembly: Assembly<Template>,
+    /// What stands where a value is missing.
+    pub(super) missing: Missing,
     /// Bytes of the answer at most.
     pub(super) most: usize,
     /// The request headers that the answer depends on.
@@ -55,7 +60,7 @@ impl Composition {
             errors.keep::<()>(&["parts".into()], Err(BuildError::new(reason, format!("write 1 to {PARTS}"))));
         }
         let names: Vec<&str> = config.parts.keys().map(String::as_str).collect();
-        let scope = Scope { parts: &names, params };
+        let scope = Scope { parts: &names, params, items: Items::None };
         let (mut parts, mut shapes) = (Vec::new(), Vec::new());
         for (name, part) in &config.parts {
             let at: [Step; 2] = ["parts".into(), name.as_str().into()];
@@ -69,36 +74,50 @@ impl Composition {
             of_part.0.into_iter().for_each(|error| {
                 errors.keep::<()>(&at, Err(error));
             });
-            let shape = part.shape.as_ref().map_or(Ok(Shape::default()), Shape::build).map_err(|error| error.at("shape"));
-            shapes.extend(errors.keep(&at, shape).map(|shape| (name.as_str(), shape)));
+            if part.each.is_some() && config.merge == Some(Merge::Root) {
+                let error = BuildError::new("the part is an array, and parts are merged", "place it by a `template`, or leave `merge` out");
+                errors.keep::<()>(&at, Err(error.at("each")));
+            }
+            match part.shape.as_ref().map_or(Ok(Shape::default()), Shape::build) {
+                Ok(shape) => shapes.push((name.as_str(), if part.each.is_some() { shape.of_items() } else { shape })),
+                Err(found) => found.0.into_iter().for_each(|error| {
+                    errors.keep::<()>(&at, Err(error.at("shape")));
+                }),
+            }
         }
         if parts.len() < names.len() || shapes.len() < names.len() {
             return Err(errors);
         }
-        errors.keep(&["parts".into()], in_order(&parts));
+        let order: Vec<_> = parts.iter().map(|part| Waits { name: &part.name, on: &part.waits }).collect();
+        errors.keep(&["parts".into()], in_order(&order));
+        errors.keep(&["parts".into()], few_calls(&parts));
+        errors.keep(&["parts".into()], has_statuses(&parts));
         let settings = AssemblyConfig { merge: config.merge, template: config.template.clone(), missing: config.missing };
         let assembly = errors.keep(&[], Assembly::build(&settings, shapes, &mut |name| scope.request(name)));
         let mut texts: Vec<&str> = config.parts.values().flat_map(PartConfig::texts).collect();
         config.template.iter().for_each(|template| strings(template, &mut texts));
         let mut all: Vec<_> = texts.iter().flat_map(|text| reads(text)).collect();
+        all.extend(parts.iter().filter_map(|part| part.when.as_ref()).flat_map(Condition::headers));
         all.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         all.dedup();
+        let personal = texts.into_iter().any(is_personal) || parts.iter().filter_map(|part| part.when.as_ref()).any(Condition::is_personal);
         let Some(assembly) = assembly else { return Err(errors) };
         errors.finish(Self {
             route: route.into(),
             timeout: config.timeout.into(),
             parts: parts.into(),
             assembly,
+            missing: config.missing,
             most: config.size.bytes(),
             reads: all.into(),
-            personal: texts.into_iter().any(is_personal),
+            personal,
             timing: if config.server_timing { Timing::Shown } else { Timing::Logged },
         })
     }
 
     /// The services that it asks, each as often as it does.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.parts.iter().map(|part| &part.target.service)
+        self.parts.iter().filter_map(Part::ask).map(|ask: &Ask| &ask.target.service)
     }
 }
 
@@ -113,37 +132,31 @@ fn named(name: &str) -> Result<(), BuildError> {
     }
 }
 
-/// Whether the parts can be asked one after the other, each after those that it needs.
-fn in_order(parts: &[Part]) -> Result<(), BuildError> {
-    let mut done = vec![false; parts.len()];
-    loop {
-        let mut moved = false;
-        for (place, part) in parts.iter().enumerate() {
-            let ready = part.needs.iter().all(|need| done.get(*need).copied().unwrap_or_default());
-            if let Some(done) = done.get_mut(place).filter(|done| ready && !**done) {
-                (*done, moved) = (true, true);
-            }
-        }
-        if !moved {
-            break;
+/// Whether all parts together make no more calls than one answer may.
+fn few_calls(parts: &[Part]) -> Result<(), BuildError> {
+    let of = |part: &Part| match &part.make {
+        Make::Value(_) => 0,
+        Make::Call(_) => 1,
+        Make::Each(_, each) => each.most,
+    };
+    match parts.iter().map(of).sum::<usize>() {
+        calls if calls <= CALLS => Ok(()),
+        calls => Err(BuildError::new(
+            format!("all parts together may make {calls} calls, and one answer makes {CALLS} at most"),
+            "write a smaller `most` where there is an `each`",
+        )),
+    }
+}
+
+/// Whether each part whose status a condition asks for has one.
+fn has_statuses(parts: &[Part]) -> Result<(), BuildError> {
+    for part in parts {
+        let mut asked = part.when.iter().flat_map(Condition::statuses).filter_map(|place| parts.get(place));
+        if let Some(other) = asked.find(|other| !matches!(other.make, Make::Call(_))) {
+            let reason = format!("`{}` is not one answer, and has no status", other.name);
+            let fix = format!("ask for its body: `has(parts.{}.body)`", other.name);
+            return Err(BuildError::new(reason, fix).at("when").at(&*part.name));
         }
     }
-    let left = |place: &usize| !done.get(*place).copied().unwrap_or_default();
-    let Some(first) = (0..parts.len()).find(|place| left(place)) else { return Ok(()) };
-    // Each that is left needs another that is left: following them comes back to one that was met.
-    let mut way = vec![first];
-    let around = loop {
-        let next = way.last().and_then(|place| parts.get(*place)?.needs.iter().copied().find(|place| left(place)));
-        let Some(next) = next else { break &[] as &[usize] };
-        if let Some(from) = way.iter().position(|met| *met == next) {
-            break way.get(from..).unwrap_or_default();
-        }
-        way.push(next);
-    };
-    let name = |place: &usize| parts.get(*place).map_or("", |part| &*part.name);
-    let mut names: Vec<_> = around.iter().map(name).collect();
-    let start = names.first().copied().unwrap_or_default();
-    names.push(start);
-    let reason = format!("no part of these could be asked first: {}", names.join(" needs "));
-    Err(BuildError::new(reason, "take one of the values out").at(start))
+    Ok(())
 }

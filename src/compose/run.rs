@@ -3,51 +3,42 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::HeaderMap;
-use prometheus::IntGauge;
 
-use super::outcome::{Missing, Outcome, judge};
-use super::part::{Part, Request};
+use super::course::{Counted, Course};
+use super::fill::Variable;
+use super::outcome::{Got, Missing, Outcome, judge};
+use super::part::{Ask, Make, Part, Request};
 use super::plan::Composition;
 use super::text::Facts;
-use crate::body::json::Why;
+use crate::body::json::{Bounds, Document, Out, Template, Value, Why};
 use crate::handler::{Conversation, Failed};
-use crate::observe::Shard;
 use crate::problem::Kind;
 use crate::upstream::{Answer, Backend, Call, CallError, Client, Haste};
 
 /// So many times the longest answer are held of all its parts: shapes leave most of some out.
 const HELD: usize = 4;
 
-/// One part under way, for as long as it is.
-struct Counted(IntGauge);
-
-impl Counted {
-    fn new(gauge: IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
+/// Which call it is: of which part, and for which element, where it is for one.
+#[derive(Clone, Copy)]
+pub(super) struct Of {
+    pub part: usize,
+    pub item: Option<usize>,
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
+/// A call that is ready to be made.
+pub(super) struct Ready {
+    call: Call,
+    request: Request,
+    /// Bytes of its answer's body at most.
+    most: usize,
+    within: Duration,
 }
 
-/// How far the parts of one answer have come.
-struct Course {
-    outcomes: Vec<Outcome>,
-    started: Vec<Option<Instant>>,
-    times: Vec<Duration>,
-    /// Bytes of the bodies that are here.
-    held: usize,
-    /// When the time of the whole is up.
-    ends: Instant,
-    /// What every service is told.
-    told: HeaderMap,
-    client: Arc<Client>,
-    shard: Arc<Shard>,
+/// How long a call may take.
+pub(super) struct Time {
+    pub within: Duration,
+    /// What it would be, had others used up none of it.
+    pub full: Duration,
 }
 
 impl Composition {
@@ -62,17 +53,7 @@ impl Composition {
             while talk.read().await?.is_some() {}
         }
         let told = talk.introduction()?;
-        let count = self.parts.len();
-        let mut course = Course {
-            outcomes: (0..count).map(|_| Outcome::Pending).collect(),
-            started: vec![None; count],
-            times: vec![Duration::ZERO; count],
-            held: 0,
-            ends,
-            told,
-            client: talk.client(),
-            shard: talk.shard(),
-        };
+        let mut course = Course::new(self.parts.len(), self.most.saturating_mul(HELD), ends, told, talk.client(), talk.shard());
         let ran = self.run(talk, &mut course).await;
         course.stop();
         self.count(&course);
@@ -84,7 +65,7 @@ impl Composition {
             .zip(&course.outcomes)
             .position(|(part, outcome)| part.is_required() && matches!(outcome, Outcome::Missing(_)));
         let reply = match missing.and_then(|place| Some((self.parts.get(place)?, place))) {
-            None => self.whole(Facts { req: talk.request(), cx: talk.cx(), outcomes: &course.outcomes }, &course.times),
+            None => self.whole(facts(talk, &course.outcomes, None), &course.times),
             Some((part, place)) => {
                 let (standing, timing) = (self.standing(&course.outcomes), self.timing(&course.outcomes, &course.times));
                 match course.outcomes.get_mut(place) {
@@ -100,147 +81,194 @@ impl Composition {
     async fn run(&self, talk: &mut impl Conversation, course: &mut Course) -> Result<(), Failed> {
         let mut running = FuturesUnordered::new();
         loop {
-            while let Some(place) = self.ready(course) {
-                let Some(part) = self.parts.get(place) else { break };
-                course.start(place);
-                match self.begin(part, talk, course) {
-                    Ok((call, request, within)) => {
+            while let Some((of, ready)) = self.next(talk, course) {
+                match ready {
+                    Ok(ready) => {
                         let counted = Counted::new(course.shard.parts_running.with_label_values(&[&*self.route]));
                         // Each is large, and would be moved several times.
-                        running.push(Box::pin(ask(place, call, request, course.client.clone(), part.most, within, counted)));
+                        running.push(Box::pin(ask(of, ready, course.client.clone(), counted)));
                     }
-                    Err(missing) => course.settle(place, Outcome::Missing(Box::new(missing))),
+                    Err(missing) => self.settle(of, Err(missing), course),
                 }
             }
             let failed = |(part, outcome): (&Part, &Outcome)| part.is_required() && matches!(outcome, Outcome::Missing(_));
-            if running.is_empty() || self.parts.iter().zip(&course.outcomes).any(failed) {
+            // A call may be left of a part that is settled already.
+            if course.outcomes.iter().all(Outcome::is_settled) || self.parts.iter().zip(&course.outcomes).any(failed) {
                 return Ok(());
             }
             tokio::select! {
                 biased;
-                ended = running.next() => if let Some((place, ended)) = ended {
-                    let outcome = course.hold(self.judge(place, ended), self.most.saturating_mul(HELD));
-                    course.settle(place, outcome);
+                ended = running.next() => match ended {
+                    Some((of, ended)) => {
+                        let judged = self.judge(of, ended);
+                        self.settle(of, judged, course);
+                    }
+                    None => return Ok(()),
                 },
                 left = talk.left() => return Err(left),
             }
         }
     }
 
+    /// A next call, ready to be made, or why it cannot be. What needs none is settled on the way.
+    fn next(&self, talk: &impl Conversation, course: &mut Course) -> Option<(Of, Result<Ready, Missing>)> {
+        if let Some(next) = self.next_item(talk, course) {
+            return Some(next);
+        }
+        while let Some(place) = self.ready(course) {
+            let part = self.parts.get(place)?;
+            if let Some(outcome) = left_out(part, talk, course) {
+                course.settle(place, outcome);
+                continue;
+            }
+            course.start(place);
+            let of = Of { part: place, item: None };
+            match &part.make {
+                Make::Value(value) => {
+                    let made = self.value(place, value, talk, course);
+                    self.settle(of, made, course);
+                }
+                Make::Call(ask) => {
+                    let ready = time(self.full(part, ask), course.ends)
+                        .and_then(|time| prepare(ask, part.most, &time, facts(talk, &course.outcomes, None), course));
+                    return Some((of, ready));
+                }
+                Make::Each(ask, each) => match self.open(part, ask, each, course) {
+                    Ok(fan) => {
+                        if let Some(place) = course.fans.get_mut(place) {
+                            *place = Some(fan);
+                        }
+                        self.close(place, course);
+                        if let Some(next) = self.next_item(talk, course) {
+                            return Some(next);
+                        }
+                    }
+                    Err(missing) => self.settle(of, Err(missing), course),
+                },
+            }
+        }
+        None
+    }
+
     /// A part that was not asked, and whose needs are settled.
     fn ready(&self, course: &Course) -> Option<usize> {
         let settled = |place: &usize| course.outcomes.get(*place).is_some_and(Outcome::is_settled);
         let all = self.parts.iter().zip(&course.outcomes);
-        let mut ready = all.map(|(part, outcome)| matches!(outcome, Outcome::Pending) && part.needs.iter().all(settled));
+        let mut ready = all.map(|(part, outcome)| matches!(outcome, Outcome::Pending) && part.waits.iter().all(settled));
         ready.position(|ready| ready)
     }
 
-    fn begin(&self, part: &Part, talk: &impl Conversation, course: &Course) -> Result<(Call, Request, Duration), Missing> {
-        let needed = part.needs.iter().filter_map(|place| course.outcomes.get(*place));
-        for outcome in needed {
-            if let Outcome::Missing(missing) = outcome {
-                return Err(Missing::new(missing.kind, "asking", "part_missing", "was not asked: another part that it needs is missing"));
-            }
-        }
-        let own = match &part.target.service.backend {
+    /// How long a part may take, had others used up none of it.
+    pub(super) fn full(&self, part: &Part, ask: &Ask) -> Duration {
+        let own = match &ask.target.service.backend {
             Backend::Targets(targets) => targets.timeouts.total,
             Backend::Mock(_) => None,
         };
-        let left = course.ends.saturating_duration_since(Instant::now());
-        let full = [part.timeout, own].into_iter().flatten().fold(self.timeout, Duration::min);
-        let within = left.min(full);
-        if within.is_zero() {
-            return Err(Missing::new(
-                Kind::GatewayTimeout,
-                "asking",
-                "http_response_timeout",
-                "was not asked: the time of the whole was up",
-            ));
-        }
-        let facts = Facts { req: talk.request(), cx: talk.cx(), outcomes: &course.outcomes };
-        let request = part.request(&course.told, facts, within)?;
-        let call = Client::begin(&part.target.service, talk.request(), talk.cx()).map_err(|error| Missing::of(&error))?;
-        // Its client may have been slow, or in haste, or other parts: else any client could have a sound service left alone.
-        let haste = if within < full / 4 * 3 { Haste::Hurried } else { Haste::None };
-        Ok((call.with(haste), request, within))
+        [part.timeout, own].into_iter().flatten().fold(self.timeout, Duration::min)
     }
 
-    fn judge(&self, place: usize, ended: Result<Answer, CallError>) -> Outcome {
-        let Some(part) = self.parts.get(place) else { return Outcome::Pending };
-        let judged = ended.map_err(|error| Missing::of(&error)).and_then(|answer| judge(answer, part.pass(), part.most));
-        let judged = judged.and_then(|got| match self.assembly.fits(place, got.body.root()) {
-            Ok(()) => Ok(got),
-            Err(unfit) => {
-                let detail = match unfit.why {
-                    Why::Nothing => "has nothing of what its shape takes",
-                    Why::NotAnObject => "is no object, and parts are merged",
-                };
-                Err(Missing { status: Some(got.status), ..Missing::new(Kind::BadGateway, "shaping", "body_unusable", detail) })
-            }
-        });
-        match judged {
-            Ok(got) => Outcome::Got(Box::new(got)),
-            Err(missing) => Outcome::Missing(Box::new(missing)),
+    /// What a part is that asks nobody.
+    fn value(&self, place: usize, value: &Template<Variable>, talk: &impl Conversation, course: &Course) -> Result<Got, Missing> {
+        let facts = facts(talk, &course.outcomes, None);
+        let mut out = Out::new(self.most, 256);
+        value.write(self.missing, &|variable| variable.fill(facts), &mut out);
+        let long = |_| Missing::new(Kind::BadGateway, "shaping", "http_response_body_size", "would be longer than the answer may be");
+        let text = out.finish().map_err(long)?;
+        // What stands in it is nested as deep as it may be.
+        let bounds = Bounds { bytes: text.len(), depth: Bounds::default().depth * 2, ..Bounds::default() };
+        let body = Document::parse(text, bounds)
+            .map_err(|_| Missing::new(Kind::BadGateway, "shaping", "body_unusable", "is more or deeper JSON than is taken"))?;
+        self.fits(Of { part: place, item: None }, Got { status: None, body, freshness: None, calls: None })
+    }
+
+    fn judge(&self, of: Of, ended: Result<Answer, CallError>) -> Result<Got, Missing> {
+        let Some(part) = self.parts.get(of.part) else { return Err(Missing::of(&CallError::NoTarget)) };
+        let got = ended.map_err(|error| Missing::of(&error)).and_then(|answer| judge(answer, part.pass(), part.most))?;
+        self.fits(of, got)
+    }
+
+    /// Whether its shape finds something in it that has a place.
+    fn fits(&self, of: Of, got: Got) -> Result<Got, Missing> {
+        let fits = match of.item {
+            Some(_) => self.assembly.fits_item(of.part, got.body.root()),
+            None => self.assembly.fits(of.part, got.body.root()),
+        };
+        let Err(unfit) = fits else { return Ok(got) };
+        let detail = match unfit.why {
+            Why::Nothing => "has nothing of what its shape takes",
+            Why::NotAnObject => "is no object, and parts are merged",
+        };
+        Err(Missing { status: got.status, ..Missing::new(Kind::BadGateway, "shaping", "body_unusable", detail) })
+    }
+
+    /// Takes in what has become of a call.
+    fn settle(&self, of: Of, judged: Result<Got, Missing>, course: &mut Course) {
+        if let Some(item) = of.item {
+            return self.settle_item(of.part, item, judged, course);
         }
+        let held = judged.and_then(|got| match course.hold(got.body.text().len()) {
+            Ok(()) => Ok(got),
+            Err(missing) => Err(Missing { status: got.status, ..missing }),
+        });
+        course.settle(of.part, held.map_or_else(|missing| Outcome::Missing(Box::new(missing)), |got| Outcome::Got(Box::new(got))));
     }
 
     fn count(&self, course: &Course) {
         for ((part, outcome), time) in self.parts.iter().zip(&course.outcomes).zip(&course.times) {
             course.shard.parts.with_label_values(&[&*self.route, &*part.name, outcome.word()]).inc();
-            if !matches!(outcome, Outcome::Pending) {
+            if !matches!(outcome, Outcome::Pending | Outcome::Skipped) {
                 course.shard.part_duration.with_label_values(&[&*self.route, &*part.name]).observe(time.as_secs_f64());
             }
         }
     }
 }
 
-impl Course {
-    /// Takes a part in, unless all together would be more than is held.
-    fn hold(&mut self, outcome: Outcome, most: usize) -> Outcome {
-        let Outcome::Got(got) = &outcome else { return outcome };
-        self.held = self.held.saturating_add(got.body.text().len());
-        if self.held <= most {
-            return outcome;
-        }
-        let detail = "is more than is held beside the other parts";
-        let missing = Missing::new(Kind::BadGateway, "reading", "http_response_body_size", detail);
-        Outcome::Missing(Box::new(Missing { status: Some(got.status), ..missing }))
+/// What becomes of a part that is not to be asked.
+fn left_out(part: &Part, talk: &impl Conversation, course: &Course) -> Option<Outcome> {
+    let of = |place: usize| course.outcomes.get(place).map(Outcome::said).unwrap_or_default();
+    let needed = || part.needs.iter().filter_map(|place| course.outcomes.get(*place));
+    let holds = part.when.as_ref().is_none_or(|when| when.holds(talk.request(), talk.cx(), &of));
+    if !holds || needed().any(|outcome| matches!(outcome, Outcome::Skipped)) {
+        return Some(Outcome::Skipped);
     }
-
-    fn start(&mut self, place: usize) {
-        if let (Some(started), Some(outcome)) = (self.started.get_mut(place), self.outcomes.get_mut(place)) {
-            (*started, *outcome) = (Some(Instant::now()), Outcome::Running);
-        }
-    }
-
-    fn settle(&mut self, place: usize, outcome: Outcome) {
-        if let (Some(time), Some(Some(started))) = (self.times.get_mut(place), self.started.get(place)) {
-            *time = started.elapsed();
-        }
-        if let Some(settled) = self.outcomes.get_mut(place) {
-            *settled = outcome;
-        }
-    }
-
-    /// What is under way has come to its end.
-    fn stop(&mut self) {
-        for ((outcome, started), time) in self.outcomes.iter().zip(&self.started).zip(&mut self.times) {
-            if let (Outcome::Running, Some(started)) = (outcome, started) {
-                *time = started.elapsed();
-            }
-        }
-    }
+    let kind = needed().find_map(|outcome| if let Outcome::Missing(missing) = outcome { Some(missing.kind) } else { None })?;
+    let missing = Missing::new(kind, "asking", "part_missing", "was not asked: another part that it needs is missing");
+    Some(Outcome::Missing(Box::new(missing)))
 }
 
-async fn ask(
-    place: usize,
-    call: Call,
-    request: Request,
-    client: Arc<Client>,
-    most: usize,
-    within: Duration,
-    _counted: Counted,
-) -> (usize, Result<Answer, CallError>) {
-    let Request { head, body } = request;
-    (place, client.send(call, head, &body, most, within).await)
+/// What variables stand for now.
+pub(super) fn facts<'a>(talk: &'a impl Conversation, outcomes: &'a [Outcome], item: Option<Value<'a>>) -> Facts<'a> {
+    Facts { req: talk.request(), cx: talk.cx(), outcomes, item }
+}
+
+/// What is left of the time that a call would have.
+///
+/// # Errors
+/// Nothing.
+pub(super) fn time(full: Duration, ends: Instant) -> Result<Time, Missing> {
+    let within = ends.saturating_duration_since(Instant::now()).min(full);
+    if within.is_zero() {
+        let detail = "was not asked: the time was up";
+        return Err(Missing::new(Kind::GatewayTimeout, "asking", "http_response_timeout", detail));
+    }
+    Ok(Time { within, full })
+}
+
+/// Makes a call ready: fills it in, and has it admitted by its service.
+///
+/// # Errors
+/// Why it cannot be made.
+pub(super) fn prepare(ask: &Ask, most: usize, time: &Time, facts: Facts<'_>, course: &Course) -> Result<Ready, Missing> {
+    let Time { within, full } = *time;
+    let request = ask.request(&course.told, facts, within)?;
+    let call = Client::begin(&ask.target.service, facts.req, facts.cx).map_err(|error| Missing::of(&error))?;
+    // Its client may have been slow, or in haste, or other parts: else any client could have a sound service left alone.
+    let haste = if within < full / 4 * 3 { Haste::Hurried } else { Haste::None };
+    Ok(Ready { call: call.with(haste), request, most, within })
+}
+
+/// Makes a call.
+async fn ask(of: Of, ready: Ready, client: Arc<Client>, _counted: Counted) -> (Of, Result<Answer, CallError>) {
+    let Ready { call, request: Request { head, body }, most, within } = ready;
+    (of, client.send(call, head, &body, most, within).await)
 }

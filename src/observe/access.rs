@@ -184,6 +184,12 @@ pub struct PartTold {
     pub status: Option<u16>,
     /// `ok`, or what went wrong, as in the metric `tidegate_parts_total`.
     pub result: &'static str,
+    /// How many calls it is made of, where there is one for each element of an array.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls: Option<usize>,
+    /// How many of them gave nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<usize>,
     /// From its call to its end, in milliseconds.
     pub duration_ms: f64,
 }

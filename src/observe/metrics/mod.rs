@@ -48,7 +48,7 @@ pub struct Shard {
     pub parts: IntCounterVec,
     /// Time from the call of a part to its end, in seconds, by route and part.
     pub part_duration: HistogramVec,
-    /// Parts under way now, by route.
+    /// Calls for parts under way now, by route.
     pub parts_running: IntGaugeVec,
     /// Whether a service's breaker is open, by service: one state of all workers, so every shard has the same.
     pub breakers: IntGaugeVec,
@@ -218,7 +218,10 @@ impl Shard {
             part_duration: histogram("tidegate_part_duration_seconds", "From the call of a part to its end.", &["route", "part"])?,
             parts_running: register(
                 &registry,
-                IntGaugeVec::new(Opts::new("tidegate_parts_running", "Parts of composed answers that are under way."), &["route"]),
+                IntGaugeVec::new(
+                    Opts::new("tidegate_parts_running", "Calls for parts of composed answers that are under way."),
+                    &["route"],
+                ),
             )?,
             handshakes: counter("tidegate_handshakes_total", "Handshakes of TLS with clients.", &["result"])?,
             proxy_headers: counter("tidegate_proxy_headers_total", "PROXY headers of clients' connections.", &["result"])?,

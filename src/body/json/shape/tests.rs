@@ -3,7 +3,7 @@ use serde_json::json;
 use super::super::{Bounds, Document, Out};
 use super::{Shape, ShapeConfig};
 
-fn build(config: serde_json::Value) -> Result<Shape, crate::building::BuildError> {
+fn build(config: serde_json::Value) -> Result<Shape, crate::building::Errors> {
     Shape::build(&serde_json::from_value::<ShapeConfig>(config).unwrap())
 }
 
@@ -158,7 +158,32 @@ fn what_makes_no_sense_is_refused_at_its_place() {
         (json!({"rename": {"a": "x"}, "move": {"b": "x.y"}}), "move.b"),
         (json!({"flatten": ["a", "a"]}), "flatten[1]"),
     ] {
-        let error = build(config.clone()).unwrap_err();
-        assert_eq!(error.path.to_string(), place, "{config}: {error}");
+        let errors = build(config.clone()).unwrap_err().0;
+        assert_eq!(errors[0].path.to_string(), place, "{config}: {errors:?}");
+        assert_eq!(errors.len(), 1, "{config}: {errors:?}");
     }
+}
+
+#[test]
+fn every_mistake_is_told_at_once() {
+    let told = |config| build(config).unwrap_err().0.iter().map(|error| error.path.to_string()).collect::<Vec<_>>();
+    let no_paths = json!({"take": "", "wrap": "a..b", "pick": ["a", "*"], "rename": {"": "x."}, "drop": ["z"]});
+    assert_eq!(told(no_paths), ["take", "wrap", "pick[1]", "rename.", "rename."]);
+    let at_odds = json!({
+        "pick": ["a", "a.b", "c"], "drop": ["c", "x"], "rename": {"y": "z", "a.q": "q"}, "move": {"a.m": "a.n", "a.o": "a.n"}, "flatten": ["c.d"],
+    });
+    assert_eq!(told(at_odds), ["pick[1]", "drop[0]", "drop[1]", "rename.y", "flatten[0]", "rename.a.q", "move.a.o"]);
+}
+
+#[test]
+fn each_item_of_an_array_has_the_shape_and_what_is_no_array_has_none() {
+    let shape = build(json!({"take": "a", "pick": ["b"], "wrap": "w"})).unwrap().of_items();
+    let write = |body: &str| {
+        let document = Document::parse(body.to_owned(), Bounds::default()).unwrap();
+        let mut out = Out::new(usize::MAX, 0);
+        shape.of(document.root())?.write(&mut out);
+        Some(String::from_utf8(out.finish().unwrap()).unwrap())
+    };
+    assert_eq!(write(r#"[{"a":{"b":1,"c":2}},{"c":1},null,{"a":{}}]"#).unwrap(), r#"[{"w":{"b":1}},null,null,{"w":{}}]"#);
+    assert_eq!((write("[]").as_deref(), write(r#"{"a":{"b":1}}"#)), (Some("[]"), None));
 }

@@ -1,0 +1,178 @@
+use serde_json::json;
+
+use super::*;
+use crate::body::json::{Bounds, Document};
+use crate::ctx::testing;
+
+const PARAMS: [&str; 2] = ["id", "user"];
+
+fn parse(text: &str) -> Result<Condition, BuildError> {
+    let params = PARAMS.map(Box::from);
+    Condition::parse(text, Names { params: &params, parts: &["user", "my-orders", "none"] })
+}
+
+fn holds_for(text: &str, body: &str) -> bool {
+    let mut req = RequestHeader::build("GET", b"/users/42?page=2&q=a%20b&empty=", None).unwrap();
+    req.insert_header("X-Tenant", "acme").unwrap();
+    let mut cx = testing::ctx("/users/42", &[("id", 7..9)]);
+    cx.claims = Some(Arc::new(json!({"sub": "ann", "groups": ["beta", "staff"], "age": 40, "org": {"id": 7, "up": null}})));
+    let body = Document::parse(body.to_owned(), Bounds::default()).unwrap();
+    let parts = |part: usize| match part {
+        0 => Said { status: Some(200), body: Some(body.root()) },
+        1 => Said { status: Some(404), body: None },
+        _ => Said::default(),
+    };
+    parse(text).unwrap_or_else(|error| panic!("{text}: {error:?}")).holds(&req, &cx, &parts)
+}
+
+fn holds(text: &str) -> bool {
+    holds_for(
+        text,
+        r#"{"plan": "pro", "n": 3, "big": 12345678901234567890, "half": 1.5, "far": 1e400, "is": true, "nil": null, "tags": ["a", "b"], "items": [{"n": 1}, {"n": 5}], "a.b": {"*": 1}, "é": "\u00e9"}"#,
+    )
+}
+
+#[test]
+fn what_is_true_holds_and_what_is_not_does_not() {
+    for text in [
+        "true",
+        "id == '42' && request.method == \"GET\" && request.path == '/users/42'",
+        "header['X-Tenant'] == 'acme' && header[\"x-tenant\"] != 'b' && 'X-TENANT' in header && !('x-other' in header)",
+        "query.page == '2' && query.q == 'a b' && int(query.page) > 1 && has(query.page) && !has(query.other) && query.empty == ''",
+        "claims.sub == 'ann' && 'beta' in claims.groups && claims.age >= 18 && claims.org.id == 7 && claims['org']['id'] == 7",
+        "claims.groups.exists(g, g.startsWith('st')) && claims.groups[1] == 'staff' && size(claims.groups) == 2 && 'org' in claims",
+        "claims.org.up == null && has(claims.org.up) && !has(claims.org.down) && claims.org == {'id': 7, 'up': null}",
+        "parts.user.body.plan in ['pro', 'team'] && parts.user.body.n > 2.5 && parts.user.body.half == 1.5 && parts.user.body.is",
+        "parts.user.body.big == 12345678901234567890u && parts.user.body.big > 1",
+        "parts.user.status == 200 && parts['my-orders'].status == 404 && !has(parts.none.status)",
+        "parts.user.body.items.all(i, i.n > 0) && parts.user.body.items.filter(i, i.n > 1).size() == 1",
+        "parts.user.body.items[1].n == 5 && size(parts.user.body.items) == 2 && parts.user.body.tags.size() == 2 && size(parts.user.body.plan) == 3",
+        "parts.user.body.items.map(i, i.n) == [1, 5] && parts.user.body.items.exists_one(i, i.n == 5)",
+        "parts.user.body['a.b']['*'] == 1 && parts.user.body['é'] == 'é' && size(parts.user.body['é']) == 1",
+        "has(parts.user.body) && has(parts.user.body.nil) && !has(parts['my-orders'].body) && parts.user.body.nil == null",
+        "request.path.matches('^/users/[0-9]+$') && matches(query.q, 'a.b') && !id.matches('^4$')",
+        "parts.user.body.missing == 1 || parts.user.body.n == 3",
+        "has(parts.user.body.x) ? false : client.ip == '192.0.2.1'",
+        "type(parts.user.body.n) == int && type(parts.user.body.tags) == list && string(parts.user.body.n) + id == '342'",
+        "parts.user.body.items.exists(id, id.n == 5)",
+        "size('ab' + query.q) == 5 && query.q.size() == 3 && 'b' in parts.user.body.tags && parts.user.body.tags[int(query.page) - 1] == 'b'",
+    ] {
+        assert!(holds(text), "{text}");
+        assert!(!holds(&format!("!({text})")), "not {text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_worked_out_does_not_hold_and_neither_does_its_opposite() {
+    for text in [
+        "query.other == '1'",
+        "header['x-other'] == 'a'",
+        "consumer.name == 'ann'",
+        "version == 'v1'",
+        "claims.none == 1",
+        "parts.user.body.x == 1",
+        "parts.user.body.far > 1",
+        "parts.user.body.plan > 1",
+        "parts.user.body.n.x == 1",
+        "parts.user.body.tags[7] == 'a'",
+        "parts.none.body.x == 1",
+        "parts.none.status == 200",
+        "parts.user.body.plan.matches('^p') && parts.user.body.n.matches('^3')",
+        "1 / (parts.user.body.n - 3) == 1",
+        "parts.user.body.n + 9223372036854775807 > 0",
+        "int(parts.user.body.plan) == 1",
+        "size(parts.user.body.n) == 1",
+        "{'a': 1, 'a': 2}.size() == 1",
+    ] {
+        assert!(!holds(text) && !holds(&format!("!({text})")), "{text}");
+    }
+    assert!(!holds("parts.user.body.plan") && !holds("1"), "what is no truth value");
+}
+
+#[test]
+fn mistakes_are_told_when_the_condition_is_read() {
+    let long = format!("id == '{}'", "x".repeat(1000));
+    let deep = format!("{}true", "!".repeat(500));
+    let sum = format!("{}1 > 0", "1+".repeat(400));
+    let nested = format!("{}1{} == [1]", "[".repeat(100), "]".repeat(100));
+    for (text, reason, fix) in [
+        ("", "this is no condition", "CEL"),
+        ("id ==", "this is no condition", "query.page"),
+        ("id = '1'", "this is no condition", ""),
+        ("'unclosed", "this is no condition", ""),
+        ("idd == '1'", "`idd` stands for nothing here", "did you mean `id`?"),
+        ("banana", "`banana` stands for nothing here", "known here: id, user, request"),
+        (".id == '1'", "`.id` stands for nothing here", ""),
+        ("headers['a'] == 'b'", "`headers` stands for nothing here", "did you mean `header`?"),
+        ("request.methd == 'GET'", "is not a known variable", "request.method"),
+        ("request == 'GET'", "`request` is no value, but many", "name one"),
+        ("header == {}", "`header` is no value, but many", "header[\"x-name\"]"),
+        ("header['a b'] == ''", "`a b` is not a header name", ""),
+        ("query.page.x == ''", "`query.page.x` goes into a text", ""),
+        ("id.x == ''", "`id.x` goes into a text", ""),
+        ("claims == {}", "`claims` is no value", ""),
+        ("parts == {}", "`parts` is no value", ""),
+        ("parts.usr.body == 1", "there is no part `usr`", "did you mean `user`?"),
+        ("parts.user == 1", "`parts.user` is nothing that a part has", "parts.user.body"),
+        ("parts.user.bdy.x == 1", "`parts.user.bdy.x` is nothing that a part has", ""),
+        ("parts.user.status.x == 1", "is nothing that a part has", ""),
+        ("has(parts.usr.body)", "there is no part `usr`", ""),
+        ("id.startswith('4')", "there is no function `startswith`", "did you mean `startsWith`?"),
+        ("now() > 1", "there is no function `now`", "size, contains"),
+        ("timestamp('x') > 1", "there is no function `timestamp`", ""),
+        ("id.matches(query.x)", "the regex of `matches` is not written out", ""),
+        ("id.matches('(')", "`(` is no regex", ""),
+        ("id.matches('(a{1000}){1000}')", "is no regex", ""),
+        ("id.matches()", "`matches` takes a text and a regex", ""),
+        ("parts.user.body.all(a, parts.user.body.all(b, a == b))", "a loop stands within a loop", ""),
+        ("User{name: 'x'} == 1", "there are no messages", ""),
+        ("parts.user.body.?x == 1", "this is no condition", ""),
+        (&long, "the condition has 1008 bytes", "at most 1000"),
+        (&sum, "nested deeper than 64", ""),
+        (&nested, "", ""),
+        (&deep, "", ""),
+    ] {
+        let parsed = parse(text);
+        // An even number of `!` may be taken for none.
+        let Err(error) = parsed else {
+            assert!(text.starts_with("!!"), "{text}");
+            continue;
+        };
+        assert!(error.reason.contains(reason) && error.fix.contains(fix), "{text}: {error:?}");
+    }
+}
+
+#[test]
+fn what_it_depends_on_is_known() {
+    let condition = parse("header['X-A'] == 'a' && 'x-b' in header && parts['my-orders'].status == 404 && has(parts.user.body.x)").unwrap();
+    assert_eq!(condition.headers().collect::<Vec<_>>(), ["x-a", "x-b"]);
+    assert_eq!((condition.parts().collect::<Vec<_>>(), condition.statuses().collect::<Vec<_>>()), (vec![1, 0], vec![1]));
+    assert!(!condition.is_personal());
+    for text in ["claims.sub == 'a'", "'sub' in claims", "client.ip == 'a'", "has(consumer.name)", "client_cert.subject.matches('a')"] {
+        assert!(parse(text).unwrap().is_personal(), "{text}");
+    }
+}
+
+#[test]
+fn what_would_look_at_too_much_does_not_hold() {
+    let list = |count: usize| format!("{{\"l\": [{}], \"n\": 1}}", vec!["1"; count].join(","));
+    let all = "parts.user.body.l.all(x, x == 1)";
+    assert!(holds_for(all, &list(4095)) && !holds_for(all, &list(4096)));
+    assert!(holds_for("size(parts.user.body.l) > 5000 && parts.user.body.n == 1", &list(100_000)), "nothing of it is looked at");
+    let text = |length: usize| format!("{{\"t\": \"{}\"}}", "x".repeat(length));
+    let starts = "parts.user.body.t.startsWith('x')";
+    assert!(holds_for(starts, &text(64 * 1024)) && !holds_for(starts, &text(64 * 1024 + 1)));
+    let deep = format!("{{\"d\": {}{}}}", "[".repeat(127), "]".repeat(127));
+    assert!(holds_for("size(parts.user.body.d) == 1 && parts.user.body.d != []", &deep));
+}
+
+#[test]
+fn the_costliest_expressions_are_quick_enough() {
+    let list = format!("{{\"a\": [{}], \"b\": [{}]}}", vec!["1"; 2000].join(","), vec!["2"; 2000].join(","));
+    let started = std::time::Instant::now();
+    assert!(!holds_for("parts.user.body.a.exists(x, x in parts.user.body.b)", &list));
+    let text = format!("{{\"a\": [{}], \"t\": \"{}\"}}", vec!["\"y\""; 4000].join(","), "x".repeat(60_000));
+    assert!(!holds_for("parts.user.body.a.exists(x, parts.user.body.t.contains(x))", &text));
+    eprintln!("the costliest took {:?}", started.elapsed());
+    assert!(started.elapsed() < std::time::Duration::from_secs(20));
+}
