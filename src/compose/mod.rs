@@ -22,6 +22,8 @@ mod part;
 mod plan;
 mod answer;
 mod run;
+mod batch;
 
+pub use batch::{Batch, BatchConfig};
 pub use config::{ComposeConfig, PartConfig};
 pub use plan::Composition;

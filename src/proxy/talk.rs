@@ -10,9 +10,10 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use pingora_timeout::timeout;
 
+use super::inside::Way;
 use super::{Exchange, Gateway, answer, ask, is_http2, outgoing, response, upstream};
 use crate::ctx::Ctx;
-use crate::handler::{Conversation, Failed, Relay, Said, Switch};
+use crate::handler::{Conversation, Failed, Inside, Relay, Said, Switch};
 use crate::observe::{PartTold, Shard};
 use crate::problem::Problem;
 use crate::types::{FRAMING, Reply};
@@ -87,6 +88,10 @@ impl Conversation for Talk<'_> {
         let made = whole.headers.iter().filter(|(name, _)| !names.contains(name) && !own.headers.contains_key(*name));
         let told = own.headers.iter().chain(made).filter(|(name, _)| !FRAMING.contains(name) && *name != header::ACCEPT_ENCODING);
         Ok(told.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
+    fn inside(&self) -> Result<Arc<dyn Inside>, Problem> {
+        Ok(Arc::new(Way::new(self.gateway, self.session, self.exchange)?))
     }
 
     fn note(&mut self, parts: Vec<PartTold>) {

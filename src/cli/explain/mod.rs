@@ -255,6 +255,7 @@ fn explained(built: &Built, asked: &Request) -> Result<Explanation, String> {
         }
         Some(Destination::Handler(handler)) => Some(To::Handler(handler.name())),
         Some(Destination::Composition(_)) => Some(To::Handler("compose")),
+        Some(Destination::Batch(_)) => Some(To::Handler("batch")),
         Some(Destination::Split(_) | Destination::Nowhere) | None => None,
     };
     explanation.to = to.or(explanation.to);
