@@ -191,6 +191,33 @@ async fn a_stream_of_http2_that_is_reset_leaves_no_request_behind() {
 }
 
 #[test]
+fn a_config_that_changes_meanwhile_is_that_of_the_requests_to_come() {
+    let (asked, heard) = channel();
+    let (go, gone) = channel::<()>();
+    let (asked, gone) = (Mutex::new(asked), Mutex::new(gone));
+    let origin = RawOrigin::start(move |mut talk| {
+        talk.request();
+        asked.lock().unwrap().send(()).unwrap();
+        gone.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        talk.say("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n1");
+    });
+    let config = |up: &str| {
+        format!(
+            "services: {{ up: {{ targets: [\"http://{}\"] }} }}\nroutes:\n  - {{ name: up, match: {{ path: /up }}, {up} }}\n  - {{ name: batch, match: {{ path: /batch }}, batch: {{ parallel: 1 }} }}\n",
+            origin.address
+        )
+    };
+    let gateway = Gateway::start(&config("to: up"));
+    let mut client = gateway.client();
+    send(&mut client, "", &json!({ "requests": [get("1", "/up"), get("2", "/up")] }).to_string());
+    heard.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(gateway.rewrite(&config("reply: { json: 2 }")), "done");
+    go.send(()).unwrap();
+    let answers = client.read().json();
+    assert_eq!((&answers["responses"][0]["body"], &answers["responses"][1]["body"]), (&1.into(), &2.into()), "{answers}");
+}
+
+#[test]
 fn a_batch_comes_to_its_end_though_the_process_is_told_to_end() {
     let (asked, heard) = channel();
     let (go, gone) = channel::<()>();

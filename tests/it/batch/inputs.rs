@@ -71,7 +71,7 @@ fn it_is_told_where_a_batch_goes() {
     let folder = Folder::new();
     let config = folder.file("tidegate.yaml", "routes: [{ name: all, match: { path: /batch, methods: [POST] }, batch: {} }]\n");
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    let output = command.args(["explain", "POST", "http://a.com/batch", "-c"]).arg(config).output().unwrap();
+    let output = command.args(["explain", "POST http://a.com/batch", "-c"]).arg(config).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("all") && said.contains("batch"), "{said}{}", String::from_utf8_lossy(&output.stderr));
 }
