@@ -1,6 +1,6 @@
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -29,6 +29,8 @@ pub struct Inner {
     pub most: usize,
     /// When its time is up.
     pub ends: Instant,
+    /// How long it would have, had none before it taken any.
+    pub full: Duration,
 }
 
 /// Its answer.

@@ -154,8 +154,9 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
             connection.set_deadline(Some(exchange.started + total + Duration::from_millis(20)));
         }
         let left = total.saturating_sub(now - exchange.started);
-        let others = exchange.attempts > 1 || exchange.around.is_some();
-        exchange.hurried |= others && response.is_some_and(|own| left < own);
+        let around = exchange.around.as_ref();
+        exchange.hurried |= around.zip(response).is_some_and(|(around, own)| around.hurries(own, now));
+        exchange.hurried |= exchange.attempts > 1 && response.is_some_and(|own| left < own);
         if left.is_zero() {
             fallback::fall(gateway, exchange, Failure::Timeout, false);
             return Err(raise(exchange, late(exchange.step)));

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use pingora_http::RequestHeader;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -80,7 +80,7 @@ impl Batch {
             while course.tasks.len() < self.parallel && Instant::now() < course.ends {
                 let Some((place, asked)) = waiting.next() else { break };
                 match request(asked, &inherited, self.headers.as_deref()) {
-                    Ok((head, body)) => course.begin(place, head, body, self.answer),
+                    Ok((head, body)) => course.begin(place, Inner { head, body, most: self.answer, ends: course.ends, full: self.timeout }),
                     Err(problem) => {
                         let answered = course.inside.refuse(problem);
                         self.settle(course, place, asked, "refused", answered);
@@ -187,13 +187,13 @@ fn late() -> Problem {
 }
 
 impl Course {
-    fn begin(&mut self, place: usize, head: RequestHeader, body: Bytes, most: usize) {
+    fn begin(&mut self, place: usize, inner: Inner) {
         if let Some(asked) = self.asked.get_mut(place) {
-            *asked = Some((head.method.clone(), head.uri.path().to_owned()));
+            *asked = Some((inner.head.method.clone(), inner.head.uri.path().to_owned()));
         }
         self.shard.batch_running.with_label_values(&[&*self.route]).inc();
         // Each on a task of its own: who panics, panics alone.
-        let task = self.running.spawn(self.inside.ask(Inner { head, body, most, ends: self.ends }));
+        let task = self.running.spawn(self.inside.ask(inner));
         self.tasks.push((task.id(), place));
     }
 

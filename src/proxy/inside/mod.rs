@@ -5,7 +5,7 @@ mod session;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 use pingora_core::apps::HttpServerApp;
@@ -31,6 +31,15 @@ pub(super) struct Around {
     pub version: Version,
     /// When the time of all is up.
     pub ends: Instant,
+    /// How long that is in all.
+    pub full: Duration,
+}
+
+impl Around {
+    /// Whether others have left so little time to one that is asked now, that a service which gives each request `own` is not to blame.
+    pub fn hurries(&self, own: Duration, now: Instant) -> bool {
+        self.ends.saturating_duration_since(now) < own.min(self.full / 4 * 3)
+    }
 }
 
 /// The way in, for the requests inside of one.
@@ -68,13 +77,13 @@ impl Way {
 
 impl Inside for Way {
     fn ask(&self, inner: Inner) -> Pin<Box<dyn Future<Output = Came> + Send>> {
-        let Inner { mut head, body, most, ends } = inner;
+        let Inner { mut head, body, most, ends, full } = inner;
         // Like one of HTTP/2 it has no framing and no connection of its own, and is held to the same rules.
         head.set_version(Version::HTTP_2);
         let _ = head.insert_header(header::HOST, self.authority.clone());
         let (told, came) = oneshot::channel();
         let session = Memory::new(head, body, most, self.digest.clone(), told);
-        let around = Arc::new(Around { id: self.id.clone(), version: self.version, ends });
+        let around = Arc::new(Around { id: self.id.clone(), version: self.version, ends, full });
         let (proxy, shutdown) = (self.gateway.0.entry.get().cloned(), self.shutdown.clone());
         Box::pin(within(around, async move {
             let Some(proxy) = proxy.and_then(|proxy| proxy.upgrade()) else { return Came::Cut };
@@ -89,7 +98,8 @@ impl Inside for Way {
             exchange.cx.client = connection.peer.ip().to_canonical();
             exchange.cx.client_cert.clone_from(&connection.client_cert);
         }
-        exchange.around = Some(Arc::new(Around { id: self.id.clone(), version: self.version, ends: exchange.started }));
+        exchange.around =
+            Some(Arc::new(Around { id: self.id.clone(), version: self.version, ends: exchange.started, full: Duration::ZERO }));
         exchange.problem = Some(answer::told(&problem));
         let Rendered { status, headers, body } = problem.render(Some(exchange.cx.request_id()));
         exchange.tell(status.as_u16(), body.len(), None);

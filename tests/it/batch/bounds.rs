@@ -123,6 +123,9 @@ fn a_service_that_others_of_a_batch_left_no_time_is_not_blamed() {
         assert_eq!(statuses(&all), [200, 504], "{all:#?}");
     }
     assert_eq!(gateway.metric("tidegate_breaker_open{service=\"slow\"}"), 0.0);
+    // One that has had the whole time is.
+    assert_eq!(statuses(&answers(&mut gateway.client(), "", &json!([get("1", "/slow")]))), [504]);
+    gateway.await_metric("tidegate_breaker_open{service=\"slow\"}", 1.0);
 }
 
 #[test]

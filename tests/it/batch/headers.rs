@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{answers, gateway, get, statuses};
-use crate::support::{Gateway, Origin};
+use crate::support::certificates::Authority;
+use crate::support::gateway::Folder;
+use crate::support::{Client, Gateway, Origin};
 
 #[test]
 fn who_asks_is_the_same_for_all_and_how_is_each_ones_own() {
@@ -39,6 +41,27 @@ fn what_a_trusted_proxy_says_of_its_client_is_true_of_all_and_none_says_otherwis
     let seen = origin.only();
     assert_eq!((seen.header("x-forwarded-for"), seen.header("x-forwarded-proto")), (Some("192.0.2.9, 127.0.0.1"), Some("https")));
     gateway.await_log("the first", |line| line["route"] == "up" && line["client"] == "192.0.2.9");
+}
+
+#[test]
+fn what_tls_says_of_a_client_is_true_of_all() {
+    let (origin, server, clients) = (Origin::start(), Authority::new(), Authority::new());
+    let (folder, identity) = (Folder::new(), server.issue("a.test"));
+    for (name, text) in [("a.pem", &identity.cert), ("a.key", &identity.key), ("clients.pem", &clients.pem())] {
+        folder.file(name, text);
+    }
+    let gateway = Gateway::start_in(
+        folder,
+        &format!(
+            "server:\n  listeners: [{{ address: \"127.0.0.1:0\", tls: {{ certificates: [{{ cert: a.pem, key: a.key }}], client_ca: clients.pem }} }}]\nservices: {{ up: {{ targets: [\"http://{}\"] }} }}\nroutes:\n  - {{ name: up, match: {{ path: /up }}, policies: [request: {{ headers: {{ set: {{ X-Subject: \"{{client_cert.subject}}\" }} }} }}], to: up }}\n  - {{ name: batch, match: {{ path: /batch }}, batch: {{}} }}\n",
+            origin.address
+        ),
+    );
+    let config = server.client(Some(&clients.issue("app.test")), &["http/1.1"]);
+    let mut client = Client::secure(gateway.address, &config, "a.test");
+    assert_eq!(statuses(&answers(&mut client, "", &json!([get("1", "/up")]))), [200]);
+    let seen = origin.only();
+    assert_eq!((seen.header("x-forwarded-proto"), seen.header("x-subject")), (Some("https"), Some("CN=app.test")));
 }
 
 #[test]
