@@ -4,10 +4,12 @@ mod bounds;
 mod headers;
 mod inputs;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::support::client::H2;
-use crate::support::{Client, Gateway, Origin, RawOrigin, Response, port};
+use crate::support::{Answer, Client, Gateway, Origin, RawOrigin, Response, port};
 
 /// Posts a batch of these requests, with more header lines.
 fn post(client: &mut Client, lines: &str, requests: &Value) -> Response {
@@ -198,6 +200,37 @@ fn bodies_go_out_and_come_back_as_their_types_say() {
         assert!(is_there, "{}: {}", &sent[..sent.len().min(50)], &received[..received.len().min(3000)]);
     }
     assert!(origin.received().concat().windows(5).any(|bytes| bytes == b"\r\n\r\n\xff"));
+}
+
+#[test]
+fn bodies_of_any_length_reach_services_over_http2_and_go_out_again_with_another_attempt() {
+    let (modern, copy) = (Origin::http2(|seen| Answer::new(seen.body.len().to_string())), Origin::start());
+    let count = AtomicUsize::new(0);
+    let fickle = RawOrigin::start(move |mut talk| {
+        let length = talk.request().map_or(0, |request| request.len());
+        if count.fetch_add(1, Ordering::SeqCst) == 0 {
+            return talk.reset();
+        }
+        let body = (length > 150_000).to_string();
+        talk.say(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+        talk.until_closed();
+    });
+    let gateway = Gateway::start(&format!(
+        "services:\n  modern: {{ targets: [\"http://{}\"], protocol: http2 }}\n  copy: {{ targets: [\"http://{}\"] }}\n  fickle: {{ targets: [\"http://{}\"], retry: {{ on: [reset], methods: any }} }}\nroutes:\n  - {{ name: modern, match: {{ path: /modern }}, to: modern, mirror: {{ to: copy, methods: any }} }}\n  - {{ name: fickle, match: {{ path: /fickle }}, to: fickle }}\n  - {{ name: batch, match: {{ path: /batch }}, batch: {{}} }}\n",
+        modern.address, copy.address, fickle.address
+    ));
+    let large = "x".repeat(150_000);
+    let requests = json!([
+        { "id": "1", "method": "POST", "url": "/modern", "body": large },
+        { "id": "2", "method": "POST", "url": "/modern", "body": [1, 2] },
+        get("3", "/modern"),
+        { "id": "4", "method": "PUT", "url": "/fickle", "body": large },
+    ]);
+    let answers = answers(&mut gateway.client(), "", &requests);
+    let bodies: Vec<_> = answers.iter().map(|answer| answer["body"].clone()).collect();
+    assert_eq!(bodies, [json!(150_002), json!(5), json!(0), json!(true)], "{answers:#?}");
+    let copied = || copy.seen().iter().any(|seen| seen.body == "[1,2]").then_some(());
+    crate::support::eventually("a copy comes with its body", copied);
 }
 
 #[test]
