@@ -64,7 +64,7 @@ const BODY: usize = 1024 * 1024;
 
 impl PartConfig {
     /// The methods that it names, each with its key and its target.
-    pub(super) fn named(&self) -> impl Iterator<Item = (Method, &'static str, &str)> {
+    pub fn named(&self) -> impl Iterator<Item = (Method, &'static str, &str)> {
         let all = [
             (Method::GET, "get", &self.get),
             (Method::POST, "post", &self.post),
