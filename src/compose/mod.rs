@@ -20,10 +20,17 @@ mod text;
 mod target;
 mod part;
 mod plan;
+mod steps;
+mod doubts;
 mod answer;
 mod run;
 mod batch;
 
 pub use batch::{Batch, BatchConfig};
 pub use config::{ComposeConfig, PartConfig};
+pub use doubts::Around;
 pub use plan::Composition;
+pub use steps::Step;
+
+#[cfg(test)]
+mod properties;

@@ -106,7 +106,8 @@ impl Composition {
                 match self.begin(part, talk, course) {
                     Ok((call, request, within)) => {
                         let counted = Counted::new(course.shard.parts_running.with_label_values(&[&*self.route]));
-                        running.push(ask(place, call, request, course.client.clone(), part.most, within, counted));
+                        // Each is large, and would be moved several times.
+                        running.push(Box::pin(ask(place, call, request, course.client.clone(), part.most, within, counted)));
                     }
                     Err(missing) => course.settle(place, Outcome::Missing(Box::new(missing))),
                 }
