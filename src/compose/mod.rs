@@ -29,7 +29,9 @@ mod answer;
 mod course;
 mod run;
 mod fan;
+mod batch;
 
+pub use batch::{Batch, BatchConfig};
 pub use config::{ComposeConfig, PartConfig};
 pub use doubts::Around;
 pub use plan::Composition;

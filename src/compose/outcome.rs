@@ -230,7 +230,7 @@ fn document(answer: &Answer, most: usize) -> Result<Document, &'static str> {
 }
 
 /// The type of a body without its parameters, and its `charset`, both in lower case (RFC 9110 §8.3).
-fn media_type(headers: &HeaderMap) -> (String, Option<String>) {
+pub(super) fn media_type(headers: &HeaderMap) -> (String, Option<String>) {
     let text = headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str).and_then(Result::ok).unwrap_or_default().to_ascii_lowercase();
     let mut parameters = text.split(';').map(str::trim);
     let essence = parameters.next().unwrap_or_default().to_owned();

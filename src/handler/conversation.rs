@@ -9,7 +9,7 @@ use http::HeaderMap;
 use pingora_error::Error;
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::Relay;
+use super::{Inside, Relay};
 use crate::ctx::Ctx;
 use crate::observe::{PartTold, Shard};
 use crate::problem::Problem;
@@ -82,6 +82,12 @@ pub trait Conversation: Send {
     /// # Errors
     /// What a policy cannot be made of.
     fn introduction(&mut self) -> Result<HeaderMap, Problem>;
+
+    /// The way into the whole gateway for requests that this one has inside.
+    ///
+    /// # Errors
+    /// It came inside of another itself.
+    fn inside(&self) -> Result<Arc<dyn Inside>, Problem>;
 
     /// Notes for the log what became of the parts of the answer.
     fn note(&mut self, parts: Vec<PartTold>);

@@ -1,10 +1,12 @@
 //! What answers by itself instead of forwarding.
 
 mod conversation;
+mod inside;
 mod redirect;
 mod relay;
 
 pub use conversation::{Conversation, Failed, Said, Switch};
+pub use inside::{Answered, Came, Inner, Inside};
 pub use redirect::{Redirect, RedirectConfig};
 pub use relay::{Closed, Counts, Ended, How, Relay, is_asked, relay};
 

@@ -129,6 +129,9 @@ pub struct Line<'a> {
     /// The code that a call of gRPC ended with, as its caller sees it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grpc_status: Option<u16>,
+    /// The id of the request that it came inside of, in a batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<&'a str>,
     /// What became of the parts of a composed answer.
     #[serde(skip_serializing_if = "<[PartTold]>::is_empty")]
     pub parts: &'a [PartTold],
@@ -166,6 +169,7 @@ impl<'a> Line<'a> {
             sent: 0,
             attempts: None,
             grpc_status: None,
+            batch: None,
             parts: &[],
             duration_ms: since(started),
             upstream_ms: upstream_started.map(since),

@@ -59,6 +59,8 @@ kinds! {
     ContentTooLarge = PAYLOAD_TOO_LARGE, ResourceExhausted, "content-too-large", "Content too large";
     /// The request target is over its bound.
     UriTooLong = URI_TOO_LONG, InvalidArgument, "uri-too-long", "URI too long";
+    /// The request's body is of a type that is not taken.
+    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, InvalidArgument, "unsupported-media-type", "Unsupported media type";
     /// The request asks for another protocol, in a version that is not spoken.
     UpgradeRequired = UPGRADE_REQUIRED, Unimplemented, "upgrade-required", "Upgrade required";
     /// A limit of the caller is used up.

@@ -12,6 +12,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::Tunnel;
+use super::inside::Around;
 use crate::types::Certificate;
 
 /// What the proxy says of the present request to the transport, which sees to it that nobody is waited for too long.
@@ -27,10 +28,12 @@ struct Present {
     pardoned: AtomicBool,
     /// That the client may pause in the body for as long as it likes.
     may_pause: AtomicBool,
+    /// What it came inside of.
+    around: Option<Arc<Around>>,
 }
 
 tokio::task_local! {
-    /// That of a request which shares its connection with others, over HTTP/2: each is a task of its own.
+    /// That of a request which shares its connection with others, over HTTP/2 or inside of another: each is a task of its own.
     static STREAM: Present;
 }
 
@@ -39,7 +42,17 @@ pub fn on_stream<F: Future>(request: F) -> impl Future<Output = F::Output> {
     STREAM.scope(Present::default(), request)
 }
 
-/// Whether a request came over HTTP/2. Not what Pingora says of its session: that is one of ours.
+/// Runs a request that came inside of another.
+pub(super) fn within<F: Future>(around: Arc<Around>, request: F) -> impl Future<Output = F::Output> {
+    STREAM.scope(Present { around: Some(around), ..Present::default() }, request)
+}
+
+/// What the present request came inside of, if it did.
+pub(super) fn around() -> Option<Arc<Around>> {
+    STREAM.try_with(|present| present.around.clone()).ok().flatten()
+}
+
+/// Whether a request came over HTTP/2, or inside of another, which has no connection to itself either. Not what Pingora says of its session: that is one of ours.
 pub(super) fn is_http2(req: &RequestHeader) -> bool {
     req.version == Version::HTTP_2
 }

@@ -8,7 +8,9 @@ use smallvec::SmallVec;
 
 use super::Pinned;
 use super::busy::Turn;
+use super::connection::around;
 use super::grpc::Grpc;
+use super::inside::Around;
 use super::mirror::Copied;
 use crate::ctx::Ctx;
 use crate::handler::Relay;
@@ -29,6 +31,8 @@ pub struct Exchange {
     /// The version by its number; none until it is chosen, or where there is none to choose.
     pub(super) way: Option<usize>,
     pub(super) cx: Ctx,
+    /// The request that it came inside of.
+    pub(super) around: Option<Arc<Around>>,
     /// How many policies the request has entered: the way up starts there.
     pub(super) depth: usize,
     /// The host as the peer wrote it.
@@ -74,7 +78,7 @@ pub struct Exchange {
     pub(super) reply: Option<Reply>,
     /// How long it may take in all, from its start.
     pub(super) total: Option<Duration>,
-    /// Whether the present attempt has less time than the service gives, for what those before it took.
+    /// Whether the present attempt has less time than the service gives, for what those before it took, or others of the same batch.
     pub(super) hurried: bool,
     /// How long the service may be silent once it has the whole request, where the client still sends.
     pub(super) silence: Option<Duration>,
@@ -172,6 +176,7 @@ impl Exchange {
             route: None,
             way: None,
             cx: Ctx::new(request_id()),
+            around: around(),
             depth: 0,
             authority: HeaderValue::from_static(""),
             host: Box::default(),
@@ -219,9 +224,11 @@ impl Exchange {
         }
     }
 
-    /// How long its caller is ready to wait in all, where that was said.
+    /// How long its caller is ready to wait in all, where that was said, or what it came inside of.
     pub(super) fn asks_for(&self) -> Option<Duration> {
-        self.grpc.as_ref()?.deadline
+        let left = self.around.as_ref().map(|around| around.ends.saturating_duration_since(self.started));
+        let said = self.grpc.as_ref().and_then(|call| call.deadline);
+        said.into_iter().chain(left).min()
     }
 
     /// Where the way comes to several services: goes on to one of them. False where it does not.

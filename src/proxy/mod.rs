@@ -12,6 +12,7 @@ mod finish;
 mod forwarded;
 mod gone;
 mod grpc;
+mod inside;
 mod mirror;
 mod outgoing;
 mod request;
@@ -32,7 +33,7 @@ pub use slow::Slow;
 pub use tunnel::Tunnel;
 
 use std::os::fd::RawFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,7 +46,7 @@ use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::config::{ClientTimeouts, Limits, ServerConfig};
 use crate::observe::{AccessLog, Shard};
@@ -92,6 +93,8 @@ struct Inner {
     limits: Limits,
     timeouts: ClientTimeouts,
     busy: Busy,
+    /// Where requests go that come inside of others.
+    entry: OnceLock<Weak<HttpProxy<Gateway>>>,
 }
 
 impl Gateway {
@@ -119,6 +122,7 @@ impl Gateway {
             limits,
             timeouts,
             busy: Busy::default(),
+            entry: OnceLock::new(),
         }))
     }
 
@@ -133,6 +137,11 @@ impl Gateway {
         exchange.problem = Some(told);
         exchange.tell(status, bytes.len(), None);
         bytes
+    }
+
+    /// Tells it where requests go that come inside of others: to itself, as Pingora runs it.
+    pub fn lead_to(&self, proxy: &Arc<HttpProxy<Gateway>>) {
+        let _ = self.0.entry.set(Arc::downgrade(proxy));
     }
 
     /// Makes what the first composed answer would wait for, where there can be one. Called on the worker's runtime.

@@ -28,7 +28,7 @@ pub(super) fn header(session: &Session, exchange: &mut Exchange, req: &mut Reque
         scheme: exchange.cx.scheme,
         authority: &exchange.authority,
         port: exchange.cx.port,
-        version: session.req_header().version,
+        version: exchange.around.as_ref().map_or(session.req_header().version, |around| around.version),
     };
     forwarded::write(req, &facts);
     te(session, req);

@@ -8,7 +8,7 @@ use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
-use super::{Connection, Exchange, Gateway, answer, forwarded, grpc, is_http2};
+use super::{Connection, Exchange, Gateway, answer, forwarded, grpc, inside, is_http2};
 use crate::policy::Flow;
 use crate::problem::{Kind, Problem};
 use crate::routing::{Destination, host, path};
@@ -22,7 +22,7 @@ pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mu
     exchange.method = Some(session.req_header().method.clone());
     // RFC 9110 §15.2: a client of HTTP/1.0 knows no 1xx.
     session.downstream_session.set_ignore_info_resp(session.req_header().version == Version::HTTP_10);
-    exchange.grpc = grpc::recognise(session.req_header());
+    exchange.grpc = grpc::recognise(session.req_header()).filter(|_| exchange.around.is_none());
     let next = match arrive(gateway, session, exchange) {
         Ok(next) => next,
         // Without a path that means one thing, there is no route, and no policy that could be asked.
@@ -106,6 +106,9 @@ fn arrive(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> Resu
     if is_http2(req) {
         form(req)?;
         bounds(gateway, req)?;
+        if exchange.around.is_some() {
+            inside::form(req)?;
+        }
     }
     if req.uri.path() == "*" {
         return asterisk(req, exchange);

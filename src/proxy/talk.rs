@@ -10,9 +10,10 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use pingora_timeout::timeout;
 
+use super::inside::Way;
 use super::{Exchange, Gateway, answer, ask, is_http2, outgoing, response, upstream};
 use crate::ctx::Ctx;
-use crate::handler::{Conversation, Failed, Relay, Said, Switch};
+use crate::handler::{Conversation, Failed, Inside, Relay, Said, Switch};
 use crate::observe::{PartTold, Shard};
 use crate::problem::{Kind, Problem};
 use crate::types::{FRAMING, Reply};
@@ -102,6 +103,10 @@ impl Conversation for Talk<'_> {
             told.remove(name);
         }
         Ok(told)
+    }
+
+    fn inside(&self) -> Result<Arc<dyn Inside>, Problem> {
+        Ok(Arc::new(Way::new(self.gateway, self.session, self.exchange)?))
     }
 
     fn note(&mut self, parts: Vec<PartTold>) {

@@ -31,6 +31,7 @@ impl Exchange {
             attempts: Some(self.attempts).filter(|attempts| *attempts > 1),
             grpc_status: self.grpc.as_ref().map(|call| call.status.unwrap_or(GrpcStatus::Unavailable).code()),
             parts: &self.parts_told,
+            batch: self.around.as_ref().and_then(|around| around.id.to_str().ok()),
             ..Line::of(&self.cx, self.time, self.started, self.upstream_started)
         };
         let book = &self.pinned.book;
@@ -41,7 +42,7 @@ impl Exchange {
     }
 }
 
-/// A request that is dropped before its end: where the process will not wait for it any longer, or by a panic.
+/// A request that is dropped before its end: where the process will not wait for it any longer, by a panic, or with what it came inside of.
 impl Drop for Exchange {
     fn drop(&mut self) {
         if self.told {
@@ -51,6 +52,8 @@ impl Drop for Exchange {
             "a panic ended the request"
         } else if upstream::is_late(self) {
             self.step.late()
+        } else if self.around.is_some() {
+            "what it came inside of was over"
         } else {
             "the request was cut off when the process ended"
         };

@@ -52,6 +52,7 @@ pub(super) async fn admit(gateway: &Gateway, session: &mut Session, exchange: &m
         Some(Destination::Handler(handler)) => handler.answer(&mut Talk::new(gateway, session, exchange)).await,
         // Its future is large too.
         Some(Destination::Composition(composition)) => Box::pin(composition.answer(&mut Talk::new(gateway, session, exchange))).await,
+        Some(Destination::Batch(batch)) => Box::pin(batch.answer(&mut Talk::new(gateway, session, exchange))).await,
         Some(Destination::Split(_) | Destination::Nowhere) | None => {
             Err(Problem::new(Kind::NotFound, "no route takes this request").into())
         }
@@ -153,6 +154,8 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
             connection.set_deadline(Some(exchange.started + total + Duration::from_millis(20)));
         }
         let left = total.saturating_sub(now - exchange.started);
+        let around = exchange.around.as_ref();
+        exchange.hurried |= around.zip(response).is_some_and(|(around, own)| around.hurries(own, now));
         exchange.hurried |= exchange.attempts > 1 && response.is_some_and(|own| left < own);
         if left.is_zero() {
             fallback::fall(gateway, exchange, Failure::Timeout, false);

@@ -12,7 +12,7 @@ use super::mirror::{Mirror, MirrorConfig};
 use super::path::PathTemplate;
 use super::split::{ForceConfig, Split, StickyConfig, ToConfig};
 use super::version::{VersionConfig, Versions, VersionsConfig};
-use crate::compose::{ComposeConfig, Composition};
+use crate::compose::{Batch, BatchConfig, ComposeConfig, Composition};
 use crate::ctx::Ctx;
 use crate::handler::{Handler, RedirectConfig};
 use crate::policy::{Chain, Entry};
@@ -20,11 +20,14 @@ use crate::problem::Problem;
 use crate::types::{Duration, ReplyConfig};
 use crate::upstream::Service;
 
-/// One entry of `routes:`. It goes to one place: `to`, `versions`, `compose`, `reply` or `redirect`.
+/// One entry of `routes:`. It goes to one place: `to`, `versions`, `compose`, `batch`, `reply` or `redirect`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
-    "oneOf" = [{"required": ["to"]}, {"required": ["versions"]}, {"required": ["compose"]}, {"required": ["reply"]}, {"required": ["redirect"]}],
+    "oneOf" = [
+        {"required": ["to"]}, {"required": ["versions"]}, {"required": ["compose"]}, {"required": ["batch"]}, {"required": ["reply"]},
+        {"required": ["redirect"]}
+    ],
     "dependentRequired" = {"path": ["to"], "sticky": ["to"], "force": ["to"]}
 ))]
 pub struct RouteConfig {
@@ -54,6 +57,8 @@ pub struct RouteConfig {
     pub versions: Option<VersionsConfig>,
     /// Several services, asked at once for one answer.
     pub compose: Option<ComposeConfig>,
+    /// Several requests in one, answered in one.
+    pub batch: Option<BatchConfig>,
     /// A fixed answer.
     pub reply: Option<ReplyConfig>,
     /// The way to another place.
@@ -146,6 +151,8 @@ pub enum Destination {
     Handler(Handler),
     /// At several services, whose answers are put together here.
     Composition(Box<Composition>),
+    /// On the way of each request that is in this one.
+    Batch(Box<Batch>),
     /// Nowhere: no route matches.
     Nowhere,
 }
@@ -156,7 +163,7 @@ impl Destination {
         match self {
             Destination::Service { service: own, .. } => Arc::ptr_eq(own, service),
             Destination::Composition(composition) => composition.services().any(|own| Arc::ptr_eq(own, service)),
-            Destination::Split(_) | Destination::Handler(_) | Destination::Nowhere => false,
+            Destination::Split(_) | Destination::Handler(_) | Destination::Batch(_) | Destination::Nowhere => false,
         }
     }
 

@@ -70,6 +70,7 @@ where
         let _runtime = worker.handle().enter();
         gateway.warm();
         let app = Arc::new(proxy(&running.config, gateway.clone()));
+        gateway.lead_to(&app);
         let refused = Box::new(move |problem, connection: &_| gateway.refused(problem, connection));
         let serving = Serving { app, refused };
         // Each worker is told by itself: every request looks, and one place for all would be passed between the cores.

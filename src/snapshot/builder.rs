@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 
 use super::lists;
 use crate::building::{BuildError, Errors, Step};
-use crate::compose::{ComposeConfig, Composition};
+use crate::compose::{Batch, ComposeConfig, Composition};
 use crate::config::Config;
 use crate::handler::{Handler, Redirect};
 use crate::policy::{Chain, Chains, Plan, Runtime, doubled, identifies, merge};
@@ -95,6 +95,7 @@ impl<'a> Builder<'a> {
             ("to", route.to.is_some()),
             ("versions", route.versions.is_some()),
             ("compose", route.compose.is_some()),
+            ("batch", route.batch.is_some()),
             ("reply", route.reply.is_some()),
             ("redirect", route.redirect.is_some()),
         ];
@@ -135,13 +136,21 @@ impl<'a> Builder<'a> {
             let composition = self.composition(index, route, config, &params);
             let chain = self.chain(Some(index), None);
             composition.map(|composition| vec![Way { version: 0, chain, destination: Destination::Composition(Box::new(composition)) }])
+        } else if let Some(config) = &route.batch {
+            let batch = Batch::build(config, &route.name).map_err(|found| {
+                found.0.into_iter().for_each(|error| {
+                    self.keep::<()>(index, Err(error.at("batch")));
+                });
+            });
+            let chain = self.chain(Some(index), None);
+            batch.ok().map(|batch| vec![Way { version: 0, chain, destination: Destination::Batch(Box::new(batch)) }])
         } else {
             let handler = match (&route.reply, &route.redirect) {
                 (Some(reply), _) => reply.build().map(|reply| Handler::Reply(Arc::new(reply))).map_err(|error| error.at("reply")),
                 (_, Some(redirect)) => Redirect::build(redirect, &params).map(Handler::Redirect).map_err(|error| error.at("redirect")),
                 _ => Err(BuildError::new(
                     "the route goes nowhere",
-                    "write `to: <service>`, `versions:`, `compose:`, `reply:` or `redirect:`",
+                    "write `to: <service>`, `versions:`, `compose:`, `batch:`, `reply:` or `redirect:`",
                 )),
             };
             let handler = self.keep(index, handler);
@@ -164,6 +173,7 @@ impl<'a> Builder<'a> {
         let timeout = route.timeout.map(|timeout| match route.goal().is_some() || route.versions.is_some() {
             true => timeout.not_zero(),
             false if route.compose.is_some() => Err(BuildError::new("a composed answer has a time of its own", "move it into `compose`")),
+            false if route.batch.is_some() => Err(BuildError::new("a batch has a time of its own", "move it into `batch`")),
             false => Err(BuildError::new("what the gateway answers itself takes no time", "remove it")),
         });
         let timeout = timeout.map(|checked| self.keep(index, checked.map_err(|error| error.at("timeout")).map(|()| route.timeout)));

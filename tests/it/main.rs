@@ -4,6 +4,7 @@
 
 mod attempts;
 mod balance;
+mod batch;
 mod bounds;
 mod breaker;
 mod client_certificates;

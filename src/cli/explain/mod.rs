@@ -263,6 +263,7 @@ fn explained(built: &Built, asked: &Request) -> Result<Explanation, String> {
             explanation.parts = settings.map(|settings| parts::parts(settings, composition)).unwrap_or_default();
             Some(To::Handler("compose"))
         }
+        Some(Destination::Batch(_)) => Some(To::Handler("batch")),
         Some(Destination::Split(_) | Destination::Nowhere) | None => None,
     };
     explanation.to = to.or(explanation.to);

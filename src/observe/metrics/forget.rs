@@ -30,13 +30,17 @@ impl Metrics {
         remove(&self.process.ejected, |labels| not_in(ejected, labels), |labels| self.process.ejected.remove_label_values(labels));
         keep(&self.process.breakers, breakers, |labels| self.process.breakers.remove_label_values(labels));
         for shard in &self.shards {
-            for family in [&shard.requests, &shard.received, &shard.sent, &shard.splits, &shard.grpc_calls, &shard.parts] {
+            for family in
+                [&shard.requests, &shard.received, &shard.sent, &shard.splits, &shard.grpc_calls, &shard.parts, &shard.batch_requests]
+            {
                 keep(family, routes, |labels| family.remove_label_values(labels));
             }
             for family in [&shard.duration, &shard.part_duration] {
                 keep(family, routes, |labels| family.remove_label_values(labels));
             }
-            keep(&shard.parts_running, routes, |labels| shard.parts_running.remove_label_values(labels));
+            for family in [&shard.parts_running, &shard.batch_running] {
+                keep(family, routes, |labels| family.remove_label_values(labels));
+            }
             keep(&shard.websockets, services, |labels| shard.websockets.remove_label_values(labels));
             let websockets = [&shard.websocket_messages, &shard.websocket_bytes, &shard.websocket_closes];
             for family in [&shard.retries, &shard.fallbacks, &shard.mirrors].into_iter().chain(websockets) {
