@@ -126,17 +126,21 @@ fn settings_that_would_do_nothing_are_refused() {
 #[test]
 fn as_many_idle_connections_are_kept_for_parts_as_the_server_says() {
     let all = Arc::new(Barrier::new(3));
-    let up = Origin::answering(move |_| {
-        all.wait();
-        Answer::new("{}".to_owned())
-    });
-    let address = up.address;
+    let meet = || {
+        let all = all.clone();
+        Origin::answering(move |_| {
+            all.wait();
+            Answer::new("{}".to_owned())
+        })
+    };
+    let origins = [meet(), meet(), meet()];
+    let [a, b, c] = origins.each_ref().map(|origin| origin.address);
     let gateway = Gateway::start(&format!(
-        "server:\n  workers: 1\n  upstream_connections: 1\nservices: {{ up: {{ targets: [\"http://{address}\"] }} }}\nroutes: [{{ name: whole, compose: {{ timeout: 20s, parts: {{ a: {{ get: \"up:/a\" }}, b: {{ get: \"up:/b\" }}, c: {{ get: \"up:/c\" }} }} }} }}]\n"
+        "server:\n  workers: 1\n  upstream_connections: 1\nservices: {{ a: {{ targets: [\"http://{a}\"] }}, b: {{ targets: [\"http://{b}\"] }}, c: {{ targets: [\"http://{c}\"] }} }}\nroutes: [{{ name: whole, compose: {{ parts: {{ a: {{ get: \"a:/\" }}, b: {{ get: \"b:/\" }}, c: {{ get: \"c:/\" }} }} }} }}]\n"
     ));
     let mut client = gateway.client();
     for expected in [3, 5] {
         assert_eq!(client.get("/").status, 200);
-        assert_eq!(up.connections(), expected);
+        assert_eq!(origins.iter().map(Origin::connections).sum::<usize>(), expected);
     }
 }
