@@ -13,15 +13,21 @@
 //! ```
 
 // Each uses only those above it.
+mod cookies;
 mod config;
+mod etag;
 mod freshness;
 mod outcome;
 mod text;
 mod target;
 mod part;
+mod same;
+mod keep;
+mod fetch;
 mod plan;
 mod answer;
 mod run;
 
 pub use config::{ComposeConfig, PartConfig};
+pub use cookies::SetCookieConfig;
 pub use plan::Composition;

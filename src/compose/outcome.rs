@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::cookies::Cookies;
 use super::freshness::Freshness;
 use crate::body::json::{Bounds, Document, Place, Value};
 use crate::problem::Kind;
@@ -27,6 +28,18 @@ pub(super) struct Got {
     pub status: StatusCode,
     pub body: Document,
     pub freshness: Freshness,
+    /// Cookies for the client.
+    pub cookies: Vec<HeaderValue>,
+    pub source: Source,
+}
+
+/// Whether an answer was made for this request, or for one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A service has made it.
+    Service,
+    /// It was kept.
+    Kept,
 }
 
 /// Why a part does not come.
@@ -52,6 +65,16 @@ impl Outcome {
     /// Whether it is decided.
     pub fn is_settled(&self) -> bool {
         matches!(self, Outcome::Got(_) | Outcome::Missing(_))
+    }
+
+    /// Whether its answer was kept from before.
+    pub fn is_kept(&self) -> bool {
+        matches!(self, Outcome::Got(got) if got.source == Source::Kept)
+    }
+
+    /// Its cookies for the client.
+    pub fn cookies(&self) -> impl Iterator<Item = &HeaderValue> {
+        if let Outcome::Got(got) = self { &*got.cookies } else { &[] }.iter()
     }
 
     /// The body of a part that is here.
@@ -134,7 +157,7 @@ fn step(stage: Stage) -> &'static str {
 }
 
 /// What becomes of an answer; with one of the statuses in `pass` it goes to the client.
-pub(super) fn judge(answer: Answer, pass: &[StatusCode], most: usize) -> Result<Got, Missing> {
+pub(super) fn judge(answer: Answer, pass: &[StatusCode], most: usize, cookies: &Cookies) -> Result<Got, Missing> {
     let status = answer.head.status;
     if !status.is_success() {
         let kind = match status {
@@ -148,8 +171,9 @@ pub(super) fn judge(answer: Answer, pass: &[StatusCode], most: usize) -> Result<
         return Err(Missing { kind, step: "answering", error: None, status: Some(status), detail, retry_after, pass });
     }
     let freshness = Freshness::of(&answer.head.headers);
+    let cookies = cookies.of(&answer.head.headers);
     match document(&answer, most) {
-        Ok(body) => Ok(Got { status, body, freshness }),
+        Ok(body) => Ok(Got { status, body, freshness, cookies, source: Source::Service }),
         Err(detail) => Err(Missing { status: Some(status), ..Missing::new(Kind::BadGateway, "reading", "body_unusable", detail) }),
     }
 }

@@ -7,6 +7,7 @@ use pingora_http::RequestHeader;
 use serde_json::Value;
 
 use super::config::PartConfig;
+use super::cookies::Cookies;
 use super::outcome::Missing;
 use super::target::Target;
 use super::text::{Facts, Scope, Text};
@@ -14,7 +15,7 @@ use crate::body::json::{self, Filling, Out, Place};
 use crate::building::{BuildError, Errors, Step};
 use crate::expr::Template;
 use crate::problem::Kind;
-use crate::types::FRAMING;
+use crate::types::{FRAMING, Piece, pieces};
 use crate::upstream::{Backend, Service};
 
 /// One part, ready to be asked.
@@ -31,6 +32,19 @@ pub(super) struct Part {
     pub most: usize,
     /// The parts that have to be there before.
     pub needs: Box<[usize]>,
+    pub twins: Twins,
+    /// How long its answers are kept at most.
+    pub cache: Option<Duration>,
+    pub cookies: Cookies,
+}
+
+/// Whether a part may ask for just what another asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Twins {
+    /// No other asks this service with GET.
+    None,
+    /// Another does.
+    Possible,
 }
 
 /// Finds a service by its name; none is given for one that is wrong in itself, which is told elsewhere.
@@ -147,6 +161,16 @@ impl Part {
         if let Some(Err(error)) = config.timeout.map(crate::types::Duration::not_zero) {
             keep(&["timeout".into()], error);
         }
+        let cookies = match cookies(config) {
+            Ok(cookies) => cookies,
+            Err(error) => {
+                keep(&["set_cookie".into()], error);
+                Cookies::None
+            }
+        };
+        if let Err(error) = cache(config, &method) {
+            keep(&["cache".into()], error);
+        }
         let need = match need(config) {
             Ok(need) => need,
             Err(error) => {
@@ -170,6 +194,9 @@ impl Part {
             timeout: config.timeout.map(Into::into),
             most: config.size.bytes(),
             needs: needs.into(),
+            twins: Twins::None,
+            cache: config.cache.map(Into::into),
+            cookies,
         })
     }
 
@@ -233,6 +260,19 @@ impl Part {
     }
 }
 
+impl Twins {
+    /// Finds out which of these may ask for the same.
+    pub fn mark(parts: &mut [Part]) {
+        let reads: Vec<_> = parts.iter().map(|part| (part.method == Method::GET).then(|| part.target.service.clone())).collect();
+        for (place, part) in parts.iter_mut().enumerate().filter(|(_, part)| part.method == Method::GET) {
+            let mut others = reads.iter().enumerate().filter(|(other, _)| *other != place).filter_map(|(_, service)| service.as_ref());
+            if others.any(|service| Arc::ptr_eq(service, &part.target.service)) {
+                part.twins = Twins::Possible;
+            }
+        }
+    }
+}
+
 /// The texts in a tree, but for names.
 pub(super) fn strings<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
     match value {
@@ -241,6 +281,27 @@ pub(super) fn strings<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
         Value::Object(members) => members.values().for_each(|member| strings(member, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+fn cookies(config: &PartConfig) -> Result<Cookies, BuildError> {
+    let cookies = Cookies::build(config.set_cookie.as_ref())?;
+    if config.cache.is_some() && cookies != Cookies::None {
+        return Err(BuildError::new("an answer that sets cookies is never kept", "remove it, or `cache`"));
+    }
+    Ok(cookies)
+}
+
+/// Whether the answers of a part may be kept.
+fn cache(config: &PartConfig, method: &Method) -> Result<(), BuildError> {
+    let Some(time) = config.cache else { return Ok(()) };
+    if *method != Method::GET {
+        return Err(BuildError::new(format!("the answer to a {method} is never kept"), "remove it, or ask with `get`"));
+    }
+    let each = config.texts().into_iter().flat_map(|text| pieces(text).unwrap_or_default());
+    if each.into_iter().any(|piece| matches!(piece, Piece::Variable("request.id"))) {
+        return Err(BuildError::new("`{request.id}` makes another call of each", "take it out of the part, or remove `cache`"));
+    }
+    time.not_zero()
 }
 
 fn need(config: &PartConfig) -> Result<Need, BuildError> {

@@ -4,11 +4,12 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::config::{ComposeConfig, PartConfig};
-use super::part::{Find, Part, strings};
+use super::part::{Find, Part, Twins, strings};
 use super::text::{Scope, is_personal, reads};
 use crate::body::json::{Assembly, AssemblyConfig, Shape};
 use crate::building::{BuildError, Errors, Step};
 use crate::expr::Template;
+use crate::state::Kept;
 use crate::upstream::Service;
 
 /// `compose`, ready to answer.
@@ -25,6 +26,7 @@ pub struct Composition {
     /// Whether it is for its client alone.
     pub(super) personal: bool,
     pub(super) timing: Timing,
+    pub(super) kept: Arc<Kept>,
 }
 
 /// Whom the times of the parts are told.
@@ -84,6 +86,7 @@ impl Composition {
         all.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         all.dedup();
         let Some(assembly) = assembly else { return Err(errors) };
+        Twins::mark(&mut parts);
         errors.finish(Self {
             route: route.into(),
             timeout: config.timeout.into(),
@@ -93,7 +96,19 @@ impl Composition {
             reads: all.into(),
             personal: texts.into_iter().any(is_personal),
             timing: if config.server_timing { Timing::Shown } else { Timing::Logged },
+            kept: Arc::default(),
         })
+    }
+
+    /// The same with the place where answers are kept.
+    #[must_use]
+    pub fn keeping_in(self, kept: Arc<Kept>) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// Whether answers of its parts are kept.
+    pub fn keeps(&self) -> bool {
+        self.parts.iter().any(|part| part.cache.is_some())
     }
 
     /// The services that it asks, each as often as it does.

@@ -4,36 +4,21 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::HeaderMap;
-use prometheus::IntGauge;
 
-use super::outcome::{Missing, Outcome, judge};
-use super::part::{Part, Request};
+use super::fetch::{Fetch, Fetched, Means};
+use super::outcome::{Missing, Outcome};
+use super::part::Part;
 use super::plan::Composition;
+use super::same::Calls;
 use super::text::Facts;
 use crate::body::json::Why;
 use crate::handler::{Conversation, Failed};
 use crate::observe::Shard;
 use crate::problem::Kind;
-use crate::upstream::{Answer, Backend, Call, CallError, Client, Haste};
+use crate::upstream::{Backend, Client, Haste};
 
 /// So many times the longest answer are held of all its parts: shapes leave most of some out.
 const HELD: usize = 4;
-
-/// One part under way, for as long as it is.
-struct Counted(IntGauge);
-
-impl Counted {
-    fn new(gauge: IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
 
 /// How far the parts of one answer have come.
 struct Course {
@@ -48,6 +33,8 @@ struct Course {
     told: HeaderMap,
     client: Arc<Client>,
     shard: Arc<Shard>,
+    /// Those that may be made again.
+    calls: Calls,
 }
 
 impl Composition {
@@ -72,6 +59,7 @@ impl Composition {
             told,
             client: talk.client(),
             shard: talk.shard(),
+            calls: Calls::default(),
         };
         let ran = self.run(talk, &mut course).await;
         course.stop();
@@ -104,9 +92,9 @@ impl Composition {
                 let Some(part) = self.parts.get(place) else { break };
                 course.start(place);
                 match self.begin(part, talk, course) {
-                    Ok((call, request, within)) => {
-                        let counted = Counted::new(course.shard.parts_running.with_label_values(&[&*self.route]));
-                        running.push(ask(place, call, request, course.client.clone(), part.most, within, counted));
+                    Ok(fetch) => {
+                        let fetched = fetch.run(course.shard.parts_running.with_label_values(&[&*self.route]));
+                        running.push(async move { (place, fetched.await) });
                     }
                     Err(missing) => course.settle(place, Outcome::Missing(Box::new(missing))),
                 }
@@ -117,8 +105,8 @@ impl Composition {
             }
             tokio::select! {
                 biased;
-                ended = running.next() => if let Some((place, ended)) = ended {
-                    let outcome = course.hold(self.judge(place, ended), self.most.saturating_mul(HELD));
+                ended = running.next() => if let Some((place, fetched)) = ended {
+                    let outcome = course.hold(self.judge(place, fetched), self.most.saturating_mul(HELD));
                     course.settle(place, outcome);
                 },
                 left = talk.left() => return Err(left),
@@ -134,7 +122,7 @@ impl Composition {
         ready.position(|ready| ready)
     }
 
-    fn begin(&self, part: &Part, talk: &impl Conversation, course: &Course) -> Result<(Call, Request, Duration), Missing> {
+    fn begin(&self, part: &Part, talk: &impl Conversation, course: &mut Course) -> Result<Fetch, Missing> {
         let needed = part.needs.iter().filter_map(|place| course.outcomes.get(*place));
         for outcome in needed {
             if let Outcome::Missing(missing) = outcome {
@@ -158,16 +146,19 @@ impl Composition {
         }
         let facts = Facts { req: talk.request(), cx: talk.cx(), outcomes: &course.outcomes };
         let request = part.request(&course.told, facts, within)?;
-        let call = Client::begin(&part.target.service, talk.request(), talk.cx()).map_err(|error| Missing::of(&error))?;
         // Its client may have been slow, or in haste, or other parts: else any client could have a sound service left alone.
         let haste = if within < full / 4 * 3 { Haste::Hurried } else { Haste::None };
-        Ok((call.with(haste), request, within))
+        let admit = || {
+            let call = Client::begin(&part.target.service, talk.request(), talk.cx()).map_err(|error| Missing::of(&error))?;
+            Ok(call.with(haste))
+        };
+        let means = Means { client: &course.client, shard: &course.shard, kept: &self.kept, route: &self.route, calls: &mut course.calls };
+        Fetch::new(part, request, within, talk.cx(), means, admit)
     }
 
-    fn judge(&self, place: usize, ended: Result<Answer, CallError>) -> Outcome {
+    fn judge(&self, place: usize, fetched: Fetched) -> Outcome {
         let Some(part) = self.parts.get(place) else { return Outcome::Pending };
-        let judged = ended.map_err(|error| Missing::of(&error)).and_then(|answer| judge(answer, part.pass(), part.most));
-        let judged = judged.and_then(|got| match self.assembly.fits(place, got.body.root()) {
+        let judged = fetched.judge(part).and_then(|got| match self.assembly.fits(place, got.body.root()) {
             Ok(()) => Ok(got),
             Err(unfit) => {
                 let detail = match unfit.why {
@@ -229,17 +220,4 @@ impl Course {
             }
         }
     }
-}
-
-async fn ask(
-    place: usize,
-    call: Call,
-    request: Request,
-    client: Arc<Client>,
-    most: usize,
-    within: Duration,
-    _counted: Counted,
-) -> (usize, Result<Answer, CallError>) {
-    let Request { head, body } = request;
-    (place, client.send(call, head, &body, most, within).await)
 }

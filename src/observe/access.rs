@@ -184,6 +184,9 @@ pub struct PartTold {
     pub status: Option<u16>,
     /// `ok`, or what went wrong, as in the metric `tidegate_parts_total`.
     pub result: &'static str,
+    /// `hit` where its answer was kept from before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<&'static str>,
     /// From its call to its end, in milliseconds.
     pub duration_ms: f64,
 }

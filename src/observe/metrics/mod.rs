@@ -3,6 +3,8 @@
 
 mod forget;
 mod sum;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -50,6 +52,12 @@ pub struct Shard {
     pub part_duration: HistogramVec,
     /// Parts under way now, by route.
     pub parts_running: IntGaugeVec,
+    /// Answers of parts that may be kept, by route, part and result: `hit` and `miss` for each that is looked for, `stored` for each that is kept.
+    pub part_cache: IntCounterVec,
+    /// Bytes of answers of parts that are kept: one number of all workers, so every shard has the same.
+    pub part_cache_bytes: IntGauge,
+    /// Answers of parts that had to go for others: one number of all workers too.
+    pub part_cache_evicted: IntCounter,
     /// Whether a service's breaker is open, by service: one state of all workers, so every shard has the same.
     pub breakers: IntGaugeVec,
     /// Whether a target is ejected, or tried after that, by service and target: one state of all workers too.
@@ -107,6 +115,8 @@ pub struct ProcessMetrics {
     /// Whether a service's breaker is open, by service.
     pub breakers: IntGaugeVec,
     ejected: IntGaugeVec,
+    part_cache_bytes: IntGauge,
+    part_cache_evicted: IntCounter,
 }
 
 /// What the present config has.
@@ -220,6 +230,9 @@ impl Shard {
                 &registry,
                 IntGaugeVec::new(Opts::new("tidegate_parts_running", "Parts of composed answers that are under way."), &["route"]),
             )?,
+            part_cache: counter("tidegate_part_cache_total", "Answers of parts that may be kept.", &["route", "part", "result"])?,
+            part_cache_bytes: process.part_cache_bytes.clone(),
+            part_cache_evicted: process.part_cache_evicted.clone(),
             handshakes: counter("tidegate_handshakes_total", "Handshakes of TLS with clients.", &["result"])?,
             proxy_headers: counter("tidegate_proxy_headers_total", "PROXY headers of clients' connections.", &["result"])?,
             websockets: register(&registry, IntGaugeVec::new(Opts::new("tidegate_websockets", "WebSockets that are open."), &["service"]))?,
@@ -324,71 +337,12 @@ impl ProcessMetrics {
                     &["service", "target"],
                 ),
             )?,
+            part_cache_bytes: register(&registry, IntGauge::new("tidegate_part_cache_bytes", "Bytes of answers of parts that are kept."))?,
+            part_cache_evicted: register(
+                &registry,
+                IntCounter::new("tidegate_part_cache_evicted_total", "Answers of parts that had to go for others."),
+            )?,
             registry,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_workers_count_is_added_up() {
-        let metrics = Metrics::new(2).unwrap();
-        for worker in 0..2 {
-            let shard = &metrics.shards()[worker];
-            shard.requests.with_label_values(&["users", "200"]).inc();
-            shard.duration.with_label_values(&["users"]).observe(0.002);
-        }
-        metrics.shards()[1].requests.with_label_values(&["users", "404"]).inc();
-        let text = metrics.render().unwrap();
-        for line in [
-            "tidegate_requests_total{route=\"users\",status=\"200\"} 2",
-            "tidegate_requests_total{route=\"users\",status=\"404\"} 1",
-            "tidegate_request_duration_seconds_bucket{route=\"users\",le=\"0.0025\"} 2",
-            "tidegate_request_duration_seconds_count{route=\"users\"} 2",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
-        }
-        assert_eq!(text.matches("# TYPE tidegate_requests_total").count(), 1);
-    }
-
-    #[test]
-    fn what_is_gone_is_forgotten_and_nothing_else() {
-        let metrics = Metrics::new(2).unwrap();
-        for shard in metrics.shards() {
-            for route in ["kept", "gone"] {
-                shard.requests.with_label_values(&[route, "0"]).inc();
-                shard.duration.with_label_values(&[route]).observe(0.1);
-                shard.upstream_duration.with_label_values(&[route]).observe(0.1);
-                shard.retries.with_label_values(&[route, "connect"]).inc();
-            }
-        }
-        for (service, target) in [("kept", "a"), ("kept", "gone"), ("gone", "a")] {
-            metrics.process.ejected.with_label_values(&[service, target]).set(1);
-            metrics.process.healthy.with_label_values(&[service, target]).set(1);
-            metrics.process.checks.with_label_values(&[service, target, "passed"]).inc();
-        }
-        let one = || HashSet::from(["kept"]);
-        for service in ["kept", "gone"] {
-            metrics.process.breakers.with_label_values(&[service]).set(1);
-        }
-        let target = || HashSet::from([("kept", "a")]);
-        let all = || Kept { routes: one(), services: one(), names: one(), breakers: one(), ejected: target(), checked: target() };
-        metrics.keep(&all());
-        let text = metrics.render().unwrap();
-        assert!(text.contains("tidegate_requests_total{route=\"kept\",status=\"0\"} 2"), "{text}");
-        assert!(text.contains("tidegate_retries_total{reason=\"connect\",service=\"kept\"} 2"), "{text}");
-        assert_eq!(text.matches("service=\"kept\",target=\"a\"").count(), 3, "{text}");
-        assert!(!text.contains("gone") && text.contains("tidegate_breaker_open{service=\"kept\"} 1"), "{text}");
-        metrics.keep(&Kept { ejected: HashSet::new(), ..all() });
-        let text = metrics.render().unwrap();
-        assert!(!text.contains("tidegate_target_ejected{") && text.contains("tidegate_target_healthy{"), "{text}");
-        metrics.keep(&Kept { checked: HashSet::new(), breakers: HashSet::new(), ..all() });
-        let text = metrics.render().unwrap();
-        for gone in ["tidegate_target_healthy{", "tidegate_target_checks_total{", "tidegate_breaker_open{"] {
-            assert!(!text.contains(gone), "{gone} is in\n{text}");
-        }
     }
 }
