@@ -49,7 +49,9 @@ pub(super) fn in_nobodys_name(head: &mut RequestHeader, request_id: &HeaderValue
 impl Keep {
     /// None where nothing is.
     pub fn of(part: &Part, route: &Arc<str>, kept: &Arc<Kept>) -> Option<Self> {
-        Some(Self { kept: kept.clone(), most: part.cache?, route: route.clone(), part: part.name.clone() })
+        // First of all: most parts keep nothing, and shall not touch what all workers share.
+        let most = part.cache?;
+        Some(Self { kept: kept.clone(), most, route: route.clone(), part: part.name.clone() })
     }
 
     /// The answer that is kept for this call, with its age.

@@ -12,6 +12,7 @@ mod compose_cache;
 mod compose_etag;
 mod compose_same;
 mod compose_trust;
+mod compress;
 mod config_errors;
 mod cors;
 mod crowd;

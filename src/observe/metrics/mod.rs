@@ -52,6 +52,8 @@ pub struct Shard {
     pub part_duration: HistogramVec,
     /// Parts under way now, by route.
     pub parts_running: IntGaugeVec,
+    /// Bytes of bodies that went out in another form, by that and by when they are counted: `before` and `after`.
+    pub encoded: IntCounterVec,
     /// Answers of parts that may be kept, by route, part and result: `hit` and `miss` for each that is looked for, `stored` for each that is kept.
     pub part_cache: IntCounterVec,
     /// Bytes of answers of parts that are kept: one number of all workers, so every shard has the same.
@@ -230,6 +232,7 @@ impl Shard {
                 &registry,
                 IntGaugeVec::new(Opts::new("tidegate_parts_running", "Parts of composed answers that are under way."), &["route"]),
             )?,
+            encoded: counter("tidegate_encoded_bytes_total", "Bytes of bodies that went out shorter.", &["coding", "when"])?,
             part_cache: counter("tidegate_part_cache_total", "Answers of parts that may be kept.", &["route", "part", "result"])?,
             part_cache_bytes: process.part_cache_bytes.clone(),
             part_cache_evicted: process.part_cache_evicted.clone(),
