@@ -9,7 +9,7 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use crate::consumer::Consumer;
-use crate::types::{Certificate, Coding};
+use crate::types::{Certificate, Recoding};
 
 /// The facts of one request.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct Ctx {
     /// The version that was chosen. Written by `proxy`; read by templates and the log.
     pub version: Option<Arc<str>>,
     /// The form in which the body of the answer goes out, where its header says so already. Written by `compress`; read by `proxy`.
-    pub coding: Option<Coding>,
+    pub recoding: Option<Recoding>,
 }
 
 /// How one limit stands after this request.
@@ -82,7 +82,7 @@ impl Ctx {
             limits: SmallVec::new(),
             credentials: None,
             version: None,
-            coding: None,
+            recoding: None,
         }
     }
 
@@ -141,7 +141,7 @@ pub(crate) mod testing {
             limits: Default::default(),
             credentials: None,
             version: None,
-            coding: None,
+            recoding: None,
         }
     }
 }

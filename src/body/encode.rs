@@ -1,4 +1,4 @@
-//! Makes content shorter, piece by piece, in little memory: about 1 MiB at most while an answer is under way.
+//! Makes content shorter, piece by piece, in little memory: while an answer is under way 0.3 MiB (gzip), 1.2 MiB (Zstandard) or 2 MiB (Brotli).
 
 use std::io::{self, Write};
 
@@ -10,7 +10,8 @@ use zstd::stream::write::Encoder as ZstdEncoder;
 
 use crate::types::Coding;
 
-/// Levels at which a core makes 100 MB a second shorter or more: higher ones win a few percent and take several times as long.
+/// Levels at which a core takes in about 100 MB a second or more (Brotli 90, gzip 220, Zstandard 430, of a JSON of 1 MiB): higher ones win a few percent
+/// and take several times as long.
 const GZIP: u32 = 4;
 const BROTLI: u32 = 4;
 const ZSTD: i32 = 3;
@@ -71,16 +72,16 @@ impl Encoder {
     /// # Errors
     /// The body is longer than was said.
     pub fn push(&mut self, piece: &[u8], flush: Flush) -> io::Result<Bytes> {
-        let (writer, out): (&mut dyn Write, fn(&mut Writer) -> &mut Vec<u8>) = match &mut self.writer {
-            Writer::Zstd(writer) => (writer, Writer::out),
-            Writer::Brotli(writer) => (writer, Writer::out),
-            Writer::Gzip(writer) => (writer, Writer::out),
+        let writer: &mut dyn Write = match &mut self.writer {
+            Writer::Zstd(writer) => writer,
+            Writer::Brotli(writer) => writer,
+            Writer::Gzip(writer) => writer,
         };
         writer.write_all(piece)?;
         if flush == Flush::Yes && !piece.is_empty() {
             writer.flush()?;
         }
-        Ok(std::mem::take(out(&mut self.writer)).into())
+        Ok(std::mem::take(self.writer.out()).into())
     }
 
     /// Gives the rest.
@@ -115,17 +116,15 @@ mod tests {
 
     fn decoded(coding: Coding, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        let read: Box<dyn Read> = match coding {
+        let mut read: Box<dyn Read> = match coding {
             Coding::Zstd => Box::new(zstd::stream::read::Decoder::new(bytes).unwrap()),
             Coding::Br => Box::new(brotli::Decompressor::new(bytes, 4096)),
             Coding::Gzip => Box::new(flate2::read::GzDecoder::new(bytes)),
         };
         // What has come so far is all that counts: the end may be missing.
-        for byte in read.bytes() {
-            match byte {
-                Ok(byte) => out.push(byte),
-                Err(_) => break,
-            }
+        let mut byte = [0];
+        while matches!(read.read(&mut byte), Ok(1)) {
+            out.push(byte[0]);
         }
         out
     }

@@ -38,11 +38,19 @@ pub(super) struct Fetch {
 
 enum Way {
     /// By a call of its own.
-    Call { call: Call, request: Request, client: Arc<Client>, within: Duration },
+    Call(Box<Own>),
     /// With others.
     Joined(Joined),
     /// It is here.
     Kept(Answer),
+}
+
+/// A call of one part alone.
+struct Own {
+    call: Call,
+    request: Request,
+    client: Arc<Client>,
+    within: Duration,
 }
 
 /// What has come.
@@ -95,7 +103,7 @@ impl Fetch {
                 Some(joined) => Way::Joined(joined),
                 None => Way::Joined(calls.begin(key, client, admit()?, request, part.most, within)),
             },
-            None => Way::Call { call: admit()?, request, client, within },
+            None => Way::Call(Box::new(Own { call: admit()?, request, client, within })),
         };
         Ok(made(way, keeping))
     }
@@ -113,7 +121,8 @@ impl Fetch {
     async fn fetch(self) -> Fetched {
         let Self { way, keeping, most } = self;
         let (answer, source) = match way {
-            Way::Call { call, request, client, within } => {
+            Way::Call(own) => {
+                let Own { call, request, client, within } = *own;
                 (client.send(call, request.head, &request.body, most, within).await, Source::Service)
             }
             Way::Joined(joined) => (joined.answer().await, Source::Service),

@@ -74,7 +74,8 @@ impl Outcome {
 
     /// Its cookies for the client.
     pub fn cookies(&self) -> impl Iterator<Item = &HeaderValue> {
-        if let Outcome::Got(got) = self { &*got.cookies } else { &[] }.iter()
+        let cookies = if let Outcome::Got(got) = self { got.cookies.as_slice() } else { &[] };
+        cookies.iter()
     }
 
     /// The body of a part that is here.

@@ -101,10 +101,9 @@ pub(super) fn up(session: &Session, exchange: &mut Exchange, res: &mut ResponseH
     if let Some(versions) = &exchange.route().versions {
         versions.tell(exchange.version(), res, req, &exchange.cx);
     }
-    let length = encode::length(res);
     let (chain, cx, depth) = exchange.parts();
     chain.response(res, req, cx, *depth);
-    encode::begin(session, exchange, res, length);
+    encode::begin(session, exchange, res);
 }
 
 /// Says that no more requests are taken, where the process was told to end: with the answer, not with a closed door.

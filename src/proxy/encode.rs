@@ -8,7 +8,7 @@ use pingora_proxy::Session;
 
 use super::{Exchange, is_http2};
 use crate::body::{Encoder, Flush};
-use crate::types::Coding;
+use crate::types::{Coding, Recoding};
 
 /// Bytes of a whole body that are encoded before others have their turn: about a millisecond.
 const TURN: usize = 64 * 1024;
@@ -19,14 +19,9 @@ pub(super) struct Encoding {
     flush: Flush,
 }
 
-/// How long the body would be, where that is said.
-pub(super) fn length(res: &ResponseHeader) -> Option<u64> {
-    res.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
 /// After the way up: begins to encode, where a policy wants that and none has changed its mind. The answer to a HEAD is framed as that to a GET.
-pub(super) fn begin(session: &Session, exchange: &mut Exchange, res: &mut ResponseHeader, length: Option<u64>) {
-    let Some(coding) = exchange.cx.coding.take() else { return };
+pub(super) fn begin(session: &Session, exchange: &mut Exchange, res: &mut ResponseHeader) {
+    let Some(Recoding { coding, length }) = exchange.cx.recoding.take() else { return };
     if res.headers.get(header::CONTENT_ENCODING).is_none_or(|named| named != coding.name()) {
         return;
     }

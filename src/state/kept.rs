@@ -74,9 +74,9 @@ impl Store {
     fn new(most: u64) -> Self {
         let evicted = Arc::<AtomicU64>::default();
         let count = evicted.clone();
-        let answers = Cache::builder()
+        let answers = Cache::<Box<[u8]>, Arc<KeptAnswer>>::builder()
             .max_capacity(most)
-            .weigher(|key: &Box<[u8]>, answer: &Arc<KeptAnswer>| u32::try_from(weight(key, answer)).unwrap_or(u32::MAX))
+            .weigher(|key, answer| u32::try_from(weight(key, answer)).unwrap_or(u32::MAX))
             .expire_after(Fresh)
             .eviction_listener(move |_, _, cause| {
                 if cause == moka::notification::RemovalCause::Size {

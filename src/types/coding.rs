@@ -15,6 +15,15 @@ pub enum Coding {
     Gzip,
 }
 
+/// In what form a body goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recoding {
+    /// The form.
+    pub coding: Coding,
+    /// Bytes of the body as it came, where that was said.
+    pub length: Option<u64>,
+}
+
 impl Coding {
     /// Its name in headers.
     pub const fn name(self) -> &'static str {

@@ -14,7 +14,7 @@ mod size;
 
 pub use address::Address;
 pub use certificate::Certificate;
-pub use coding::Coding;
+pub use coding::{Coding, Recoding};
 pub use duration::Duration;
 pub use grpc::{GrpcStatus, grpc_timeout};
 pub use percent::Percent;

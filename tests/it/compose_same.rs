@@ -116,30 +116,37 @@ fn a_call_that_nobody_waits_for_any_more_ends() {
 
 #[test]
 fn a_call_that_failed_is_made_again_for_who_comes_later() {
-    let (told, events) = channel();
-    let told = Mutex::new((told, 0));
+    let ((told, events), (go, waits)) = (channel(), channel::<()>());
+    let state = Mutex::new((told, waits, true));
     let up = RawOrigin::start(move |mut talk| {
         while let Some(request) = talk.request() {
-            let mut state = told.lock().unwrap();
+            let mut state = state.lock().unwrap();
             let target = String::from_utf8_lossy(&request).split(' ').nth(1).unwrap().to_owned();
-            let _ = state.0.send(target.clone());
-            if target == "/b" {
-                state.1 += 1;
-                if state.1 == 1 {
-                    return;
-                }
+            if target == "/b" && std::mem::take(&mut state.2) {
+                state.0.send(target).unwrap();
+                talk.say("what is this\r\n\r\n");
+                return;
+            }
+            let is_first = target == "/first";
+            state.0.send(target).unwrap();
+            if is_first {
+                state.1.recv_timeout(PATIENCE).unwrap();
             }
             talk.say("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"x\":\"b\"}");
         }
     });
-    // `b` fails before `first` is there, or `later` would have joined it; it makes the same call with what `first` says.
     let gateway = gateway(
         up.address,
         "timeout: 19s, parts: { b: { get: \"up:/b\" }, first: { post: \"up:/first\" }, later: { get: \"up:/{parts.first.body.x}\" } }",
     );
-    let answer = gateway.client().get("/whole/1");
-    assert_eq!(answer.status, 200);
-    assert_ne!(answer.json()["later"], serde_json::Value::Null, "{}", answer.text());
-    let asked: Vec<_> = events.try_iter().collect();
-    assert!(asked.contains(&"/first".to_owned()), "{asked:?}");
+    let mut client = gateway.client();
+    client.send("GET /whole/1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut asked = [events.recv_timeout(PATIENCE).unwrap(), events.recv_timeout(PATIENCE).unwrap()];
+    asked.sort();
+    assert_eq!(asked, ["/b", "/first"]);
+    // `b` is over before `later` can ask for the same.
+    gateway.await_metric("tidegate_parts_running{route=\"whole\"}", 1.0);
+    go.send(()).unwrap();
+    assert_eq!(client.read().text(), "{\"b\":null,\"first\":{\"x\":\"b\"},\"later\":{\"x\":\"b\"}}");
+    assert_eq!(events.recv_timeout(PATIENCE).unwrap(), "/b");
 }

@@ -12,13 +12,17 @@ use crate::support::{Gateway, Origin, PATIENCE, RawOrigin};
 
 /// As far as it can be read: the end may be missing yet.
 fn decoded(coding: &str, bytes: &[u8]) -> Vec<u8> {
-    let read: Box<dyn Read> = match coding {
+    let mut read: Box<dyn Read> = match coding {
         "zstd" => Box::new(zstd::stream::read::Decoder::new(bytes).unwrap()),
         "br" => Box::new(brotli::Decompressor::new(bytes, 4096)),
         "gzip" => Box::new(flate2::read::GzDecoder::new(bytes)),
         other => panic!("{other}"),
     };
-    read.bytes().map_while(Result::ok).collect()
+    let (mut out, mut byte) = (Vec::new(), [0]);
+    while matches!(read.read(&mut byte), Ok(1)) {
+        out.push(byte[0]);
+    }
+    out
 }
 
 fn text() -> String {
