@@ -32,13 +32,13 @@ bench: deps ## measure the parts: routing, policies
 	cargo bench --locked --bench '*'
 
 # The sanitizers look for what `unsafe` can break; there is none here.
-fuzz: deps ## look for input that breaks JSON, FUZZ seconds (600) for each target
+fuzz: deps ## look for input that breaks JSON and the targets of parts, FUZZ seconds (600) for each
 	@rustup toolchain list | grep -q ^nightly || rustup toolchain install nightly --profile minimal
 	@$(TARGET)/tools/bin/cargo-fuzz --version 2>/dev/null | grep -q ' 0.13.2$$' || cargo install --quiet --locked --root $(TARGET)/tools cargo-fuzz@0.13.2
-	for name in splice shape template; do \
+	for name in splice shape template path; do \
 		mkdir -p $(TARGET)/fuzz/found/$$name && \
 		PATH="$(abspath $(TARGET))/tools/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir $(TARGET)/fuzz --sanitizer none $$name \
-			$(TARGET)/fuzz/found/$$name tests/fuzz/seeds/$$name -- -dict=tests/fuzz/json.dict -max_len=600 -max_total_time=$(FUZZ) || exit 1; \
+			$(TARGET)/fuzz/found/$$name tests/fuzz/seeds/$$name -- -dict=tests/fuzz/$$([ $$name = path ] && echo path || echo json).dict -max_len=600 -max_total_time=$(FUZZ) || exit 1; \
 	done
 
 loadtest: build deps-loadtest ## measure the whole under load, with wrk

@@ -4,11 +4,12 @@ use std::time::SystemTime;
 
 use super::say;
 use crate::building::{BuildError, Step};
+use crate::compose::{Around, Composition};
 use crate::config::{Config, Loaded};
 use crate::expr::variables;
-use crate::policy::{PolicyConfig, Scope, doubts, merge};
-use crate::reload::build;
-use crate::routing::{RouteConfig, Source, ToConfig};
+use crate::policy::{PolicyConfig, Scope, doubts, identifies, merge};
+use crate::reload::{Built, build};
+use crate::routing::{self, Destination, RouteConfig, Source, ToConfig};
 use crate::snapshot::lists;
 use crate::state::Shared;
 use crate::upstream::Verify;
@@ -21,7 +22,7 @@ pub fn check(path: &Path) -> ExitCode {
             say(&format!("{}: {} routes, {} services, nothing is wrong", path.display(), config.routes.len(), config.services.len()));
             let doubts = built.snapshot.doubts(SystemTime::now());
             let doubts = doubts.iter().map(|doubt| built.config.located(doubt).to_string());
-            for warning in doubts.chain(warnings(&built.config)) {
+            for warning in doubts.chain(warnings(&built)) {
                 say(&format!("warning: {warning}"));
             }
             ExitCode::SUCCESS
@@ -34,7 +35,8 @@ pub fn check(path: &Path) -> ExitCode {
 }
 
 /// What works and is hardly meant: certificates that nobody looks at, and orders of policies, each told once though many routes go through it.
-fn warnings(loaded: &Loaded<Config>) -> Vec<String> {
+fn warnings(built: &Built) -> Vec<String> {
+    let loaded: &Loaded<Config> = &built.config;
     let config = &loaded.value;
     let mut chains: Vec<(Option<usize>, Option<&str>)> = vec![(None, None)];
     for (index, route) in config.routes.iter().enumerate() {
@@ -69,6 +71,13 @@ fn warnings(loaded: &Loaded<Config>) -> Vec<String> {
         }
     }
     found.extend(config.routes.iter().enumerate().flat_map(|(index, route)| route_doubts(config, index, route)));
+    found.extend(built.snapshot.routes.iter().enumerate().flat_map(|(index, route)| {
+        let compositions = route.ways.iter().filter_map(|way| match &way.destination {
+            Destination::Composition(composition) => Some(composition),
+            _ => None,
+        });
+        compositions.flat_map(move |composition| composed(config, index, composition)).collect::<Vec<_>>()
+    }));
     for (name, service) in &config.services {
         if service.tls.as_ref().is_some_and(|tls| tls.verify == Verify::Off) {
             let reason = "certificates are not looked at: anyone on the way can read and change what is sent";
@@ -110,4 +119,29 @@ fn route_doubts(config: &Config, index: usize, route: &RouteConfig) -> Vec<Build
         }
     }
     found
+}
+
+/// What is doubtful about a composition: variables that nothing gives a value, and parts.
+fn composed(config: &Config, index: usize, composition: &Composition) -> Vec<BuildError> {
+    let Some((route, settings)) = config.routes.get(index).and_then(|route| Some((route, route.compose.as_ref()?))) else {
+        return Vec::new();
+    };
+    let chain = merge(&lists(config, Some(index), None));
+    let tokens = chain.iter().any(|(_, _, policy)| matches!(policy, PolicyConfig::jwt(_)));
+    let consumers = chain.iter().any(|(_, _, policy)| identifies(policy));
+    let asked = config.server.listeners.iter().any(|listener| listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()));
+    let params = routing::params(&route.matches, &config.paths);
+    let never = |name: &str| match name {
+        _ if params.iter().any(|param| **param == *name) => None,
+        "version" => Some("the route has no `versions`: take it out"),
+        "consumer.name" if !consumers => Some("put `api_key`, or `jwt` with `consumer`, into the route's policies, or take it out"),
+        _ if name.starts_with("claims.") && !tokens => Some("put `jwt` into the route's policies, or take it out"),
+        _ if name.starts_with("client_cert.") && !asked => {
+            Some("ask clients for certificates with `client_ca` of a listener's `tls`, or take it out")
+        }
+        _ => None,
+    };
+    let total = |name: &str| config.services.get(name)?.timeouts.as_ref()?.total.map(Into::into);
+    let doubts = composition.doubts(settings, &Around { never: &never, total: &total });
+    doubts.into_iter().map(|doubt| doubt.at("compose").at(index).at("routes")).collect()
 }

@@ -40,7 +40,8 @@ pub struct ComposeConfig {
     pub merge: Option<Merge>,
     /// The answer, with variables where values belong: `{ name: "{parts.user.body.name}", all: "{parts.orders.body}" }`. A text that is nothing but one
     /// variable becomes the value itself; within a longer text it is inserted as text. A whole body comes in the part's shape; what lies deeper is found in
-    /// the body as it came. Default: an object with each part under its name.
+    /// the body as it came. In an array, three dots make it each of the items of another: `["{parts.orders.body.items...}", "{parts.more.body...}"]` is one
+    /// list of both, and of one where the other is missing. Default: an object with each part under its name.
     pub template: Option<serde_json::Value>,
     /// What stands where a part or a value is missing: `null`, or nothing with `absent`. Not with `merge`, where a missing part has no place. Default: null.
     #[serde(default)]

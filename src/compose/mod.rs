@@ -25,9 +25,16 @@ mod same;
 mod keep;
 mod fetch;
 mod plan;
+mod steps;
+mod doubts;
 mod answer;
 mod run;
 
 pub use config::{ComposeConfig, PartConfig};
 pub use cookies::SetCookieConfig;
+pub use doubts::Around;
 pub use plan::Composition;
+pub use steps::Step;
+
+#[cfg(test)]
+mod properties;

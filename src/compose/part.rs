@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora_http::RequestHeader;
 use serde_json::Value;
@@ -77,7 +78,7 @@ const BODY: usize = 1024 * 1024;
 
 impl PartConfig {
     /// The methods that it names, each with its key and its target.
-    pub(super) fn named(&self) -> impl Iterator<Item = (Method, &'static str, &str)> {
+    pub fn named(&self) -> impl Iterator<Item = (Method, &'static str, &str)> {
         let all = [
             (Method::GET, "get", &self.get),
             (Method::POST, "post", &self.post),
@@ -217,28 +218,26 @@ impl Part {
             false => Missing::new(Kind::BadRequest, "asking", "value_missing", "was not asked: the request lacks a value that it needs"),
         };
         let target = self.target.render(facts).ok_or_else(lacks)?;
-        let build = || -> pingora_error::Result<RequestHeader> {
-            let mut head = RequestHeader::build_no_case(self.method.clone(), target.as_bytes(), Some(told.len() + self.headers.len() + 2))?;
-            for (name, value) in told {
-                head.append_header(name.clone(), value.clone())?;
+        // Pingora's own ways to put headers in would read each name anew.
+        let (mut parts, ()) = http::Request::new(()).into_parts();
+        parts.method = self.method.clone();
+        parts.uri = PathAndQuery::from_maybe_shared(target).map_err(|_| lacks())?.into();
+        parts.headers = told.clone();
+        let headers = &mut parts.headers;
+        for (name, text) in &self.headers {
+            if let Some(value) = text.header(facts) {
+                headers.insert(name, value);
             }
-            for (name, text) in &self.headers {
-                if let Some(value) = text.header(facts) {
-                    head.insert_header(name.clone(), value)?;
-                }
-            }
-            if !head.headers.contains_key(header::ACCEPT) {
-                head.insert_header(header::ACCEPT, HeaderValue::from_static("application/json, */*;q=0.5"))?;
-            }
-            if let Backend::Targets(targets) = &self.target.service.backend
-                && let Some(name) = &targets.deadline_header
-            {
-                let left = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-                head.insert_header(name.clone(), HeaderValue::from(left))?;
-            }
-            Ok(head)
-        };
-        let mut head = build().map_err(|_| lacks())?;
+        }
+        if !headers.contains_key(header::ACCEPT) {
+            headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, */*;q=0.5"));
+        }
+        if let Backend::Targets(targets) = &self.target.service.backend
+            && let Some(name) = &targets.deadline_header
+        {
+            let left = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+            headers.insert(name, HeaderValue::from(left));
+        }
         let mut body = Vec::new();
         if let Some(template) = &self.body {
             let mut out = Out::new(BODY, 256);
@@ -250,13 +249,13 @@ impl Part {
             let too_long =
                 |_| Missing::new(Kind::BadGateway, "asking", "value_missing", "was not asked: its request would be longer than 1 MiB");
             body.push(out.finish().map_err(too_long)?.into());
-            head.insert_header(header::CONTENT_TYPE, HeaderValue::from_static("application/json")).map_err(|_| lacks())?;
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         // One that has none says so where one could be expected (RFC 9110 §8.6).
         if !matches!(self.method, Method::GET | Method::DELETE) && body.is_empty() {
-            head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(0)).map_err(|_| lacks())?;
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
         }
-        Ok(Request { head, body })
+        Ok(Request { head: parts.into(), body })
     }
 }
 

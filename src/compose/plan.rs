@@ -71,8 +71,12 @@ impl Composition {
             of_part.0.into_iter().for_each(|error| {
                 errors.keep::<()>(&at, Err(error));
             });
-            let shape = part.shape.as_ref().map_or(Ok(Shape::default()), Shape::build).map_err(|error| error.at("shape"));
-            shapes.extend(errors.keep(&at, shape).map(|shape| (name.as_str(), shape)));
+            match part.shape.as_ref().map_or(Ok(Shape::default()), Shape::build) {
+                Ok(shape) => shapes.push((name.as_str(), shape)),
+                Err(found) => found.0.into_iter().for_each(|error| {
+                    errors.keep::<()>(&at, Err(error.at("shape")));
+                }),
+            }
         }
         if parts.len() < names.len() || shapes.len() < names.len() {
             return Err(errors);

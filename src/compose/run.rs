@@ -94,7 +94,8 @@ impl Composition {
                 match self.begin(part, talk, course) {
                     Ok(fetch) => {
                         let fetched = fetch.run(course.shard.parts_running.with_label_values(&[&*self.route]));
-                        running.push(async move { (place, fetched.await) });
+                        // Each is large, and would be moved several times.
+                        running.push(Box::pin(async move { (place, fetched.await) }));
                     }
                     Err(missing) => course.settle(place, Outcome::Missing(Box::new(missing))),
                 }

@@ -45,11 +45,17 @@ impl Target {
         let path = Text::parse(path, scope)?;
         let pairs = query.into_iter().flat_map(|query| query.split('&'));
         let query = pairs.map(|pair| Text::parse(pair, scope)).collect::<Result<Vec<_>, _>>()?;
-        let written = format!("{}{}", path.example("x"), query.iter().map(|pair| pair.example("x")).collect::<String>());
-        if let Some(char) = written.chars().find(|char| !char.is_ascii_graphic() || "\\\"<>^`{|}#".contains(*char)) {
+        let (example, pairs) = (path.example("x"), query.iter().map(|pair| pair.example("x")).collect::<String>());
+        // Many services want brackets in the names of a query, which RFC 3986 §3.4 has not.
+        let mut brackets = example.chars().filter(|char| matches!(char, '[' | ']'));
+        let others = example.chars().chain(pairs.chars()).find(|char| !char.is_ascii_graphic() || "\\\"<>^`{|}#".contains(*char));
+        if let Some(char) = brackets.next().or(others) {
             return Err(BuildError::new(format!("{char:?} cannot stand in a path or query"), "percent-encode it, like `%20` for a space"));
         }
-        let example = path.example("x");
+        // An escape that began in the text and ended in a value could become anything.
+        if let Some(text) = std::iter::once(&path).chain(&query).flat_map(Text::fixed).find(|text| !is_escaped(text)) {
+            return Err(BuildError::new(format!("`{text}` has a `%` that two hex digits do not follow"), "write `%25` for a percent sign"));
+        }
         if !keeps(&example) || example.contains("//") {
             let reason = format!("`{text}` has segments that would be resolved, or several slashes in a row");
             return Err(BuildError::new(reason, "write it as the service shall get it, without `.` and `..`"));
@@ -85,6 +91,12 @@ impl Target {
         }
         Some(target)
     }
+}
+
+/// Whether each escape is whole (RFC 3986 §2.1).
+fn is_escaped(text: &str) -> bool {
+    let hex = |byte: &u8| byte.is_ascii_hexdigit();
+    text.split('%').skip(1).all(|after| matches!(after.as_bytes(), [high, low, ..] if hex(high) && hex(low)))
 }
 
 /// Whether nobody would make another path of it, not even one who decodes slashes or cuts parameters off.

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use http::{HeaderName, HeaderValue};
-use percent_encoding::{percent_decode_str, percent_encode, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode, utf8_percent_encode};
 use pingora_http::RequestHeader;
 
 use super::outcome::Outcome;
@@ -87,6 +87,11 @@ impl Text {
         self.0.iter().filter_map(|bit| if let Bit::Part(place) = bit { Some(place.part) } else { None })
     }
 
+    /// The text between the values, piece by piece.
+    pub fn fixed(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|bit| if let Bit::Fixed(text) = bit { Some(&**text) } else { None })
+    }
+
     /// The text with a word for each value: what it may come to.
     pub fn example(&self, word: &str) -> String {
         self.0.iter().map(|bit| if let Bit::Fixed(text) = bit { &**text } else { word }).collect()
@@ -105,16 +110,19 @@ impl Text {
         let mut out = String::new();
         for bit in &self.0 {
             match bit {
+                Bit::Fixed(text) if form == Form::Path => join(text, &mut out),
                 Bit::Fixed(text) => out.push_str(text),
                 Bit::Param(name) => {
                     let value = facts.cx.param(name)?;
                     match form {
-                        Form::Path | Form::Header => out.push_str(value),
+                        Form::Path => join(value, &mut out),
+                        Form::Header => out.push_str(value),
                         Form::Query => out.extend(percent_encode(&percent_decode_str(value).collect::<Vec<_>>(), NOT_UNRESERVED)),
                     }
                 }
                 Bit::Request(template) if form == Form::Path => {
-                    out.push_str(&template.render_url(facts.req, facts.cx).filter(|value| !value.is_empty())?);
+                    let value = template.render_url(facts.req, facts.cx).filter(|value| !value.is_empty())?;
+                    join(&utf8_percent_encode(&value, BRACKETS).to_string(), &mut out);
                 }
                 Bit::Request(template) => put(&template.render(facts.req, facts.cx)?, form, &mut out),
                 Bit::Part(place) => {
@@ -137,6 +145,14 @@ impl Text {
 
 fn value<'a>(place: &Place, facts: Facts<'a>) -> Option<Cow<'a, str>> {
     facts.outcomes.get(place.part)?.value(place)?.text()
+}
+
+/// Of what a URL may hold, a path may not: the brackets around an address (RFC 3986 §3.2.2).
+const BRACKETS: &AsciiSet = &CONTROLS.add(b'[').add(b']');
+
+/// Goes on with a path. Where two pieces meet there is one slash at most: two would make an empty segment of nothing, and at the beginning a host.
+fn join(piece: &str, path: &mut String) {
+    path.push_str(if path.ends_with('/') { piece.trim_start_matches('/') } else { piece });
 }
 
 fn put(value: &str, form: Form, out: &mut String) {

@@ -241,6 +241,11 @@ impl Chain {
         Ok(Flow::Next)
     }
 
+    /// Whether a policy has a word on the header of an attempt.
+    pub fn minds_attempts(&self) -> bool {
+        !self.upstream_request.is_empty()
+    }
+
     /// On the header of one attempt.
     ///
     /// # Errors

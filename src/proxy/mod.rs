@@ -108,7 +108,7 @@ impl Gateway {
         let book = Arc::new(Book { worker, shard: shard.clone(), log });
         let pinned = Pinned { generation: live.generation(), snapshot: live.load(), live: live.clone(), book: book.clone() };
         let (limits, timeouts) = (config.limits.clone(), config.timeouts.clone());
-        let client = Arc::new(Client::new(shard.clone()));
+        let client = Arc::new(Client::new(shard.clone(), config.upstream_connections));
         Self(Arc::new(Inner {
             live,
             pinned: Mutex::new(Arc::new(pinned)),

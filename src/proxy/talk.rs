@@ -14,7 +14,7 @@ use super::{Exchange, Gateway, answer, ask, encode, is_http2, outgoing, response
 use crate::ctx::Ctx;
 use crate::handler::{Conversation, Failed, Relay, Said, Switch};
 use crate::observe::{PartTold, Shard};
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::types::{FRAMING, Reply};
 use crate::upstream::Client;
 
@@ -82,18 +82,33 @@ impl Conversation for Talk<'_> {
             HeaderName::from_static("x-forwarded-port"),
         ];
         // What would go out of a request that says nothing is the gateway's own word.
-        let mut own = self.session.req_header().clone();
-        let names: Vec<_> = own.headers.keys().filter(|name| !HOPS.contains(name)).cloned().collect();
-        for name in &names {
-            own.remove_header(name);
+        let req = self.session.req_header();
+        let internal = |error| Problem::new(Kind::Internal, "the request cannot be introduced").cause(error);
+        let mut own = RequestHeader::build_no_case(req.method.clone(), b"/", Some(2 * HOPS.len())).map_err(internal)?;
+        own.set_uri(req.uri.clone());
+        own.set_version(req.version);
+        for name in &HOPS {
+            for value in req.headers.get_all(name) {
+                own.append_header(name.clone(), value.clone()).map_err(internal)?;
+            }
         }
         self.outgoing(&mut own)?;
-        // So is what a policy takes from the client's headers, under a name that the client has not used.
-        let mut whole = self.session.req_header().clone();
-        self.outgoing(&mut whole)?;
-        let made = whole.headers.iter().filter(|(name, _)| !names.contains(name) && !own.headers.contains_key(*name));
-        let told = own.headers.iter().chain(made).filter(|(name, _)| !FRAMING.contains(name) && *name != header::ACCEPT_ENCODING);
-        Ok(told.map(|(name, value)| (name.clone(), value.clone())).collect())
+        let mut told = http::request::Parts::from(own).headers;
+        if self.exchange.parts().0.minds_attempts() {
+            // So is what a policy takes from the client's headers, under a name that the client has not used.
+            let mut whole = self.session.req_header().clone();
+            self.outgoing(&mut whole)?;
+            let client = &self.session.req_header().headers;
+            let is_made = |name: &HeaderName| HOPS.contains(name) || !client.contains_key(name);
+            let made: Vec<_> = whole.headers.iter().filter(|(name, _)| is_made(name) && !told.contains_key(*name)).collect();
+            for (name, value) in made {
+                told.append(name.clone(), value.clone());
+            }
+        }
+        for name in FRAMING.iter().chain([&header::ACCEPT_ENCODING]) {
+            told.remove(name);
+        }
+        Ok(told)
     }
 
     fn note(&mut self, parts: Vec<PartTold>) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri, Version, header};
+use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -26,6 +27,8 @@ use crate::state::InFlight;
 /// The connections of one worker that calls are made over.
 pub struct Client {
     connector: OnceCell<Connector<()>>,
+    /// Idle connections that are kept.
+    kept: usize,
     shard: Arc<Shard>,
 }
 
@@ -100,9 +103,9 @@ pub enum CallError {
 }
 
 impl Client {
-    /// Without a connection yet.
-    pub fn new(shard: Arc<Shard>) -> Self {
-        Self { connector: OnceCell::new(), shard }
+    /// Without a connection yet; so many idle ones are kept.
+    pub fn new(shard: Arc<Shard>, kept: usize) -> Self {
+        Self { connector: OnceCell::new(), kept, shard }
     }
 
     /// Makes what the first call would wait for.
@@ -229,17 +232,16 @@ impl Client {
         let (mut lent, reused) = Lent::take(connector, &to.peer).await.map_err(|_| Failure::Connect)?;
         sent.allowed.progress.come_to(Stage::Waiting);
         let session = lent.session().ok_or(Failure::Connect)?;
-        let told = talk(session, &to.peer, &head, sent).await;
+        let told = talk(session, &to.peer, head, sent).await;
         lent.give_back().await;
         told.map_err(|Broken { error, begun }| Failure::of(&error, reused && !begun))
     }
 
     /// Made when first needed, and not here: it reads the roots of the system, which takes milliseconds.
     async fn connector(&self) -> &Connector<()> {
-        let make = || async {
-            let made = tokio::task::spawn_blocking(|| Connector::new(None)).await;
-            made.unwrap_or_else(|_| Connector::new(None))
-        };
+        let kept = self.kept;
+        let make = move || Connector::new(Some(ConnectorOptions::new(kept)));
+        let make = || async { tokio::task::spawn_blocking(make).await.unwrap_or_else(|_| make()) };
         self.connector.get_or_init(make).await
     }
 }
@@ -284,11 +286,10 @@ struct Broken {
     begun: bool,
 }
 
-async fn talk(session: &mut HttpSession, peer: &HttpPeer, head: &RequestHeader, sent: &Sent<'_>) -> Result<Told, Broken> {
+async fn talk(session: &mut HttpSession, peer: &HttpPeer, mut head: RequestHeader, sent: &Sent<'_>) -> Result<Told, Broken> {
     let early = |error| Broken { error, begun: false };
     session.set_read_timeout(peer.options.read_timeout);
     session.set_write_timeout(peer.options.write_timeout);
-    let mut head = head.clone();
     if session.as_http2().is_some() {
         over_http2(&mut head, peer.is_tls()).map_err(early)?;
     }
@@ -351,7 +352,7 @@ mod tests {
     }
 
     async fn call(service: &Arc<Service>, most: usize) -> Result<Answer, CallError> {
-        let client = Client::new(Metrics::new(1).unwrap().shards()[0].clone());
+        let client = Client::new(Metrics::new(1).unwrap().shards()[0].clone(), 8);
         let head = RequestHeader::build("GET", b"/", None).unwrap();
         let call = Client::begin(service, &head, &testing::ctx("/", &[])).unwrap();
         client.send(call, head, &[], most, Duration::from_secs(5)).await

@@ -1,7 +1,7 @@
 //! Composed answers before clients and services that cannot be trusted: what services are told, what clients can do to them, and who may keep an answer.
 
-use std::sync::Mutex;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use crate::support::frames::Frames;
@@ -120,5 +120,23 @@ fn settings_that_would_do_nothing_are_refused() {
             "services: {{ up: {{ mock: {{ text: a }} }} }}\nroutes: [{{ name: whole, match: {{ path: /whole }}, compose: {{ {compose} }} }}]\n"
         ));
         assert!(!content && said.contains(words), "{compose}:\n{said}");
+    }
+}
+
+#[test]
+fn as_many_idle_connections_are_kept_for_parts_as_the_server_says() {
+    let all = Arc::new(Barrier::new(3));
+    let up = Origin::answering(move |_| {
+        all.wait();
+        Answer::new("{}".to_owned())
+    });
+    let address = up.address;
+    let gateway = Gateway::start(&format!(
+        "server:\n  workers: 1\n  upstream_connections: 1\nservices: {{ up: {{ targets: [\"http://{address}\"] }} }}\nroutes: [{{ name: whole, compose: {{ timeout: 20s, parts: {{ a: {{ get: \"up:/a\" }}, b: {{ get: \"up:/b\" }}, c: {{ get: \"up:/c\" }} }} }} }}]\n"
+    ));
+    let mut client = gateway.client();
+    for expected in [3, 5] {
+        assert_eq!(client.get("/").status, 200);
+        assert_eq!(up.connections(), expected);
     }
 }

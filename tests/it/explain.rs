@@ -154,3 +154,41 @@ fn secrets_are_not_shown() {
         assert!(!said.contains("hunter2") && !said.contains("0123456789"), "{said}");
     }
 }
+
+const COMPOSED: &str = r#"
+services:
+  users: { mock: { json: { team: 7 } } }
+  rest: { mock: {} }
+routes:
+  - name: profile
+    match: { path: "/users/{id}" }
+    compose:
+      parts:
+        team: { get: "rest:/teams/{parts.user.body.team}", timeout: 800ms }
+        user: { get: "users:/users/{id}", required: true }
+        boss: { post: "rest:/bosses", body: { of: "{parts.team.body}", for: "{parts.user.body}" } }
+        offers: { get: "rest:/offers?page={query.page}" }
+"#;
+
+#[test]
+fn the_parts_of_a_composed_answer_are_told_in_the_order_in_which_they_are_asked() {
+    let folder = Folder::new();
+    folder.file("tidegate.yaml", COMPOSED);
+    let (right, said) = explain(&folder, &["/users/7"]);
+    assert!(right, "{said}");
+    let told = [
+        "to         compose: the gateway answers",
+        "parts      1. user: GET service users, path /users/{id} (required)",
+        "           1. offers: GET service rest, path /offers?page={query.page} (may be missing)",
+        "           2. team after user: GET service rest, path /teams/{parts.user.body.team} (may be missing, within 800ms)",
+        "           3. boss after team, user: POST service rest, path /bosses (may be missing)",
+    ];
+    assert!(said.contains(&told.join("\n")), "{said}");
+    let (_, said) = explain(&folder, &["/users/7", "--json"]);
+    let told: Value = serde_json::from_str(&said).unwrap();
+    let boss = serde_json::json!({
+        "name": "boss", "step": 3, "after": ["team", "user"], "asks": { "method": "POST", "service": "rest", "target": "/bosses" },
+        "required": false, "timeout": null,
+    });
+    assert_eq!((told["to"]["handler"].as_str(), &told["parts"][3]), (Some("compose"), &boss), "{said}");
+}

@@ -37,4 +37,6 @@ pub use value::{Items, Kind, Members, Value};
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+pub(crate) use properties::Dice;
+#[cfg(test)]
 mod suite;

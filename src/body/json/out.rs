@@ -58,6 +58,21 @@ impl Out {
         self.text.truncate(mark);
     }
 
+    /// Leaves of an array that was written since only the items; false, and nothing is left, where there are none or no array.
+    pub(super) fn open(&mut self, mark: usize) -> bool {
+        let inner = match self.text.get(mark..) {
+            Some([b'[', inner @ .., b']']) => inner.trim_ascii().len(),
+            _ => 0,
+        };
+        if inner == 0 {
+            self.back_to(mark);
+            return false;
+        }
+        self.text.pop();
+        self.text.remove(mark);
+        true
+    }
+
     /// All that was written.
     ///
     /// # Errors

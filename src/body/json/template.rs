@@ -10,7 +10,8 @@ use crate::building::BuildError;
 use crate::types::{Piece, pieces};
 
 /// A JSON value with places that are filled in for each answer. A text that is one variable and nothing else becomes the value that the variable stands
-/// for; within a longer text it is inserted as text. `{{` and `}}` stand for braces. `H` is what a variable was resolved to.
+/// for; within a longer text it is inserted as text. In an array, `{parts.orders.body...}` is each item of that array in its place, and nothing where there
+/// is none. `{{` and `}}` stand for braces. `H` is what a variable was resolved to.
 #[derive(Debug)]
 pub struct Template<H>(Node<H>);
 
@@ -21,6 +22,8 @@ enum Node<H> {
     Object(Box<[Named<H>]>),
     Array(Box<[Node<H>]>),
     Place(H),
+    /// In an array: all items of another.
+    Items(H),
     Text(Box<[Part<H>]>),
 }
 
@@ -64,6 +67,8 @@ pub enum Missing {
 enum Filled {
     Yes,
     No,
+    /// There are no items.
+    Nothing,
 }
 
 /// The deepest nesting of a template.
@@ -87,7 +92,7 @@ impl<H> Template<H> {
 
     /// Writes it. A place without a value makes the text around it missing too. The whole is never missing: it would be `null`.
     pub fn write<'a>(&'a self, missing: Missing, fill: &dyn Fn(&'a H) -> Option<Filling<'a>>, out: &mut Out) {
-        if self.0.write(missing, fill, out) == Filled::No {
+        if self.0.write(missing, fill, out) != Filled::Yes {
             out.put(b"null");
         }
     }
@@ -116,7 +121,10 @@ fn node<H>(config: &Json, deeper: usize, resolve: &mut dyn FnMut(&str) -> Result
             fixed_or(Node::Object(members.into()))
         }
         Json::Array(items) => {
-            let item = |(place, item)| node(item, deeper, resolve).map_err(|error| error.at(place));
+            let item = |(place, item)| match spread(item) {
+                Some(name) => resolve(name).map(Node::Items).map_err(|error| error.at(place)),
+                None => node(item, deeper, resolve).map_err(|error| error.at(place)),
+            };
             let items = items.iter().enumerate().map(item).collect::<Result<Vec<_>, _>>()?;
             fixed_or(Node::Array(items.into()))
         }
@@ -125,11 +133,20 @@ fn node<H>(config: &Json, deeper: usize, resolve: &mut dyn FnMut(&str) -> Result
     }
 }
 
+/// The array whose items an item of a template stands for. A parameter of a path may end like that too, and is text.
+fn spread(item: &Json) -> Option<&str> {
+    item.as_str()?.strip_prefix('{')?.strip_suffix("...}").filter(|name| name.starts_with("parts.") && !name.contains(['{', '}']))
+}
+
 fn leaf<H>(written: &str, resolve: &mut dyn FnMut(&str) -> Result<H, BuildError>) -> Result<Node<H>, BuildError> {
     let pieces = pieces(written)?;
     match pieces.as_slice() {
         [] => Ok(Node::Fixed(b"\"\""[..].into())),
         [Piece::Text(text)] => Ok(Node::Fixed(text::quoted(text).into())),
+        [Piece::Variable(name)] if name.starts_with("parts.") && name.ends_with("...") => {
+            let fix = format!("write `[\"{{{name}}}\"]`, or leave the dots out for the array itself");
+            Err(BuildError::new("the items of an array stand only in an array", fix))
+        }
         [Piece::Variable(name)] => resolve(name).map(Node::Place),
         several => {
             let part = |piece: &Piece<'_>| match piece {
@@ -164,7 +181,7 @@ impl<H> Node<H> {
             Node::Fixed(_) => {}
             Node::Object(members) => members.iter().for_each(|member| member.node.places(places)),
             Node::Array(items) => items.iter().for_each(|node| node.places(places)),
-            Node::Place(place) => places.push(place),
+            Node::Place(place) | Node::Items(place) => places.push(place),
             Node::Text(parts) => {
                 places.extend(parts.iter().filter_map(|part| if let Part::Place(place) = part { Some(place) } else { None }))
             }
@@ -185,6 +202,15 @@ impl<H> Node<H> {
                 Some(Filling::Text(text)) => string(out, |out| out.put_text(&text)),
                 None => return Filled::No,
             },
+            Node::Items(place) => {
+                let mark = out.mark();
+                match fill(place) {
+                    Some(Filling::Body(body)) => body.write(out),
+                    Some(Filling::Json(value)) => out.put(value.raw()),
+                    Some(Filling::Text(_)) | None => {}
+                }
+                return if out.open(mark) { Filled::Yes } else { Filled::Nothing };
+            }
             Node::Text(parts) => {
                 let mark = out.mark();
                 let mut filled = Filled::Yes;
@@ -223,7 +249,7 @@ fn series<'a, H: 'a>(
         match (node.write(missing, fill, out), missing) {
             (Filled::Yes, _) => {}
             (Filled::No, Missing::Null) => out.put(b"null"),
-            (Filled::No, Missing::Absent) => {
+            (Filled::No, Missing::Absent) | (Filled::Nothing, _) => {
                 out.back_to(mark);
                 continue;
             }

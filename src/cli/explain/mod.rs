@@ -1,5 +1,6 @@
 //! `tidegate explain`: what would become of a request, and why, told from the config alone.
 
+mod parts;
 mod text;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,8 @@ struct Explanation {
     route: Option<Route>,
     version: Option<Version>,
     to: Option<To>,
+    /// What a composed answer is made of.
+    parts: Vec<parts::Part>,
     split: Option<Split>,
     mirror: Option<Mirror>,
     policies: Vec<Policy>,
@@ -177,6 +180,7 @@ fn explained(built: &Built, asked: &Request) -> Result<Explanation, String> {
         route: None,
         version: None,
         to: None,
+        parts: Vec::new(),
         split: None,
         mirror: None,
         policies: Vec::new(),
@@ -254,7 +258,11 @@ fn explained(built: &Built, asked: &Request) -> Result<Explanation, String> {
             }
         }
         Some(Destination::Handler(handler)) => Some(To::Handler(handler.name())),
-        Some(Destination::Composition(_)) => Some(To::Handler("compose")),
+        Some(Destination::Composition(composition)) => {
+            let settings = met.route.and_then(|number| config.value.routes.get(number)?.compose.as_ref());
+            explanation.parts = settings.map(|settings| parts::parts(settings, composition)).unwrap_or_default();
+            Some(To::Handler("compose"))
+        }
         Some(Destination::Split(_) | Destination::Nowhere) | None => None,
     };
     explanation.to = to.or(explanation.to);

@@ -37,6 +37,9 @@ pub(super) fn render(told: &Explanation) -> String {
         Some(To::Handler(name)) => line("to", &format!("{name}: the gateway answers")),
         None => {}
     }
+    for (number, part) in told.parts.iter().enumerate() {
+        line(if number == 0 { "parts" } else { "" }, &part.line());
+    }
     if let Some(split) = &told.split {
         let shares = split.shares.iter().map(|(name, share)| format!("{name} {}", percent(*share)));
         let sticky = split.sticky.as_ref().map(|by| format!("; sticky by {by}")).unwrap_or_default();

@@ -24,7 +24,7 @@ pub struct AssemblyConfig {
     pub merge: Option<Merge>,
     /// The document, with variables where values belong: `{ name: "{parts.user.body.name}", all: "{parts.orders.body}" }`. A text that is nothing but one
     /// variable becomes the value itself, exactly as it came; within a longer text it is inserted as text, `"Hello {parts.user.body.name}"`, which only a
-    /// string, a number or a truth value can be. A whole body comes in the part's shape; what lies deeper is found in the body as it came.
+    /// string, a number or a truth value can be. In an array, `"{parts.orders.body...}"` is every item of that array. A whole body comes in the part's shape; what lies deeper is found in the body as it came.
     pub template: Option<serde_json::Value>,
     /// What stands where a part or a value is missing: `null`, or nothing with `absent`. With `merge` a missing part has no place. Default: null.
     pub missing: Missing,
@@ -131,6 +131,16 @@ impl<X> Assembly<X> {
     /// Why it will have none.
     pub fn fits(&self, part: usize, body: Value<'_>) -> Result<(), Unfit> {
         self.shaped(part, body).map(|_| ())
+    }
+
+    /// Whether anything of a part has a place.
+    pub fn uses(&self, part: usize) -> bool {
+        match &self.way {
+            Way::Named | Way::Merged => true,
+            Way::Template(template) => {
+                template.places().into_iter().any(|variable| matches!(variable, Variable::Part(place) if place.part == part))
+            }
+        }
     }
 
     fn shaped<'a>(&'a self, part: usize, body: Value<'a>) -> Result<Shaped<'a>, Unfit> {

@@ -58,6 +58,23 @@ fn of_two_merged_members_the_later_parts_stays_whole() {
 }
 
 #[test]
+fn arrays_of_several_parts_become_one() {
+    let template = json!({"template": {"all": ["{parts.user.body.a...}", 0, "{parts.orders.body...}", "{parts.prefs.body...}"]}});
+    let all = |bodies: [&str; 3]| write(template.clone(), bodies);
+    assert_eq!(all([r#"{"a":[1, [2]]}"#, "[ 3 ]", "[{}]"]), r#"{"all":[1, [2],0, 3 ,{}]}"#);
+    assert_eq!(all([r#"{"a":[ ]}"#, "", "{\"x\":[1]}"]), r#"{"all":[0]}"#);
+    let only = json!({"template": ["{parts.orders.body...}"], "missing": "null"});
+    assert_eq!(write(only.clone(), ["", "", ""]), "[]");
+    let shapes = json!({"orders": {"take": "data", "pick": ["id"]}});
+    assert_eq!(write_shaped(only, &shapes, ["", r#"{"data":[{"id":1,"x":2},{"x":3}]}"#, ""]), r#"[{"id":1},{}]"#);
+    let error = build(json!({"template": {"all": "{parts.orders.body...}"}}), &json!({})).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "template.all: the items of an array stand only in an array (write `[\"{parts.orders.body...}\"]`, or leave the dots out for the array itself)"
+    );
+}
+
+#[test]
 fn a_part_that_has_no_place_is_told() {
     let assembly = build(json!({"merge": "root"}), &json!({"user": {"take": "a"}, "prefs": {"wrap": "p"}})).unwrap();
     let list = Document::parse("[]", Bounds::default()).unwrap();

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Assembly, AssemblyConfig, Bounds, Document, Kind, Out, Shape, ShapeConfig, Value, check};
 use crate::building::BuildError;
-use dice::Dice;
+pub use dice::Dice;
 
 fn each_round(mut round: impl FnMut(&mut Dice)) {
     let rounds = std::env::var("TIDEGATE_ROUNDS").map_or(4_000, |rounds| rounds.parse().unwrap());
@@ -128,7 +128,13 @@ fn template(dice: &mut Dice, deeper: usize) -> Json {
         0 => json!(format!("{{parts.p{}.body.{}}}", dice.roll(3), dice.path())),
         1 => json!(format!("{{parts.p{}.body}}", dice.roll(3))),
         2 => json!(format!("\"{{parts.p{}.body.{}}}{{{{\n{{x}}", dice.roll(3), dice.path())),
-        3 => (0..dice.roll(4)).map(|_| template(dice, deeper - 1)).collect(),
+        3 => {
+            let item = |dice: &mut Dice| match dice.roll(3) {
+                0 => json!(format!("{{parts.p{}.body...}}", dice.roll(3))),
+                _ => template(dice, deeper - 1),
+            };
+            (0..dice.roll(4)).map(|_| item(dice)).collect()
+        }
         _ => Json::Object((0..dice.roll(4)).map(|_| (dice.pick(&dice::NAMES).to_owned(), template(dice, deeper - 1))).collect()),
     }
 }

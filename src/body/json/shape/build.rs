@@ -4,7 +4,7 @@ use super::super::path::Path;
 use super::Shape;
 use super::config::ShapeConfig;
 use super::node::{Arrival, Fate, Move, New, Node, Rest, Way};
-use crate::building::{BuildError, Step};
+use crate::building::{BuildError, Errors, Step};
 
 /// A path and where it is written, for what is said of it.
 struct Written {
@@ -28,41 +28,47 @@ impl Shape {
     /// Compiles the settings.
     ///
     /// # Errors
-    /// What is no path, paths that contradict each other, and what could never happen. Relative to the settings.
-    pub fn build(config: &ShapeConfig) -> Result<Self, BuildError> {
-        let single = |path: &Option<String>, field: &str| path.as_deref().map(Path::parse).transpose().map_err(|error| error.at(field));
-        let take = single(&config.take, "take")?;
-        let wrap = single(&config.wrap, "wrap")?;
+    /// Whatever is no path; where all are paths, those that contradict each other, and what could never happen. Relative to the settings.
+    pub fn build(config: &ShapeConfig) -> Result<Self, Errors> {
+        let mut errors = Errors::default();
+        let mut single = |path: &Option<String>, field: &str| errors.keep(&[field.into()], Path::parse(path.as_ref()?));
+        let (take, wrap) = (single(&config.take, "take"), single(&config.wrap, "wrap"));
         let draft = Draft {
-            pick: list(&config.pick, "pick")?,
-            drop: list(&config.drop, "drop")?,
-            rename: pairs(&config.rename, "rename")?,
-            moves: pairs(&config.moves, "move")?,
-            flatten: list(&config.flatten, "flatten")?,
+            pick: list(&config.pick, "pick", &mut errors),
+            drop: list(&config.drop, "drop", &mut errors),
+            rename: pairs(&config.rename, "rename", &mut errors),
+            moves: pairs(&config.moves, "move", &mut errors),
+            flatten: list(&config.flatten, "flatten", &mut errors),
         };
-        draft.check_choice()?;
-        draft.check_reach()?;
-        draft.check_places()?;
+        // What the paths are to each other is not known where one is none.
+        if errors.0.is_empty() {
+            draft.check_choice(&mut errors);
+            draft.check_reach(&mut errors);
+            draft.check_places(&mut errors);
+        }
+        if !errors.0.is_empty() {
+            return Err(errors);
+        }
         Ok(Self { take, root: draft.root(), moves: draft.moves.len(), wrap: wrap.iter().flat_map(Path::names).map(New::of).collect() })
     }
 }
 
-fn list(config: &[String], field: &'static str) -> Result<Vec<Written>, BuildError> {
+fn list(config: &[String], field: &'static str, errors: &mut Errors) -> Vec<Written> {
     let entry = |(index, text): (usize, &String)| {
-        let path = Path::parse(text).map_err(|error| error.at(index).at(field))?;
-        Ok(Written { path, place: [field.into(), index.into()] })
+        let place = [field.into(), index.into()];
+        let path = errors.keep(&place, Path::parse(text))?;
+        Some(Written { path, place })
     };
-    config.iter().enumerate().map(entry).collect()
+    config.iter().enumerate().filter_map(entry).collect()
 }
 
-fn pairs(config: &IndexMap<String, String>, field: &'static str) -> Result<Vec<(Written, Path)>, BuildError> {
+fn pairs(config: &IndexMap<String, String>, field: &'static str, errors: &mut Errors) -> Vec<(Written, Path)> {
     let entry = |(from, to): (&String, &String)| {
-        let wrong = |error: BuildError| error.at(from.as_str()).at(field);
-        let path = Path::parse(from).map_err(wrong)?;
-        let to = Path::parse(to).map_err(wrong)?;
-        Ok((Written { path, place: [field.into(), from.as_str().into()] }, to))
+        let place = [field.into(), from.as_str().into()];
+        let (path, to) = (errors.keep(&place, Path::parse(from)), errors.keep(&place, Path::parse(to)));
+        Some((Written { path: path?, place }, to?))
     };
-    config.iter().map(entry).collect()
+    config.iter().filter_map(entry).collect()
 }
 
 struct Draft {
@@ -80,25 +86,22 @@ fn couples<T>(list: &[T]) -> impl Iterator<Item = (&T, &T)> {
 
 impl Draft {
     /// What is picked and dropped.
-    fn check_choice(&self) -> Result<(), BuildError> {
+    fn check_choice(&self, errors: &mut Errors) {
         for (first, second) in couples(&self.pick).chain(couples(&self.drop)) {
-            for (outer, inner) in [(first, second), (second, first)] {
-                if outer.path.holds(&inner.path) {
-                    let reason = format!("`{}` is part of `{}`, which stands here too", inner.path, outer.path);
-                    return Err(inner.beside(outer, reason, "leave one of them out"));
-                }
+            let (outer, inner) = if first.path.holds(&second.path) { (first, second) } else { (second, first) };
+            if outer.path.holds(&inner.path) {
+                let reason = format!("`{}` is part of `{}`, which stands here too", inner.path, outer.path);
+                errors.push(inner.beside(outer, reason, "leave one of them out"));
             }
         }
         for drop in &self.drop {
             if let Some(pick) = self.pick.iter().find(|pick| drop.path.holds(&pick.path)) {
                 let reason = format!("`{}` is dropped and `{}` picked", drop.path, pick.path);
-                return Err(drop.beside(pick, reason, "leave one of them out"));
-            }
-            if !self.pick.is_empty() && !self.pick.iter().any(|pick| pick.path.holds(&drop.path)) {
-                return Err(drop.error(format!("`{}` is not picked, so it is not there to be dropped", drop.path), "leave it out here"));
+                errors.push(drop.beside(pick, reason, "leave one of them out"));
+            } else if !self.pick.is_empty() && !self.pick.iter().any(|pick| pick.path.holds(&drop.path)) {
+                errors.push(drop.error(format!("`{}` is not picked, so it is not there to be dropped", drop.path), "leave it out here"));
             }
         }
-        Ok(())
     }
 
     /// Everything that is said to happen to a place, beside picking it.
@@ -109,42 +112,40 @@ impl Draft {
     }
 
     /// Only what is left after picking and dropping can be put elsewhere, and only once.
-    fn check_reach(&self) -> Result<(), BuildError> {
+    fn check_reach(&self, errors: &mut Errors) {
         for (written, _) in self.fates() {
             let path = &written.path;
             let picked = self.pick.is_empty() || self.pick.iter().any(|pick| pick.path.holds(path) || path.holds(&pick.path));
             if !picked {
-                return Err(written.error(format!("`{path}` is not picked, so it is never there"), "pick it too"));
-            }
-            if let Some(drop) = self.drop.iter().find(|drop| drop.path.holds(path)) {
-                return Err(written.beside(drop, format!("`{path}` is dropped, so it is never there"), "leave one of them out"));
+                errors.push(written.error(format!("`{path}` is not picked, so it is never there"), "pick it too"));
+            } else if let Some(drop) = self.drop.iter().find(|drop| drop.path.holds(path)) {
+                errors.push(written.beside(drop, format!("`{path}` is dropped, so it is never there"), "leave one of them out"));
             }
         }
         let all: Vec<_> = self.fates().map(|(written, _)| written).collect();
-        if let Some((first, second)) = couples(&all).find(|(first, second)| first.path == second.path) {
+        for (first, second) in couples(&all).filter(|(first, second)| first.path == second.path) {
             let fix = "do one of them: a move may give a new name too";
-            return Err(second.beside(first, format!("`{}` is already put elsewhere", second.path), fix));
+            errors.push(second.beside(first, format!("`{}` is already put elsewhere", second.path), fix));
         }
-        Ok(())
     }
 
     /// Where things are put.
-    fn check_places(&self) -> Result<(), BuildError> {
+    fn check_places(&self, errors: &mut Errors) {
         for (from, to) in &self.rename {
             if to.steps.len() != 1 {
                 let fix = "write `\\.` for a dot in the name; `move` puts a value elsewhere";
-                return Err(from.error(format!("`{to}` is a path, and not one name"), fix));
-            }
-            if from.path.names().next_back() == to.names().next() {
-                return Err(from.error(format!("`{to}` is the name that it has already"), "leave it out"));
+                errors.push(from.error(format!("`{to}` is a path, and not one name"), fix));
+            } else if from.path.names().next_back() == to.names().next() {
+                errors.push(from.error(format!("`{to}` is the name that it has already"), "leave it out"));
             }
         }
-        let places: Vec<_> = self.rename.iter().map(|(from, to)| (from, renamed(&from.path, to))).collect();
+        let renames = self.rename.iter().filter(|(_, to)| to.steps.len() == 1);
+        let places: Vec<_> = renames.map(|(from, to)| (from, renamed(&from.path, to))).collect();
         let moves = self.moves.iter().map(|(from, to)| (from, to.clone()));
         for (to, (other, _)) in moves.clone().flat_map(|to| self.moves.iter().map(move |other| (to.clone(), other))) {
             if other.path.holds(&to.1) {
                 let reason = format!("it would go to `{}`, and `{}` is moved itself", to.1, other.path);
-                return Err(to.0.error(reason, "name another place: every path names the body as it came"));
+                errors.push(to.0.error(reason, "name another place: every path names the body as it came"));
             }
         }
         let places: Vec<_> = places.into_iter().chain(moves).collect();
@@ -154,10 +155,9 @@ impl Draft {
             let within = first.1.holds(&second.1) && moved(second.0) || second.1.holds(&first.1) && moved(first.0);
             if first.1 == second.1 || within {
                 let reason = format!("it would come to `{}`, where `{}` comes to", second.1, first.0.path);
-                return Err(second.0.beside(first.0, reason, "name another place"));
+                errors.push(second.0.beside(first.0, reason, "name another place"));
             }
         }
-        Ok(())
     }
 
     fn root(&self) -> Option<Node> {

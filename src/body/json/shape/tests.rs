@@ -3,7 +3,7 @@ use serde_json::json;
 use super::super::{Bounds, Document, Out};
 use super::{Shape, ShapeConfig};
 
-fn build(config: serde_json::Value) -> Result<Shape, crate::building::BuildError> {
+fn build(config: serde_json::Value) -> Result<Shape, crate::building::Errors> {
     Shape::build(&serde_json::from_value::<ShapeConfig>(config).unwrap())
 }
 
@@ -158,7 +158,19 @@ fn what_makes_no_sense_is_refused_at_its_place() {
         (json!({"rename": {"a": "x"}, "move": {"b": "x.y"}}), "move.b"),
         (json!({"flatten": ["a", "a"]}), "flatten[1]"),
     ] {
-        let error = build(config.clone()).unwrap_err();
-        assert_eq!(error.path.to_string(), place, "{config}: {error}");
+        let errors = build(config.clone()).unwrap_err().0;
+        assert_eq!(errors[0].path.to_string(), place, "{config}: {errors:?}");
+        assert_eq!(errors.len(), 1, "{config}: {errors:?}");
     }
+}
+
+#[test]
+fn every_mistake_is_told_at_once() {
+    let told = |config| build(config).unwrap_err().0.iter().map(|error| error.path.to_string()).collect::<Vec<_>>();
+    let no_paths = json!({"take": "", "wrap": "a..b", "pick": ["a", "*"], "rename": {"": "x."}, "drop": ["z"]});
+    assert_eq!(told(no_paths), ["take", "wrap", "pick[1]", "rename.", "rename."]);
+    let at_odds = json!({
+        "pick": ["a", "a.b", "c"], "drop": ["c", "x"], "rename": {"y": "z", "a.q": "q"}, "move": {"a.m": "a.n", "a.o": "a.n"}, "flatten": ["c.d"],
+    });
+    assert_eq!(told(at_odds), ["pick[1]", "drop[0]", "drop[1]", "rename.y", "flatten[0]", "rename.a.q", "move.a.o"]);
 }
