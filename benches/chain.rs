@@ -29,6 +29,7 @@ fn ctx() -> Ctx {
         limits: Default::default(),
         credentials: None,
         version: None,
+        recoding: None,
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use crate::consumer::Consumer;
-use crate::types::Certificate;
+use crate::types::{Certificate, Recoding};
 
 /// The facts of one request.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub struct Ctx {
     pub credentials: Option<Arc<[Box<str>]>>,
     /// The version that was chosen. Written by `proxy`; read by templates and the log.
     pub version: Option<Arc<str>>,
+    /// The form in which the body of the answer goes out, where its header says so already. Written by `compress`; read by `proxy`.
+    pub recoding: Option<Recoding>,
 }
 
 /// How one limit stands after this request.
@@ -80,6 +82,7 @@ impl Ctx {
             limits: SmallVec::new(),
             credentials: None,
             version: None,
+            recoding: None,
         }
     }
 
@@ -138,6 +141,7 @@ pub(crate) mod testing {
             limits: Default::default(),
             credentials: None,
             version: None,
+            recoding: None,
         }
     }
 }

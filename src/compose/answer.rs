@@ -1,8 +1,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
+use super::etag;
 use super::freshness::Freshness;
 use super::outcome::{Calls, Missing, Outcome};
 use super::part::Part;
@@ -25,7 +26,8 @@ impl Composition {
         let expected: usize = bodies.iter().flatten().map(|body| body.raw().len()).sum();
         let mut out = Out::new(self.most, expected + 32 * self.parts.len());
         self.assembly.write(&bodies, &|template| template.render(facts.req, facts.cx).map(|text| text.into_owned().into()), &mut out);
-        let body = out.finish().map_err(|long| {
+        let mut status = StatusCode::OK;
+        let mut body = out.finish().map_err(|long| {
             let problem = Problem::new(Kind::BadGateway, "the answer is longer than it may be").cause(long);
             problem.header(PARTS, self.standing(facts.outcomes)).header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
         })?;
@@ -35,10 +37,21 @@ impl Composition {
             headers.push((PARTS, self.standing(facts.outcomes)));
         } else {
             let all = facts.outcomes.iter().filter_map(|outcome| if let Outcome::Got(got) = outcome { got.freshness } else { None });
-            headers.extend(all.reduce(Freshness::and).unwrap_or_default().of_one(self.personal).headers(&self.reads));
+            // What sets cookies is for one client too (RFC 9111 §7.3).
+            let of_one = self.personal || facts.outcomes.iter().any(|outcome| outcome.cookies().next().is_some());
+            headers.extend(all.reduce(Freshness::and).unwrap_or_default().of_one(of_one).headers(&self.reads));
+            if matches!(facts.req.method, Method::GET | Method::HEAD) {
+                let tag = etag::tag(&body);
+                if etag::has(&facts.req.headers, &tag) {
+                    (status, body) = (StatusCode::NOT_MODIFIED, Vec::new());
+                    headers.retain(|(name, _)| *name != header::CONTENT_TYPE);
+                }
+                headers.push((header::ETAG, tag));
+            }
         }
+        headers.extend(facts.outcomes.iter().flat_map(Outcome::cookies).map(|cookie| (header::SET_COOKIE, cookie.clone())));
         headers.extend(self.timing(facts.outcomes, times));
-        Ok(Reply { status: StatusCode::OK, headers, body: body.into() })
+        Ok(Reply { status, headers, body: body.into() })
     }
 
     /// What is answered where a required part is missing.
@@ -102,6 +115,9 @@ impl Composition {
             if matches!(outcome, Outcome::Skipped) {
                 text.push_str(";skipped");
             }
+            if outcome.is_kept() {
+                text.push_str(";hit");
+            }
         }
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
@@ -115,6 +131,7 @@ impl Composition {
         for ((part, outcome), time) in self.parts.iter().zip(outcomes).zip(times) {
             if !matches!(outcome, Outcome::Pending | Outcome::Skipped) {
                 let _ = write!(text, "{}{};dur={:.1}", if text.is_empty() { "" } else { ", " }, part.name, time.as_secs_f64() * 1000.0);
+                text.push_str(if outcome.is_kept() { ";desc=hit" } else { "" });
             }
         }
         Some((SERVER_TIMING.clone(), HeaderValue::try_from(text).ok()?))
@@ -129,6 +146,7 @@ impl Composition {
             result: outcome.word(),
             calls: outcome.calls().map(|calls| calls.of),
             missing: outcome.calls().map(|calls| calls.missing).filter(|missing| *missing > 0),
+            cache: outcome.is_kept().then_some("hit"),
             duration_ms: (time.as_secs_f64() * 1e6).round() / 1e3,
         });
         told.collect()

@@ -2,6 +2,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::cookies::SetCookieConfig;
 use crate::body::json::{Merge, Missing, ShapeConfig};
 use crate::types::{Duration, Size};
 
@@ -22,6 +23,10 @@ use crate::types::{Duration, Size};
 ///
 /// Of the headers of the parts' answers only what says how long the whole is fresh goes on: the shortest `max-age` of all, `private` and `no-cache` where
 /// one says so, `no-store` where one says that. `private` is also what is made of who the client is: `{client.ip}`, `{consumer.name}` and their like.
+/// A complete answer to GET or HEAD has an `ETag`, and a client that has it already (`If-None-Match`) gets 304.
+///
+/// Calls with GET that are the same, headers too, are made once within one answer, for all parts that ask for it. An answer that `cache` had kept is told
+/// by `hit` in `Tidegate-Parts` and `Server-Timing`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ComposeConfig {
@@ -115,6 +120,14 @@ pub struct PartConfig {
     /// Of a required part: statuses from 400 to 499 with which its answer goes to the client as it is, body and all, in the place of the whole; any other is
     /// answered with 502. Default: `[404]`.
     pub pass: Option<Vec<u16>>,
+    /// Keeps its answers for so long at most, for all requests, workers and routes that call the same: service, target and headers. Only with `get`. What the
+    /// service says of shared caches holds (RFC 9111): a shorter `s-maxage`, `max-age` or `Expires`; `no-store`, `no-cache` and `private`; and what has
+    /// `Set-Cookie`, or came for an `Authorization` without being `public`, is not kept. Only answers that can be used are. Such a call says
+    /// nothing of a single client but what `headers` and policies say: no `X-Forwarded-For`, no request id. What changes at the service meanwhile shows when the
+    /// time is over. See `cache.size`. Default: not at all.
+    pub cache: Option<Duration>,
+    /// Which cookies that it sets (`Set-Cookie`) go to the client: `true` for all, or a list of names. An answer that has some is `private`. Default: none.
+    pub set_cookie: Option<SetCookieConfig>,
     /// In what form its body goes on. Default: as it came.
     pub shape: Option<ShapeConfig>,
 }

@@ -2,10 +2,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use prometheus::IntGauge;
 
 use super::each::Fan;
 use super::outcome::{Missing, Outcome};
+use super::same::Calls;
 use crate::observe::Shard;
 use crate::problem::Kind;
 use crate::upstream::Client;
@@ -26,6 +26,8 @@ pub(super) struct Course {
     /// What every service is told.
     pub told: HeaderMap,
     pub client: Arc<Client>,
+    /// Those that may be made again.
+    pub calls: Calls,
     pub shard: Arc<Shard>,
 }
 
@@ -42,6 +44,7 @@ impl Course {
             ends,
             told,
             client,
+            calls: Calls::default(),
             shard,
         }
     }
@@ -82,21 +85,5 @@ impl Course {
                 *time = started.elapsed();
             }
         }
-    }
-}
-
-/// One call under way, for as long as it is.
-pub(super) struct Counted(IntGauge);
-
-impl Counted {
-    pub fn new(gauge: IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }

@@ -2,7 +2,9 @@ use std::time::{Duration, Instant};
 
 use super::config::PartConfig;
 use super::freshness::Freshness;
-use super::outcome::{Calls, Got, Missing};
+use super::outcome::{Calls, Got, Missing, Source};
+use http::HeaderValue;
+
 use crate::body::json::{Bounds, Document, Place};
 use crate::building::{BuildError, Errors};
 use crate::problem::Kind;
@@ -83,6 +85,7 @@ pub(super) struct Fan {
     /// When that is over.
     pub ends: Instant,
     freshness: Option<Freshness>,
+    cookies: Vec<HeaderValue>,
 }
 
 /// What became of one element.
@@ -97,7 +100,7 @@ enum Item {
 impl Fan {
     /// For so many elements.
     pub fn new(count: usize, full: Duration, ends: Instant) -> Self {
-        Self { items: vec![Item::Open; count], next: 0, running: 0, missing: 0, held: 0, full, ends, freshness: None }
+        Self { items: vec![Item::Open; count], next: 0, running: 0, missing: 0, held: 0, full, ends, freshness: None, cookies: Vec::new() }
     }
 
     /// An element to ask for now, where not too many are asked for already.
@@ -120,6 +123,7 @@ impl Fan {
                     (Some(one), Some(other)) => Some(one.and(other)),
                     (one, other) => one.or(other),
                 };
+                self.cookies.extend(got.cookies);
                 *place = Item::Got(got.body);
             }
             None => {
@@ -159,6 +163,7 @@ impl Fan {
         let bounds = Bounds { bytes: text.len(), depth: Bounds::default().depth + 1, ..Bounds::default() };
         let body = Document::parse(text, bounds)
             .map_err(|_| Missing::new(Kind::BadGateway, "reading", "body_unusable", "is more or deeper JSON than is taken"))?;
-        Ok(Got { status: None, body, freshness: self.freshness, calls: Some(self.calls()) })
+        let calls = Some(self.calls());
+        Ok(Got { status: None, body, freshness: self.freshness, calls, cookies: self.cookies, source: Source::Service })
     }
 }

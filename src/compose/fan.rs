@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
+use super::ask::Ask;
 use super::course::Course;
 use super::each::{Each, Fan};
+use super::fetch::Fetch;
 use super::outcome::{Got, Missing, Outcome};
-use super::part::{Ask, Make, Part};
+use super::part::{Make, Part};
 use super::plan::Composition;
-use super::run::{Of, Ready, facts, prepare, time};
+use super::run::{Of, Terms, time};
 use crate::body::json;
 use crate::handler::Conversation;
 use crate::problem::Kind;
@@ -34,15 +36,14 @@ impl Composition {
     }
 
     /// A next element to ask for, of any part.
-    pub(super) fn next_item(&self, talk: &impl Conversation, course: &mut Course) -> Option<(Of, Result<Ready, Missing>)> {
+    pub(super) fn next_item(&self, talk: &impl Conversation, course: &mut Course) -> Option<(Of, Result<Fetch, Missing>)> {
         for (place, part) in self.parts.iter().enumerate() {
             let (Make::Each(ask, each), Some(Some(fan))) = (&part.make, course.fans.get_mut(place)) else { continue };
             let Some(item) = fan.next(each) else { continue };
             let (time, most) = (time(fan.full, fan.ends.min(course.ends)), part.most.saturating_sub(fan.held));
-            let array = course.outcomes.get(each.over.part).and_then(|outcome| outcome.value(&each.over));
-            let element = array.and_then(|array| array.items().nth(item));
-            let ready = time.and_then(|time| prepare(ask, most, &time, facts(talk, &course.outcomes, element), course));
-            return Some((Of { part: place, item: Some(item) }, ready));
+            let of = Of { part: place, item: Some(item) };
+            let ready = time.and_then(|time| self.prepare(of, ask, Terms { time, most }, talk, course));
+            return Some((of, ready));
         }
         None
     }

@@ -13,15 +13,21 @@
 //! ```
 
 // Each uses only those above it.
+mod cookies;
 mod config;
+mod etag;
 mod freshness;
 mod outcome;
 mod text;
 mod target;
 mod fill;
 mod each;
+mod ask;
 mod part;
 mod order;
+mod same;
+mod keep;
+mod fetch;
 mod plan;
 mod steps;
 mod doubts;
@@ -33,6 +39,7 @@ mod batch;
 
 pub use batch::{Batch, BatchConfig};
 pub use config::{ComposeConfig, PartConfig};
+pub use cookies::SetCookieConfig;
 pub use doubts::Around;
 pub use plan::Composition;
 pub use steps::Step;

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::cookies::Cookies;
 use super::freshness::Freshness;
 use crate::body::json::{Bounds, Document, Place, Value};
 use crate::expr::Said;
@@ -34,6 +35,9 @@ pub(super) struct Got {
     pub freshness: Option<Freshness>,
     /// The calls that it is made of, where there is one for each element of an array.
     pub calls: Option<Calls>,
+    /// Cookies for the client.
+    pub cookies: Vec<HeaderValue>,
+    pub source: Source,
 }
 
 /// How the calls of one part have ended.
@@ -43,6 +47,15 @@ pub(super) struct Calls {
     pub of: usize,
     /// How many of them gave nothing.
     pub missing: usize,
+}
+
+/// Whether an answer was made for this request, or for one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A service has made it.
+    Service,
+    /// It was kept.
+    Kept,
 }
 
 /// Why a part does not come.
@@ -84,6 +97,17 @@ impl Outcome {
     /// The calls that it is made of, where there is one for each element of an array.
     pub fn calls(&self) -> Option<Calls> {
         if let Outcome::Got(got) = self { got.calls } else { None }
+    }
+
+    /// Whether its answer was kept from before.
+    pub fn is_kept(&self) -> bool {
+        matches!(self, Outcome::Got(got) if got.source == Source::Kept)
+    }
+
+    /// Its cookies for the client.
+    pub fn cookies(&self) -> impl Iterator<Item = &HeaderValue> {
+        let cookies = if let Outcome::Got(got) = self { got.cookies.as_slice() } else { &[] };
+        cookies.iter()
     }
 
     /// The body of a part that is here.
@@ -173,7 +197,7 @@ fn step(stage: Stage) -> &'static str {
 }
 
 /// What becomes of an answer; with one of the statuses in `pass` it goes to the client.
-pub(super) fn judge(answer: Answer, pass: &[StatusCode], most: usize) -> Result<Got, Missing> {
+pub(super) fn judge(answer: Answer, pass: &[StatusCode], most: usize, cookies: &Cookies) -> Result<Got, Missing> {
     let status = answer.head.status;
     if !status.is_success() {
         let kind = match status {
@@ -187,8 +211,9 @@ pub(super) fn judge(answer: Answer, pass: &[StatusCode], most: usize) -> Result<
         return Err(Missing { kind, step: "answering", error: None, status: Some(status), item: None, detail, retry_after, pass });
     }
     let freshness = Some(Freshness::of(&answer.head.headers));
+    let cookies = cookies.of(&answer.head.headers);
     match document(&answer, most) {
-        Ok(body) => Ok(Got { status: Some(status), body, freshness, calls: None }),
+        Ok(body) => Ok(Got { status: Some(status), body, freshness, calls: None, cookies, source: Source::Service }),
         Err(detail) => Err(Missing { status: Some(status), ..Missing::new(Kind::BadGateway, "reading", "body_unusable", detail) }),
     }
 }

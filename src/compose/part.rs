@@ -1,23 +1,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use pingora_http::RequestHeader;
+use http::{HeaderValue, Method, StatusCode};
 
+use super::ask::{Ask, header_name};
 use super::config::PartConfig;
+use super::cookies::Cookies;
 use super::each::Each;
 use super::fill::{self, Variable, strings};
-use super::outcome::Missing;
 use super::target::Target;
-use super::text::{Facts, Items, Scope, Text};
-use crate::body::json::{self, Out};
+use super::text::{Items, Scope, Text};
+use crate::body::json;
 use crate::building::{BuildError, Errors, Step};
 use crate::expr::{Condition, Names};
-use crate::problem::Kind;
-use crate::types::{FRAMING, Size};
-use crate::upstream::{Backend, Service};
+use crate::types::{Piece, Size, pieces};
+use crate::upstream::Service;
 
 /// One part, ready to be asked.
 #[derive(Debug)]
@@ -34,6 +31,10 @@ pub(super) struct Part {
     pub waits: Box<[usize]>,
     /// Whether it is asked at all.
     pub when: Option<Condition>,
+    pub twins: Twins,
+    /// How long its answers are kept at most.
+    pub cache: Option<Duration>,
+    pub cookies: Cookies,
 }
 
 /// What a part is made of.
@@ -47,13 +48,13 @@ pub(super) enum Make {
     Each(Ask, Each),
 }
 
-/// A call, to be filled in for each request.
-#[derive(Debug)]
-pub(super) struct Ask {
-    method: Method,
-    pub target: Target,
-    headers: Box<[(HeaderName, Text)]>,
-    body: Option<json::Template<Variable>>,
+/// Whether a part may ask for just what another, or it itself, asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Twins {
+    /// No other does.
+    None,
+    /// Another does, or it itself does for other elements.
+    Possible,
 }
 
 /// Finds a service by its name; none is given for one that is wrong in itself, which is told elsewhere.
@@ -67,15 +68,6 @@ pub(super) enum Need {
     /// The answer is given without it.
     Optional,
 }
-
-/// The call that a part is.
-pub(super) struct Request {
-    pub head: RequestHeader,
-    pub body: Vec<Bytes>,
-}
-
-/// The longest body of a call.
-const BODY: usize = 1024 * 1024;
 
 /// The longest body of an answer, where nothing is said.
 const SIZE: Size = Size::kib(1024);
@@ -105,6 +97,8 @@ impl PartConfig {
             ("timeout", self.timeout.is_some()),
             ("size", self.size.is_some()),
             ("pass", self.pass.is_some()),
+            ("cache", self.cache.is_some()),
+            ("set_cookie", self.set_cookie.is_some()),
         ];
         let set = others.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key);
         self.named().map(|(_, key, _)| key).chain(set)
@@ -187,6 +181,16 @@ impl Part {
         if let Some(Err(error)) = config.timeout.map(crate::types::Duration::not_zero) {
             keep(&["timeout".into()], error);
         }
+        let cookies = match cookies(config) {
+            Ok(cookies) => cookies,
+            Err(error) => {
+                keep(&["set_cookie".into()], error);
+                Cookies::None
+            }
+        };
+        if let Err(error) = cache(config, &method) {
+            keep(&["cache".into()], error);
+        }
         let need = match need(config) {
             Ok(need) => need,
             Err(error) => {
@@ -215,6 +219,9 @@ impl Part {
             waits: sorted(needs.iter().copied().chain(when.iter().flat_map(Condition::parts)).collect()),
             needs,
             when,
+            twins: Twins::None,
+            cache: config.cache.map(Into::into),
+            cookies,
         })
     }
 
@@ -242,6 +249,9 @@ impl Part {
             need: Need::Optional,
             timeout: None,
             most: usize::MAX,
+            twins: Twins::None,
+            cache: None,
+            cookies: Cookies::None,
         })
     }
 
@@ -251,6 +261,11 @@ impl Part {
             Make::Value(_) => None,
             Make::Call(ask) | Make::Each(ask, _) => Some(ask),
         }
+    }
+
+    /// The elements that it asks for.
+    pub fn each(&self) -> Option<&Each> {
+        if let Make::Each(_, each) = &self.make { Some(each) } else { None }
     }
 
     /// Whether there is no answer without it.
@@ -264,56 +279,48 @@ impl Part {
     }
 }
 
-impl Ask {
-    /// The call for one request, which tells the service what stands in `told`, and how long it has.
-    pub fn request(&self, told: &HeaderMap, facts: Facts<'_>, within: Duration) -> Result<Request, Missing> {
-        let lacks = || match self.target.lacks_part(facts) {
-            true => Missing::new(Kind::BadGateway, "asking", "value_missing", "was not asked: another part lacks a value that it needs"),
-            false => Missing::new(Kind::BadRequest, "asking", "value_missing", "was not asked: the request lacks a value that it needs"),
-        };
-        let target = self.target.render(facts).ok_or_else(lacks)?;
-        // Pingora's own ways to put headers in would read each name anew.
-        let (mut parts, ()) = http::Request::new(()).into_parts();
-        parts.method = self.method.clone();
-        parts.uri = PathAndQuery::from_maybe_shared(target).map_err(|_| lacks())?.into();
-        parts.headers = told.clone();
-        let headers = &mut parts.headers;
-        for (name, text) in &self.headers {
-            if let Some(value) = text.header(facts) {
-                headers.insert(name, value);
-            }
-        }
-        if !headers.contains_key(header::ACCEPT) {
-            headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, */*;q=0.5"));
-        }
-        if let Backend::Targets(targets) = &self.target.service.backend
-            && let Some(name) = &targets.deadline_header
-        {
-            let left = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-            headers.insert(name, HeaderValue::from(left));
-        }
-        let mut body = Vec::new();
-        if let Some(template) = &self.body {
-            let mut out = Out::new(BODY, 256);
-            template.write(json::Missing::Null, &|variable| variable.fill(facts), &mut out);
-            let too_long =
-                |_| Missing::new(Kind::BadGateway, "asking", "value_missing", "was not asked: its request would be longer than 1 MiB");
-            body.push(out.finish().map_err(too_long)?.into());
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        // One that has none says so where one could be expected (RFC 9110 §8.6).
-        if !matches!(self.method, Method::GET | Method::DELETE) && body.is_empty() {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
-        }
-        Ok(Request { head: parts.into(), body })
-    }
-}
-
 /// Each once, in the order of the config.
 fn sorted(mut places: Vec<usize>) -> Box<[usize]> {
     places.sort_unstable();
     places.dedup();
     places.into()
+}
+
+impl Twins {
+    /// Finds out which of these may ask for the same.
+    pub fn mark(parts: &mut [Part]) {
+        let asks: Vec<_> = parts.iter().map(|part| part.ask().filter(|ask| ask.method == Method::GET)).collect();
+        let twins = asks.iter().enumerate().map(|(place, ask)| {
+            let mut others = asks.iter().enumerate().filter(|(other, _)| *other != place).filter_map(|(_, ask)| *ask);
+            let is_each = parts.get(place).is_some_and(|part| part.each().is_some());
+            ask.is_some_and(|ask| is_each || others.any(|other| ask.target.may_be(&other.target)))
+        });
+        let twins: Vec<_> = twins.collect();
+        for (part, _) in parts.iter_mut().zip(twins).filter(|(_, twins)| *twins) {
+            part.twins = Twins::Possible;
+        }
+    }
+}
+
+fn cookies(config: &PartConfig) -> Result<Cookies, BuildError> {
+    let cookies = Cookies::build(config.set_cookie.as_ref())?;
+    if config.cache.is_some() && cookies != Cookies::None {
+        return Err(BuildError::new("an answer that sets cookies is never kept", "remove it, or `cache`"));
+    }
+    Ok(cookies)
+}
+
+/// Whether the answers of a part may be kept.
+fn cache(config: &PartConfig, method: &Method) -> Result<(), BuildError> {
+    let Some(time) = config.cache else { return Ok(()) };
+    if *method != Method::GET {
+        return Err(BuildError::new(format!("the answer to a {method} is never kept"), "remove it, or ask with `get`"));
+    }
+    let each = config.texts().into_iter().flat_map(|text| pieces(text).unwrap_or_default());
+    if each.into_iter().any(|piece| matches!(piece, Piece::Variable("request.id"))) {
+        return Err(BuildError::new("`{request.id}` makes another call of each", "take it out of the part, or remove `cache`"));
+    }
+    time.not_zero()
 }
 
 fn need(config: &PartConfig) -> Result<Need, BuildError> {
@@ -338,15 +345,4 @@ fn need(config: &PartConfig) -> Result<Need, BuildError> {
             Ok(Need::Required(pass.iter().map(status).collect::<Result<_, _>>()?))
         }
     }
-}
-
-fn header_name(name: &str) -> Result<HeaderName, BuildError> {
-    const OWN: [HeaderName; 6] =
-        [header::HOST, header::EXPECT, header::ACCEPT_ENCODING, header::CONTENT_TYPE, header::FORWARDED, header::VIA];
-    let known = HeaderName::try_from(name);
-    let known = known.map_err(|_| BuildError::new(format!("`{name}` is not a header name"), "use letters, digits and `-`"))?;
-    if FRAMING.contains(&known) || OWN.contains(&known) || known.as_str().starts_with("x-forwarded-") {
-        return Err(BuildError::new(format!("`{name}` is written by the gateway itself"), "remove it"));
-    }
-    Ok(known)
 }

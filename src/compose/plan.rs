@@ -3,15 +3,17 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::ask::Ask;
 use super::config::{ComposeConfig, PartConfig};
 use super::each::CALLS;
 use super::fill::strings;
 use super::order::{Waits, in_order};
-use super::part::{Ask, Find, Make, Part};
+use super::part::{Find, Make, Part, Twins};
 use super::text::{Items, Scope, is_personal, reads};
 use crate::body::json::{Assembly, AssemblyConfig, Merge, Missing, Shape};
 use crate::building::{BuildError, Errors, Step};
 use crate::expr::{Condition, Template};
+use crate::state::Kept;
 use crate::upstream::Service;
 
 /// `compose`, ready to answer.
@@ -30,6 +32,7 @@ pub struct Composition {
     /// Whether it is for its client alone.
     pub(super) personal: bool,
     pub(super) timing: Timing,
+    pub(super) kept: Arc<Kept>,
 }
 
 /// Whom the times of the parts are told.
@@ -102,6 +105,7 @@ impl Composition {
         all.dedup();
         let personal = texts.into_iter().any(is_personal) || parts.iter().filter_map(|part| part.when.as_ref()).any(Condition::is_personal);
         let Some(assembly) = assembly else { return Err(errors) };
+        Twins::mark(&mut parts);
         errors.finish(Self {
             route: route.into(),
             timeout: config.timeout.into(),
@@ -112,7 +116,19 @@ impl Composition {
             reads: all.into(),
             personal,
             timing: if config.server_timing { Timing::Shown } else { Timing::Logged },
+            kept: Arc::default(),
         })
+    }
+
+    /// The same with the place where answers are kept.
+    #[must_use]
+    pub fn keeping_in(self, kept: Arc<Kept>) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// Whether answers of its parts are kept.
+    pub fn keeps(&self) -> bool {
+        self.parts.iter().any(|part| part.cache.is_some())
     }
 
     /// The services that it asks, each as often as it does.

@@ -1,19 +1,20 @@
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::course::{Counted, Course};
+use super::ask::Ask;
+use super::course::Course;
+use super::fetch::{Fetch, Fetched, Means};
 use super::fill::Variable;
-use super::outcome::{Got, Missing, Outcome, judge};
-use super::part::{Ask, Make, Part, Request};
+use super::outcome::{Got, Missing, Outcome, Source};
+use super::part::{Make, Part};
 use super::plan::Composition;
 use super::text::Facts;
 use crate::body::json::{Bounds, Document, Out, Template, Value, Why};
 use crate::handler::{Conversation, Failed};
 use crate::problem::Kind;
-use crate::upstream::{Answer, Backend, Call, CallError, Client, Haste};
+use crate::upstream::{Backend, CallError, Client, Haste};
 
 /// So many times the longest answer are held of all its parts: shapes leave most of some out.
 const HELD: usize = 4;
@@ -25,13 +26,11 @@ pub(super) struct Of {
     pub item: Option<usize>,
 }
 
-/// A call that is ready to be made.
-pub(super) struct Ready {
-    call: Call,
-    request: Request,
-    /// Bytes of its answer's body at most.
-    most: usize,
-    within: Duration,
+/// What a call may take.
+pub(super) struct Terms {
+    pub time: Time,
+    /// Bytes of its answer's body.
+    pub most: usize,
 }
 
 /// How long a call may take.
@@ -83,10 +82,10 @@ impl Composition {
         loop {
             while let Some((of, ready)) = self.next(talk, course) {
                 match ready {
-                    Ok(ready) => {
-                        let counted = Counted::new(course.shard.parts_running.with_label_values(&[&*self.route]));
+                    Ok(fetch) => {
+                        let fetched = fetch.run(course.shard.parts_running.with_label_values(&[&*self.route]));
                         // Each is large, and would be moved several times.
-                        running.push(Box::pin(ask(of, ready, course.client.clone(), counted)));
+                        running.push(Box::pin(async move { (of, fetched.await) }));
                     }
                     Err(missing) => self.settle(of, Err(missing), course),
                 }
@@ -111,7 +110,7 @@ impl Composition {
     }
 
     /// A next call, ready to be made, or why it cannot be. What needs none is settled on the way.
-    fn next(&self, talk: &impl Conversation, course: &mut Course) -> Option<(Of, Result<Ready, Missing>)> {
+    fn next(&self, talk: &impl Conversation, course: &mut Course) -> Option<(Of, Result<Fetch, Missing>)> {
         if let Some(next) = self.next_item(talk, course) {
             return Some(next);
         }
@@ -130,7 +129,7 @@ impl Composition {
                 }
                 Make::Call(ask) => {
                     let ready = time(self.full(part, ask), course.ends)
-                        .and_then(|time| prepare(ask, part.most, &time, facts(talk, &course.outcomes, None), course));
+                        .and_then(|time| self.prepare(of, ask, Terms { time, most: part.most }, talk, course));
                     return Some((of, ready));
                 }
                 Make::Each(ask, each) => match self.open(part, ask, each, course) {
@@ -178,13 +177,36 @@ impl Composition {
         let bounds = Bounds { bytes: text.len(), depth: Bounds::default().depth * 2, ..Bounds::default() };
         let body = Document::parse(text, bounds)
             .map_err(|_| Missing::new(Kind::BadGateway, "shaping", "body_unusable", "is more or deeper JSON than is taken"))?;
-        self.fits(Of { part: place, item: None }, Got { status: None, body, freshness: None, calls: None })
+        self.fits(
+            Of { part: place, item: None },
+            Got { status: None, body, freshness: None, calls: None, cookies: Vec::new(), source: Source::Service },
+        )
     }
 
-    fn judge(&self, of: Of, ended: Result<Answer, CallError>) -> Result<Got, Missing> {
+    /// Makes a call ready: fills it in, finds whether the same was asked for before, and else has it admitted by its service.
+    ///
+    /// # Errors
+    /// Why it cannot be made.
+    pub(super) fn prepare(&self, of: Of, ask: &Ask, terms: Terms, talk: &impl Conversation, course: &mut Course) -> Result<Fetch, Missing> {
         let Some(part) = self.parts.get(of.part) else { return Err(Missing::of(&CallError::NoTarget)) };
-        let got = ended.map_err(|error| Missing::of(&error)).and_then(|answer| judge(answer, part.pass(), part.most))?;
-        self.fits(of, got)
+        let Course { outcomes, told, client, shard, calls, .. } = course;
+        let element = of.item.zip(part.each()).and_then(|(item, each)| outcomes.get(each.over.part)?.value(&each.over)?.items().nth(item));
+        let facts = facts(talk, outcomes, element);
+        let Time { within, full } = terms.time;
+        let request = ask.request(told, facts, within)?;
+        // Its client may have been slow, or in haste, or other parts: else any client could have a sound service left alone.
+        let haste = if within < full / 4 * 3 { Haste::Hurried } else { Haste::None };
+        let admit = || {
+            let call = Client::begin(&ask.target.service, facts.req, facts.cx).map_err(|error| Missing::of(&error))?;
+            Ok(call.with(haste))
+        };
+        let means = Means { client, shard, kept: &self.kept, route: &self.route, calls };
+        Fetch::new((part, ask), request, (within, terms.most), facts.cx, means, admit)
+    }
+
+    fn judge(&self, of: Of, fetched: Fetched) -> Result<Got, Missing> {
+        let Some(part) = self.parts.get(of.part) else { return Err(Missing::of(&CallError::NoTarget)) };
+        self.fits(of, fetched.judge(part)?)
     }
 
     /// Whether its shape finds something in it that has a place.
@@ -252,23 +274,4 @@ pub(super) fn time(full: Duration, ends: Instant) -> Result<Time, Missing> {
         return Err(Missing::new(Kind::GatewayTimeout, "asking", "http_response_timeout", detail));
     }
     Ok(Time { within, full })
-}
-
-/// Makes a call ready: fills it in, and has it admitted by its service.
-///
-/// # Errors
-/// Why it cannot be made.
-pub(super) fn prepare(ask: &Ask, most: usize, time: &Time, facts: Facts<'_>, course: &Course) -> Result<Ready, Missing> {
-    let Time { within, full } = *time;
-    let request = ask.request(&course.told, facts, within)?;
-    let call = Client::begin(&ask.target.service, facts.req, facts.cx).map_err(|error| Missing::of(&error))?;
-    // Its client may have been slow, or in haste, or other parts: else any client could have a sound service left alone.
-    let haste = if within < full / 4 * 3 { Haste::Hurried } else { Haste::None };
-    Ok(Ready { call: call.with(haste), request, most, within })
-}
-
-/// Makes a call.
-async fn ask(of: Of, ready: Ready, client: Arc<Client>, _counted: Counted) -> (Of, Result<Answer, CallError>) {
-    let Ready { call, request: Request { head, body }, most, within } = ready;
-    (of, client.send(call, head, &body, most, within).await)
 }

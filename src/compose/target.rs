@@ -63,6 +63,12 @@ impl Target {
         Ok(Self { service, path, query })
     }
 
+    /// Whether there can be values with which the other asks for the same.
+    pub fn may_be(&self, other: &Target) -> bool {
+        let (one, two) = (self.path.start(), other.path.start());
+        Arc::ptr_eq(&self.service, &other.service) && (one.starts_with(two) || two.starts_with(one))
+    }
+
     /// The parts whose values it has.
     pub fn needs(&self) -> impl Iterator<Item = usize> {
         self.path.needs().chain(self.query.iter().flat_map(Text::needs))

@@ -123,6 +123,11 @@ impl Text {
         self.0.iter().filter_map(|bit| if let Bit::Fixed(text) = bit { Some(&**text) } else { None })
     }
 
+    /// What stands before the first value.
+    pub fn start(&self) -> &str {
+        if let Some(Bit::Fixed(text)) = self.0.first() { text } else { "" }
+    }
+
     /// The text with a word for each value: what it may come to.
     pub fn example(&self, word: &str) -> String {
         self.0.iter().map(|bit| if let Bit::Fixed(text) = bit { &**text } else { word }).collect()

@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::cache::CacheConfig;
 use super::server::{AdminConfig, ServerConfig};
 use crate::consumer::ConsumerConfig;
 use crate::observe::AccessLogConfig;
@@ -26,6 +27,8 @@ pub struct Config {
     pub access_log: AccessLogConfig,
     /// How the names of targets become addresses.
     pub dns: DnsConfig,
+    /// What is kept of the answers of services.
+    pub cache: CacheConfig,
     /// How paths are made comparable before they are matched.
     pub paths: PathOptions,
     /// Who may call.

@@ -14,6 +14,7 @@ mod include;
 mod de;
 mod gather;
 
+mod cache;
 mod listener;
 mod upgrade;
 mod server;

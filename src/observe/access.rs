@@ -194,6 +194,9 @@ pub struct PartTold {
     /// How many of them gave nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<usize>,
+    /// `hit` where its answer was kept from before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<&'static str>,
     /// From its call to its end, in milliseconds.
     pub duration_ms: f64,
 }

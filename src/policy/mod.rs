@@ -46,6 +46,7 @@ registry::policies! {
     rate_limit: traffic::rate_limit::RateLimit,
     request: transform::request::Request,
     response: transform::response::Response,
+    compress: transform::compress::Compress,
 }
 
 /// One thing the gateway does to a request. Each hook has a default; [`Policy::PHASES`] names those that a policy really has.

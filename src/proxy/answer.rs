@@ -8,7 +8,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::exchange::Told;
-use super::{Exchange, grpc, is_http2};
+use super::{Exchange, encode, grpc, is_http2};
 use crate::problem::{Problem, Rendered};
 use crate::types::{GrpcStatus, Reply};
 
@@ -70,13 +70,14 @@ async fn send(
     for (name, value) in headers {
         res.append_header(name.clone(), value.clone())?;
     }
-    up(session, exchange, &mut res);
-    grpc::note(exchange, &res.headers);
     // What tells a gRPC status in its header ends with it.
     let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED || exchange.grpc.is_some() && body.is_empty();
     if !bodiless {
         res.insert_header(header::CONTENT_LENGTH, body.len())?;
     }
+    up(session, exchange, &mut res);
+    grpc::note(exchange, &res.headers);
+    let body = encode::whole(exchange, &mut res, body).await?;
     last(session, exchange);
     discard(&mut session.downstream_session);
     let silent = bodiless || body.is_empty() || session.req_header().method == Method::HEAD;
@@ -102,6 +103,7 @@ pub(super) fn up(session: &Session, exchange: &mut Exchange, res: &mut ResponseH
     }
     let (chain, cx, depth) = exchange.parts();
     chain.response(res, req, cx, *depth);
+    encode::begin(session, exchange, res);
 }
 
 /// Says that no more requests are taken, where the process was told to end: with the answer, not with a closed door.

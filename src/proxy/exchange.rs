@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::Pinned;
 use super::busy::Turn;
 use super::connection::around;
+use super::encode::Encoding;
 use super::grpc::Grpc;
 use super::inside::Around;
 use super::mirror::Copied;
@@ -102,6 +103,8 @@ pub struct Exchange {
     pub(super) cookie: Option<HeaderValue>,
     /// What takes the connection over once the request is put away.
     pub(super) relay: Option<Box<Relay>>,
+    /// The body of the answer, where it goes out in another form.
+    pub(super) encoding: Option<Box<Encoding>>,
     /// What became of the parts of a composed answer.
     pub(super) parts_told: Vec<PartTold>,
     /// Bytes of the request's body so far.
@@ -213,6 +216,7 @@ impl Exchange {
             copied: Copied::default(),
             cookie: None,
             relay: None,
+            encoding: None,
             parts_told: Vec::new(),
             received: 0,
             own_answer: false,

@@ -6,6 +6,7 @@ mod attempts;
 mod book;
 mod busy;
 mod connection;
+mod encode;
 mod exchange;
 mod fallback;
 mod finish;
@@ -284,9 +285,10 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         exchange: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
+        encode::piece(exchange, body, end)?;
         exchange.sent += body.as_ref().map_or(0, Bytes::len);
         upstream::heard(session, exchange);
         if upstream::is_late(exchange) { Err(upstream::raise(exchange, upstream::late(exchange.step))) } else { Ok(None) }
@@ -294,7 +296,8 @@ impl ProxyHttp for Gateway {
 
     async fn response_trailer_filter(&self, _: &mut Session, trailers: &mut HeaderMap, exchange: &mut Self::CTX) -> Result<Option<Bytes>> {
         grpc::note(exchange, trailers);
-        Ok(None)
+        // The end of what is encoded takes the place of trailers: Pingora has one or the other.
+        encode::rest(exchange)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Self::CTX) -> FailToProxy {

@@ -11,7 +11,7 @@ use pingora_proxy::Session;
 use pingora_timeout::timeout;
 
 use super::inside::Way;
-use super::{Exchange, Gateway, answer, ask, is_http2, outgoing, response, upstream};
+use super::{Exchange, Gateway, answer, ask, encode, is_http2, outgoing, response, upstream};
 use crate::ctx::Ctx;
 use crate::handler::{Conversation, Failed, Inside, Relay, Said, Switch};
 use crate::observe::{PartTold, Shard};
@@ -33,6 +33,13 @@ pub(super) struct Talk<'a> {
 impl<'a> Talk<'a> {
     pub(super) fn new(gateway: &'a Gateway, session: &'a mut Session, exchange: &'a mut Exchange) -> Self {
         Self { gateway, session, exchange, invited: false, passes: false }
+    }
+
+    async fn put(&mut self, piece: Option<Bytes>) -> Result<(), Failed> {
+        let Some(piece) = piece.filter(|piece| !piece.is_empty()) else { return Ok(()) };
+        self.exchange.sent += piece.len();
+        self.session.write_response_body(Some(piece), false).await.map_err(|error| error.into_down())?;
+        Ok(())
     }
 
     /// See [`outgoing::header`].
@@ -154,12 +161,14 @@ impl Conversation for Talk<'_> {
     }
 
     async fn write(&mut self, piece: Bytes) -> Result<(), Failed> {
-        self.exchange.sent += piece.len();
-        self.session.write_response_body(Some(piece), false).await.map_err(|error| error.into_down())?;
-        Ok(())
+        let mut piece = Some(piece);
+        encode::piece(self.exchange, &mut piece, false)?;
+        self.put(piece).await
     }
 
     async fn end(&mut self) -> Result<(), Failed> {
+        let rest = encode::rest(self.exchange)?;
+        self.put(rest).await?;
         self.session.write_response_body(None, true).await.map_err(|error| error.into_down())?;
         Ok(())
     }

@@ -188,7 +188,7 @@ impl<'a> Builder<'a> {
             false => Err(BuildError::unknown("service", name, known.keys().map(String::as_str))),
         };
         match Composition::build(config, &route.name, params, &mut find) {
-            Ok(composition) => Some(composition),
+            Ok(composition) => Some(composition.keeping_in(self.shared.kept.clone())),
             Err(found) => {
                 for error in found.0 {
                     self.keep::<()>(index, Err(error.at("compose")));

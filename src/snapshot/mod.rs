@@ -20,7 +20,7 @@ use crate::ctx::{Ctx, Params};
 use crate::policy::{Chain, Chains, Entry, Scope};
 use crate::problem::{Kind, Problem};
 use crate::routing::{Destination, Outcome, PathOptions, Query, Route, Router, Way};
-use crate::state::Shared;
+use crate::state::{Kept, Shared};
 use crate::tls::Secure;
 use crate::upstream::{self, Base, Names, Service};
 use builder::Builder;
@@ -39,6 +39,10 @@ pub struct Snapshot {
     pub services: Box<[Arc<Service>]>,
     /// What each listener that speaks TLS does so with, in the order of the file.
     pub secure: Box<[Option<Secure>]>,
+    /// Where answers of parts are kept.
+    kept: Arc<Kept>,
+    /// Bytes of them at most; none where none are kept.
+    keeps: Option<u64>,
 }
 
 impl fmt::Debug for Snapshot {
@@ -63,6 +67,7 @@ impl Snapshot {
             }
         };
         errors.0.extend(config.dns.mistakes().0);
+        errors.0.extend(config.cache.mistakes().0);
         let base = Base { shared, folder, names: &Arc::new(Names::new(&config.dns)) };
         let mut services = HashMap::new();
         for (name, service) in &config.services {
@@ -96,11 +101,17 @@ impl Snapshot {
         services.sort_unstable_by(|one: &Arc<Service>, other| one.name.cmp(&other.name));
         match (router, routes.into_iter().collect::<Option<Box<[_]>>>()) {
             (Some(router), Some(routes)) => {
-                errors.finish(Self { router, routes, unmatched, paths: config.paths.clone(), services, secure })
+                let keeps = routes.iter().flat_map(|route| &route.ways).any(keeps).then_some(config.cache.size.0);
+                let (paths, kept) = (config.paths.clone(), shared.kept.clone());
+                errors.finish(Self { router, routes, unmatched, paths, services, secure, kept, keeps })
             }
             _ => Err(errors),
         }
     }
+}
+
+fn keeps(way: &Way) -> bool {
+    matches!(&way.destination, Destination::Composition(composition) if composition.keeps())
 }
 
 fn secure(config: &Config, shared: &Shared, folder: &Path, errors: &mut Errors) -> Box<[Option<Secure>]> {
@@ -219,12 +230,14 @@ pub struct Live {
 impl Live {
     /// Starts with this one.
     pub fn new(snapshot: Snapshot) -> Self {
+        snapshot.kept.bound(snapshot.keeps);
         Self { snapshot: ArcSwap::from_pointee(snapshot), generation: AtomicU64::new(1), ending: AtomicBool::new(false) }
     }
 
     /// Puts another in its place and gives back the one before. Requests under way keep the one they started with.
     #[must_use = "the last holder frees it, and that should be no worker"]
     pub fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        snapshot.kept.bound(snapshot.keeps);
         let before = self.snapshot.swap(Arc::new(snapshot));
         self.generation.fetch_add(1, Ordering::Release);
         before

@@ -4,6 +4,7 @@ mod answer;
 mod breaker;
 mod buckets;
 mod checks;
+mod kept;
 mod load;
 mod registry;
 mod room;
@@ -14,6 +15,7 @@ pub use answer::{Answer, Known, Located};
 pub use breaker::{Admission, BreakerState};
 pub use buckets::{Buckets, Decision, Limit};
 pub use checks::{Checked, Checks};
+pub use kept::{Kept, KeptAnswer};
 pub use load::{Changes, InFlight, Load, millis};
 pub use registry::Registry;
 pub use room::Room;
@@ -44,6 +46,8 @@ pub struct Shared {
     pub websockets: Registry<Room>,
     /// What name servers said last, by what they were asked.
     pub answers: Registry<Answer>,
+    /// Answers of services that are kept for a time.
+    pub kept: Arc<Kept>,
     /// What clients resume their TLS sessions by.
     pub tickets: Arc<Tickets>,
 }

@@ -2,6 +2,7 @@
 
 mod address;
 mod certificate;
+mod coding;
 mod duration;
 mod grpc;
 mod percent;
@@ -13,6 +14,7 @@ mod size;
 
 pub use address::Address;
 pub use certificate::Certificate;
+pub use coding::{Coding, Recoding};
 pub use duration::Duration;
 pub use grpc::{GrpcStatus, grpc_timeout};
 pub use percent::Percent;

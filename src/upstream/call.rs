@@ -2,7 +2,7 @@
 //! and repeated as those of a proxied request are.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
@@ -16,8 +16,9 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use smallvec::SmallVec;
 use tokio::sync::OnceCell;
 
+use super::allowance::Allowance;
 use super::lent::Lent;
-use super::stage::{Progress, Stage};
+use super::stage::Stage;
 use super::{Asking, Attempted, Backend, Breaker, Failure, HostMode, Picked, Pool, Probe, Service, Targets, is_keyed, retry_after};
 use crate::ctx::Ctx;
 use crate::observe::Shard;
@@ -76,14 +77,11 @@ struct Sent<'a> {
     head: &'a RequestHeader,
     body: &'a [Bytes],
     haste: Haste,
-    /// Bytes of an answer's body that are held.
-    most: usize,
-    /// How far the present attempt has come.
-    progress: Progress,
+    allowed: &'a Allowance,
 }
 
 /// What came back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Answer {
     /// Its header.
     pub head: Box<ResponseHeader>,
@@ -92,7 +90,7 @@ pub struct Answer {
 }
 
 /// Why nothing came back.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum CallError {
     /// The service's breaker is open for so long.
     LeftAlone(Duration),
@@ -136,15 +134,24 @@ impl Client {
     /// # Errors
     /// There is no answer, or it is too large.
     pub async fn send(&self, call: Call, head: RequestHeader, body: &[Bytes], most: usize, within: Duration) -> Result<Answer, CallError> {
+        self.send_allowed(call, head, body, &Allowance::new(most, within)).await
+    }
+
+    /// The same within bounds that may be widened meanwhile.
+    ///
+    /// # Errors
+    /// There is no answer, or it is too large.
+    pub async fn send_allowed(&self, call: Call, head: RequestHeader, body: &[Bytes], allowed: &Allowance) -> Result<Answer, CallError> {
         match (&call.service.backend, call.to) {
             (Backend::Targets(targets), Some(to)) => {
-                let sent = Sent { head: &head, body, haste: call.haste, most, progress: Progress::default() };
-                self.attempts(&call.service.name, targets, to, call.probe, &sent, within).await
+                let sent = Sent { head: &head, body, haste: call.haste, allowed };
+                self.attempts(&call.service.name, targets, to, call.probe, &sent).await
             }
             (Backend::Mock(mock), _) => {
                 let body = body.concat();
-                let reply = tokio::time::timeout(within, mock.answer(&head, &body)).await;
-                let reply = reply.map_err(|_| CallError::Failed(Failure::Timeout, Stage::Waiting))?;
+                allowed.progress.come_to(Stage::Waiting);
+                let reply = allowed.limit(mock.answer(&head, &body)).await;
+                let reply = reply.ok_or(CallError::Failed(Failure::Timeout, Stage::Waiting))?;
                 let mut head = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len())).map_err(|_| malformed())?;
                 for (name, value) in reply.headers {
                     head.append_header(name, value).map_err(|_| malformed())?;
@@ -163,15 +170,13 @@ impl Client {
         mut to: Chosen,
         mut probe: Option<Probe>,
         sent: &Sent<'_>,
-        within: Duration,
     ) -> Result<Answer, CallError> {
-        let (started, mut count, mut aged) = (Instant::now(), 0, 0);
+        let (mut count, mut aged) = (0, 0);
         let mut tried = SmallVec::<[usize; 4]>::new();
         loop {
             count += 1;
-            let left = within.saturating_sub(started.elapsed());
-            // Pingora's own would be up to 10 ms late, and somebody waits for just so long.
-            let told = tokio::time::timeout(left, self.attempt(targets, &to, sent)).await.unwrap_or(Err(Failure::Timeout));
+            let left = sent.allowed.left();
+            let told = sent.allowed.limit(self.attempt(targets, &to, sent)).await.unwrap_or(Err(Failure::Timeout));
             let (ended, wish) = match &told {
                 Ok(told) => (Failure::Status(told.head.status), retry_after(&told.head.headers)),
                 Err(failure) => (*failure, None),
@@ -192,14 +197,14 @@ impl Client {
                 aged,
                 tried: tried.len() + usize::from(!tried.contains(&to.index)),
                 targets: to.pool.takers(),
-                left: within.saturating_sub(started.elapsed()),
+                left: sent.allowed.left(),
                 retry_after: wish,
             };
             let is_open = !ended.is_of_age() && targets.breaker.as_ref().is_some_and(|breaker| !breaker.is_closed());
             let Some(wait) = (if is_open { None } else { targets.retry.next(ended, &attempted) }) else {
                 return match told {
                     Ok(Told { head, body }) => body.ok_or(CallError::TooLarge).map(|body| Answer { head, body }),
-                    Err(failure) => Err(CallError::Failed(failure, sent.progress.stage())),
+                    Err(failure) => Err(CallError::Failed(failure, sent.allowed.progress.stage())),
                 };
             };
             self.shard.retries.with_label_values(&[&**service, ended.reason()]).inc();
@@ -222,10 +227,10 @@ impl Client {
     async fn attempt(&self, targets: &Targets, to: &Chosen, sent: &Sent<'_>) -> Result<Told, Failure> {
         let mut head = sent.head.clone();
         prepare(&mut head, targets, &to.authority, sent.body).map_err(|_| Failure::Malformed)?;
-        sent.progress.come_to(Stage::Connecting);
+        sent.allowed.progress.come_to(Stage::Connecting);
         let connector = self.connector().await;
         let (mut lent, reused) = Lent::take(connector, &to.peer).await.map_err(|_| Failure::Connect)?;
-        sent.progress.come_to(Stage::Waiting);
+        sent.allowed.progress.come_to(Stage::Waiting);
         let session = lent.session().ok_or(Failure::Connect)?;
         let told = talk(session, &to.peer, head, sent).await;
         lent.give_back().await;
@@ -302,10 +307,10 @@ async fn talk(session: &mut HttpSession, peer: &HttpPeer, mut head: RequestHeade
             None => return Err(early(Error::new(ErrorType::InvalidHTTPHeader))),
         }
     };
-    sent.progress.come_to(Stage::Reading);
+    sent.allowed.progress.come_to(Stage::Reading);
     let mut held = BytesMut::new();
     while let Some(piece) = session.read_response_body().await.map_err(|error| Broken { error, begun: true })? {
-        if held.len() + piece.len() > sent.most {
+        if held.len() + piece.len() > sent.allowed.most() {
             return Ok(Told { head, body: None });
         }
         held.extend_from_slice(&piece);

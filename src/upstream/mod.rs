@@ -1,5 +1,6 @@
 //! Where requests go: services, their targets, and the choice between them.
 
+mod allowance;
 mod attempt;
 mod balance;
 mod call;
@@ -20,6 +21,7 @@ mod timeouts;
 mod transport;
 mod websocket;
 
+pub use allowance::Allowance;
 use attempt::jitter;
 pub use attempt::{
     Attempted, BackoffConfig, Breaker, BreakerConfig, Failure, FailureConfig, Fallback, FallbackConfig, Instead, Probe, Retry, RetryConfig,

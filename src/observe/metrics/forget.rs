@@ -30,9 +30,17 @@ impl Metrics {
         remove(&self.process.ejected, |labels| not_in(ejected, labels), |labels| self.process.ejected.remove_label_values(labels));
         keep(&self.process.breakers, breakers, |labels| self.process.breakers.remove_label_values(labels));
         for shard in &self.shards {
-            for family in
-                [&shard.requests, &shard.received, &shard.sent, &shard.splits, &shard.grpc_calls, &shard.parts, &shard.batch_requests]
-            {
+            let families = [
+                &shard.requests,
+                &shard.received,
+                &shard.sent,
+                &shard.splits,
+                &shard.grpc_calls,
+                &shard.parts,
+                &shard.part_cache,
+                &shard.batch_requests,
+            ];
+            for family in families {
                 keep(family, routes, |labels| family.remove_label_values(labels));
             }
             for family in [&shard.duration, &shard.part_duration] {

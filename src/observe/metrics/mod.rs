@@ -3,6 +3,8 @@
 
 mod forget;
 mod sum;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -55,6 +57,14 @@ pub struct Shard {
     pub batch_requests: IntCounterVec,
     /// Requests within batches that are under way now, by route.
     pub batch_running: IntGaugeVec,
+    /// Bytes of bodies that went out in another form, by that and by when they are counted: `before` and `after`.
+    pub encoded: IntCounterVec,
+    /// Answers of parts that may be kept, by route, part and result: `hit` and `miss` for each that is looked for, `stored` for each that is kept.
+    pub part_cache: IntCounterVec,
+    /// Bytes of answers of parts that are kept: one number of all workers, so every shard has the same.
+    pub part_cache_bytes: IntGauge,
+    /// Answers of parts that had to go for others: one number of all workers too.
+    pub part_cache_evicted: IntCounter,
     /// Whether a service's breaker is open, by service: one state of all workers, so every shard has the same.
     pub breakers: IntGaugeVec,
     /// Whether a target is ejected, or tried after that, by service and target: one state of all workers too.
@@ -112,6 +122,8 @@ pub struct ProcessMetrics {
     /// Whether a service's breaker is open, by service.
     pub breakers: IntGaugeVec,
     ejected: IntGaugeVec,
+    part_cache_bytes: IntGauge,
+    part_cache_evicted: IntCounter,
 }
 
 /// What the present config has.
@@ -233,6 +245,10 @@ impl Shard {
                 &registry,
                 IntGaugeVec::new(Opts::new("tidegate_batch_requests_running", "Requests within batches that are under way."), &["route"]),
             )?,
+            encoded: counter("tidegate_encoded_bytes_total", "Bytes of bodies that went out shorter.", &["coding", "when"])?,
+            part_cache: counter("tidegate_part_cache_total", "Answers of parts that may be kept.", &["route", "part", "result"])?,
+            part_cache_bytes: process.part_cache_bytes.clone(),
+            part_cache_evicted: process.part_cache_evicted.clone(),
             handshakes: counter("tidegate_handshakes_total", "Handshakes of TLS with clients.", &["result"])?,
             proxy_headers: counter("tidegate_proxy_headers_total", "PROXY headers of clients' connections.", &["result"])?,
             websockets: register(&registry, IntGaugeVec::new(Opts::new("tidegate_websockets", "WebSockets that are open."), &["service"]))?,
@@ -337,10 +353,12 @@ impl ProcessMetrics {
                     &["service", "target"],
                 ),
             )?,
+            part_cache_bytes: register(&registry, IntGauge::new("tidegate_part_cache_bytes", "Bytes of answers of parts that are kept."))?,
+            part_cache_evicted: register(
+                &registry,
+                IntCounter::new("tidegate_part_cache_evicted_total", "Answers of parts that had to go for others."),
+            )?,
             registry,
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,6 @@
 //! In what form.
 
+pub mod compress;
 mod headers;
 pub mod hsts;
 pub mod request;
