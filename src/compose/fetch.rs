@@ -5,12 +5,12 @@ use prometheus::IntGauge;
 
 use super::ask::{Ask, Request};
 use super::keep::{Keep, Keeping, in_nobodys_name};
-use super::outcome::{Got, Missing, Source, judge};
+use super::outcome::{Got, Missing, Read, Source, document, judge};
 use super::part::{Part, Twins};
 use super::same::{Calls, Joined, Key};
 use crate::ctx::Ctx;
 use crate::observe::Shard;
-use crate::state::Kept;
+use crate::state::{Kept, Offload};
 use crate::upstream::{Answer, Call, CallError, Client};
 
 /// One call under way, for as long as it is.
@@ -35,6 +35,8 @@ pub(super) struct Fetch {
     keeping: Option<Keeping>,
     /// Bytes of the answer's body at most.
     most: usize,
+    /// The same of the part, where this is one of its calls.
+    bound: usize,
 }
 
 enum Way {
@@ -59,6 +61,8 @@ pub(super) struct Fetched {
     answer: Result<Answer, CallError>,
     source: Source,
     keeping: Option<Keeping>,
+    /// Its body, where it was read already.
+    read: Option<Read>,
 }
 
 /// What calls are made with.
@@ -90,7 +94,7 @@ impl Fetch {
             in_nobodys_name(&mut request.head, &cx.request_id);
         }
         let key = (keep.is_some() || part.twins == Twins::Possible).then(|| Key::of(service, &request.head));
-        let made = |way, keeping| Self { way, keeping, most };
+        let made = |way, keeping| Self { way, keeping, most, bound: part.most };
         let mut keeping = None;
         if let (Some(keep), Some(key)) = (keep, &key) {
             if let Some(answer) = keep.find(key, shard) {
@@ -109,18 +113,27 @@ impl Fetch {
         Ok(made(way, keeping))
     }
 
-    /// Waits for the answer, counted in `running` meanwhile.
-    pub fn run(self, running: IntGauge) -> impl Future<Output = Fetched> + Send {
+    /// Waits for the answer, counted in `running` meanwhile. A large one is read beside the worker.
+    pub fn run(self, running: IntGauge, offload: &Offload) -> impl Future<Output = Fetched> + Send {
         let counted = Counted::new(running);
         async move {
-            let fetched = self.fetch().await;
+            let most = self.bound;
+            let mut fetched = self.fetch().await;
             drop(counted);
+            if let Ok(answer) = &fetched.answer
+                && answer.head.status.is_success()
+                && answer.body.len() >= Offload::LARGE
+            {
+                let (headers, body) = (answer.head.headers.clone(), answer.body.clone());
+                let read = offload.of_bytes(body.len(), move || document(&headers, &body, most));
+                fetched.read = Some(read.await);
+            }
             fetched
         }
     }
 
     async fn fetch(self) -> Fetched {
-        let Self { way, keeping, most } = self;
+        let Self { way, keeping, most, .. } = self;
         let (answer, source) = match way {
             Way::Call(own) => {
                 let Own { call, request, client, within } = *own;
@@ -130,17 +143,17 @@ impl Fetch {
             Way::Kept(answer) if answer.body.len() > most => (Err(CallError::TooLarge), Source::Kept),
             Way::Kept(answer) => (Ok(answer), Source::Kept),
         };
-        Fetched { answer, source, keeping }
+        Fetched { answer, source, keeping, read: None }
     }
 }
 
 impl Fetched {
     /// What the part makes of it. An answer that is of use is kept, where it may be.
     pub fn judge(self, part: &Part) -> Result<Got, Missing> {
-        let Self { answer, source, keeping } = self;
+        let Self { answer, source, keeping, read } = self;
         let answer = answer.map_err(|error| Missing::of(&error))?;
         let kept = keeping.and_then(|keeping| keeping.prepare(&answer).map(|kept| (keeping, kept)));
-        let got = judge(answer, part.pass(), part.most, &part.cookies)?;
+        let got = judge(answer, read, part.pass(), part.most, &part.cookies)?;
         if let Some((keeping, kept)) = kept {
             keeping.keep(kept);
         }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::cookies::Cookies;
@@ -196,8 +197,11 @@ fn step(stage: Stage) -> &'static str {
     }
 }
 
-/// What becomes of an answer; with one of the statuses in `pass` it goes to the client.
-pub(super) fn judge(answer: Answer, pass: &[StatusCode], most: usize, cookies: &Cookies) -> Result<Got, Missing> {
+/// A body that was read, or why it cannot be used.
+pub(super) type Read = Result<Document, &'static str>;
+
+/// What becomes of an answer, whose body may have been read already; with one of the statuses in `pass` it goes to the client.
+pub(super) fn judge(answer: Answer, read: Option<Read>, pass: &[StatusCode], most: usize, cookies: &Cookies) -> Result<Got, Missing> {
     let status = answer.head.status;
     if !status.is_success() {
         let kind = match status {
@@ -212,7 +216,7 @@ pub(super) fn judge(answer: Answer, pass: &[StatusCode], most: usize, cookies: &
     }
     let freshness = Some(Freshness::of(&answer.head.headers));
     let cookies = cookies.of(&answer.head.headers);
-    match document(&answer, most) {
+    match read.unwrap_or_else(|| document(&answer.head.headers, &answer.body, most)) {
         Ok(body) => Ok(Got { status: Some(status), body, freshness, calls: None, cookies, source: Source::Service }),
         Err(detail) => Err(Missing { status: Some(status), ..Missing::new(Kind::BadGateway, "reading", "body_unusable", detail) }),
     }
@@ -230,25 +234,24 @@ fn passed(answer: Answer) -> Reply {
 }
 
 /// The body as JSON; else why it has no place in any.
-fn document(answer: &Answer, most: usize) -> Result<Document, &'static str> {
-    let headers = &answer.head.headers;
+pub(super) fn document(headers: &HeaderMap, body: &Bytes, most: usize) -> Read {
     if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err("came encoded, though nobody asked for that");
     }
     let bounds = Bounds { bytes: most, ..Bounds::default() };
-    if answer.body.is_empty() {
+    if body.is_empty() {
         return Document::parse("null", Bounds::default()).map_err(|_| "has no content");
     }
     let (essence, charset) = media_type(headers);
     if essence.is_empty() || matches!(&*essence, "application/json" | "text/json") || essence.ends_with("+json") {
-        return Document::parse(answer.body.clone(), bounds).map_err(|fault| match fault.is_bound() {
+        return Document::parse(body.clone(), bounds).map_err(|fault| match fault.is_bound() {
             true => "has more or deeper JSON than is taken",
             false => "is not JSON, though it says so",
         });
     }
     if essence.starts_with("text/") || essence.ends_with("/xml") || essence.ends_with("+xml") {
         let is_utf8 = charset.is_none_or(|charset| matches!(&*charset, "utf-8" | "us-ascii"));
-        let text = is_utf8.then(|| std::str::from_utf8(&answer.body).ok()).flatten();
+        let text = is_utf8.then(|| std::str::from_utf8(body).ok()).flatten();
         return text.map(Document::string).ok_or("is text that is not UTF-8");
     }
     Err("is neither JSON nor text")

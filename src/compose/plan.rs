@@ -13,7 +13,7 @@ use super::text::{Items, Scope, is_personal, reads};
 use crate::body::json::{Assembly, AssemblyConfig, Merge, Missing, Shape};
 use crate::building::{BuildError, Errors, Step};
 use crate::expr::{Condition, Template};
-use crate::state::Kept;
+use crate::state::{Kept, Offload, Shared};
 use crate::upstream::Service;
 
 /// `compose`, ready to answer.
@@ -33,6 +33,7 @@ pub struct Composition {
     pub(super) personal: bool,
     pub(super) timing: Timing,
     pub(super) kept: Arc<Kept>,
+    pub(super) offload: Arc<Offload>,
 }
 
 /// Whom the times of the parts are told.
@@ -117,13 +118,14 @@ impl Composition {
             personal,
             timing: if config.server_timing { Timing::Shown } else { Timing::Logged },
             kept: Arc::default(),
+            offload: Arc::default(),
         })
     }
 
-    /// The same with the place where answers are kept.
+    /// The same with what it shares with all others: where answers are kept, and who reads large ones.
     #[must_use]
-    pub fn keeping_in(self, kept: Arc<Kept>) -> Self {
-        Self { kept, ..self }
+    pub fn with(self, shared: &Shared) -> Self {
+        Self { kept: shared.kept.clone(), offload: shared.offload.clone(), ..self }
     }
 
     /// Whether answers of its parts are kept.

@@ -48,7 +48,7 @@ fn service() -> Arc<Service> {
 
 fn part(body: String) -> Outcome {
     let answer = Answer { head: Box::new(ResponseHeader::build(200, None).unwrap()), body: body.into() };
-    Outcome::Got(Box::new(judge(answer, &[], 1 << 20, &super::cookies::Cookies::None).map_err(|missing| missing.detail).unwrap()))
+    Outcome::Got(Box::new(judge(answer, None, &[], 1 << 20, &super::cookies::Cookies::None).map_err(|missing| missing.detail).unwrap()))
 }
 
 /// The text of a template with a letter for each variable.

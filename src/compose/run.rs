@@ -83,7 +83,7 @@ impl Composition {
             while let Some((of, ready)) = self.next(talk, course) {
                 match ready {
                     Ok(fetch) => {
-                        let fetched = fetch.run(course.shard.parts_running.with_label_values(&[&*self.route]));
+                        let fetched = fetch.run(course.shard.parts_running.with_label_values(&[&*self.route]), &self.offload);
                         // Each is large, and would be moved several times.
                         running.push(Box::pin(async move { (of, fetched.await) }));
                     }

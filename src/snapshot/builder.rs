@@ -137,7 +137,7 @@ impl<'a> Builder<'a> {
             let chain = self.chain(Some(index), None);
             composition.map(|composition| vec![Way { version: 0, chain, destination: Destination::Composition(Box::new(composition)) }])
         } else if let Some(config) = &route.batch {
-            let batch = Batch::build(config, &route.name).map_err(|found| {
+            let batch = Batch::build(config, &route.name, &self.shared.offload).map_err(|found| {
                 found.0.into_iter().for_each(|error| {
                     self.keep::<()>(index, Err(error.at("batch")));
                 });
@@ -188,7 +188,7 @@ impl<'a> Builder<'a> {
             false => Err(BuildError::unknown("service", name, known.keys().map(String::as_str))),
         };
         match Composition::build(config, &route.name, params, &mut find) {
-            Ok(composition) => Some(composition.keeping_in(self.shared.kept.clone())),
+            Ok(composition) => Some(composition.with(self.shared)),
             Err(found) => {
                 for error in found.0 {
                     self.keep::<()>(index, Err(error.at("compose")));

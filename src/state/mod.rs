@@ -6,6 +6,7 @@ mod buckets;
 mod checks;
 mod kept;
 mod load;
+mod offload;
 mod registry;
 mod room;
 mod tickets;
@@ -17,6 +18,7 @@ pub use buckets::{Buckets, Decision, Limit};
 pub use checks::{Checked, Checks};
 pub use kept::{Kept, KeptAnswer};
 pub use load::{Changes, InFlight, Load, millis};
+pub use offload::Offload;
 pub use registry::Registry;
 pub use room::Room;
 pub use tickets::Tickets;
@@ -48,6 +50,8 @@ pub struct Shared {
     pub answers: Registry<Answer>,
     /// Answers of services that are kept for a time.
     pub kept: Arc<Kept>,
+    /// Threads for what would hold a worker up.
+    pub offload: Arc<Offload>,
     /// What clients resume their TLS sessions by.
     pub tickets: Arc<Tickets>,
 }

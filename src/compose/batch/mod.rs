@@ -23,6 +23,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::building::{BuildError, Errors};
+use crate::state::Offload;
 
 /// `batch`, ready to answer.
 #[derive(Debug)]
@@ -41,17 +42,18 @@ pub struct Batch {
     timeout: Duration,
     /// The headers that its requests may have of their own, where not any.
     headers: Option<Box<[HeaderName]>>,
+    offload: Arc<Offload>,
 }
 
 /// Requests in one batch, whatever a config says: all of them are held.
 const MOST: u16 = 1000;
 
 impl Batch {
-    /// Checks and prepares it.
+    /// Checks and prepares it. What is large is read and written by `offload`.
     ///
     /// # Errors
     /// Every mistake, relative to `batch`.
-    pub fn build(config: &BatchConfig, route: &str) -> Result<Self, Errors> {
+    pub fn build(config: &BatchConfig, route: &str, offload: &Arc<Offload>) -> Result<Self, Errors> {
         let mut errors = Errors::default();
         for (key, count) in [("requests", config.requests), ("parallel", config.parallel)] {
             if count == 0 || count > MOST {
@@ -83,6 +85,7 @@ impl Batch {
             answers: config.answers.bytes(),
             timeout: config.timeout.into(),
             headers: config.headers.is_some().then(|| headers.into()),
+            offload: offload.clone(),
         })
     }
 }

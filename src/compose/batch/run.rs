@@ -14,6 +14,7 @@ use super::write::{Written, write};
 use crate::handler::{Answered, Came, Conversation, Failed, Inner, Inside};
 use crate::observe::Shard;
 use crate::problem::{Kind, Problem, Rendered};
+use crate::state::Offload;
 use crate::types::Reply;
 
 /// So long after the time of all is up, what has not ended by itself is broken off.
@@ -54,7 +55,8 @@ impl Batch {
             }
             body.extend_from_slice(&piece);
         }
-        let all = read(body.freeze(), self.requests)?;
+        let (body, most) = (body.freeze(), self.requests);
+        let all = self.offload.of_bytes(body.len(), move || read(body, most)).await?;
         let mut course = Course {
             inside,
             running: JoinSet::new(),
@@ -68,7 +70,7 @@ impl Batch {
             shard: talk.shard(),
         };
         self.run(talk, &all, &mut course).await?;
-        talk.reply(&self.whole(&all, course)).await
+        talk.reply(&self.whole(&all, course).await).await
     }
 
     /// Until all have their answer, or the time is up, or the client has left.
@@ -83,7 +85,7 @@ impl Batch {
                     Ok((head, body)) => course.begin(place, Inner { head, body, most: self.answer, ends: course.ends, full: self.timeout }),
                     Err(problem) => {
                         let answered = course.inside.refuse(problem);
-                        self.settle(course, place, asked, "refused", answered);
+                        self.settle(course, place, asked, "refused", answered).await;
                     }
                 }
             }
@@ -95,7 +97,7 @@ impl Batch {
                 ended = course.running.join_next_with_id() => if let Some(ended) = ended {
                     let (place, came) = course.end(ended);
                     if let Some(asked) = all.get(place) {
-                        self.judge(course, place, asked, came);
+                        self.judge(course, place, asked, came).await;
                     }
                 },
                 left = talk.left() => return Err(left),
@@ -104,9 +106,9 @@ impl Batch {
         }
     }
 
-    fn judge(&self, course: &mut Course, place: usize, asked: &Asked, came: Option<Came>) {
+    async fn judge(&self, course: &mut Course, place: usize, asked: &Asked, came: Option<Came>) {
         let (result, problem) = match came {
-            Some(Came::Whole(answered)) => return self.settle(course, place, asked, "answered", answered),
+            Some(Came::Whole(answered)) => return self.settle(course, place, asked, "answered", answered).await,
             Some(Came::TooLarge) => {
                 let detail = format!("the answer is longer than {} bytes, the most that a batch takes of one", self.answer);
                 ("too_large", Problem::new(Kind::BadGateway, detail))
@@ -116,13 +118,19 @@ impl Batch {
             None => ("failed", Problem::new(Kind::Internal, "the request could not be processed")),
         };
         let answered = course.own(problem);
-        self.settle(course, place, asked, result, answered);
+        self.settle(course, place, asked, result, answered).await;
     }
 
     /// Takes an answer in, unless all together would be longer than they may be.
-    fn settle(&self, course: &mut Course, place: usize, asked: &Asked, result: &'static str, answered: Answered) {
+    async fn settle(&self, course: &mut Course, place: usize, asked: &Asked, result: &'static str, answered: Answered) {
         let (method, path) = course.asked.get_mut(place).and_then(Option::take).unwrap_or_default();
-        let mut written = write(&asked.id, &method, &path, answered);
+        let mut written = if answered.body.len() < Offload::LARGE {
+            write(&asked.id, &method, &path, answered)
+        } else {
+            let (id, method, path) = (asked.id.clone(), method.clone(), path.clone());
+            let work = move || write(&id, &method, &path, answered);
+            self.offload.run(work).await.unwrap_or_else(|work| work())
+        };
         let mut result = result;
         if written.json.len() > self.answers - course.held {
             let detail = format!("the answers of the batch would be longer than {} bytes together", self.answers);
@@ -140,13 +148,13 @@ impl Batch {
     }
 
     /// The answer to the batch.
-    fn whole(&self, all: &[Asked], mut course: Course) -> Reply {
+    async fn whole(&self, all: &[Asked], mut course: Course) -> Reply {
         for (place, asked) in all.iter().enumerate() {
             if course.written.get(place).is_some_and(Option::is_none) {
                 let was_asked = course.tasks.iter().any(|(_, running)| *running == place);
                 // What was asked says for itself what became of it.
                 let answered = if was_asked { course.own(late()) } else { course.inside.refuse(late()) };
-                self.settle(&mut course, place, asked, "late", answered);
+                self.settle(&mut course, place, asked, "late", answered).await;
             }
         }
         let mut headers = vec![
