@@ -43,6 +43,7 @@ fuzz: deps ## look for input that breaks JSON and the targets of parts, FUZZ sec
 
 loadtest: build deps-loadtest ## measure the whole under load, with wrk
 	loadtest/run.sh $(TARGET)/release/tidegate
+	loadtest/composed.sh $(TARGET)/release/tidegate
 
 dist: deps ## the binary to ship, with config and licence, as dist/*.tar.gz
 	cargo build --profile dist --locked
@@ -114,7 +115,7 @@ $(TARGET)/tools/python: tests/tools/requirements.txt
 	@touch $@
 
 deps-loadtest: deps
-	@.ci/need wrk nginx curl
+	@.ci/need wrk nginx curl h2load python3
 
 # A minimal Rust toolchain has neither.
 deps-lint: deps
