@@ -84,8 +84,7 @@ impl Composition {
                 match ready {
                     Ok(fetch) => {
                         let fetched = fetch.run(course.shard.parts_running.with_label_values(&[&*self.route]), &self.offload);
-                        // Each is large, and would be moved several times.
-                        running.push(Box::pin(async move { (of, fetched.await) }));
+                        running.push(async move { (of, fetched.await) });
                     }
                     Err(missing) => self.settle(of, Err(missing), course),
                 }

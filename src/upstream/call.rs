@@ -176,7 +176,9 @@ impl Client {
         loop {
             count += 1;
             let left = sent.allowed.left();
-            let told = sent.allowed.limit(self.attempt(targets, &to, sent)).await.unwrap_or(Err(Failure::Timeout));
+            // It is large, and would be moved several times.
+            let attempt = Box::pin(self.attempt(targets, &to, sent));
+            let told = sent.allowed.limit(attempt).await.unwrap_or(Err(Failure::Timeout));
             let (ended, wish) = match &told {
                 Ok(told) => (Failure::Status(told.head.status), retry_after(&told.head.headers)),
                 Err(failure) => (*failure, None),
@@ -356,6 +358,16 @@ mod tests {
         let head = RequestHeader::build("GET", b"/", None).unwrap();
         let call = Client::begin(service, &head, &testing::ctx("/", &[])).unwrap();
         client.send(call, head, &[], most, Duration::from_secs(5)).await
+    }
+
+    #[test]
+    fn a_call_is_small_enough_to_be_moved() {
+        let service = service(json!({"targets": ["http://127.0.0.1:9"]}));
+        let client = Client::new(Metrics::new(1).unwrap().shards()[0].clone(), 8);
+        let head = RequestHeader::build("GET", b"/", None).unwrap();
+        let call = Client::begin(&service, &head, &testing::ctx("/", &[])).unwrap();
+        let size = size_of_val(&client.send(call, head, &[], 1, Duration::from_secs(1)));
+        assert!(size < 3 * 1024, "{size} bytes");
     }
 
     #[tokio::test]
