@@ -8,7 +8,7 @@ use super::outcome::{Missing, Outcome};
 use super::same::Calls;
 use crate::observe::Shard;
 use crate::problem::Kind;
-use crate::upstream::Client;
+use crate::upstream::{Budget, Client};
 
 /// How far the parts of one answer have come.
 pub(super) struct Course {
@@ -44,7 +44,7 @@ impl Course {
             ends,
             told,
             client,
-            calls: Calls::default(),
+            calls: Calls::new(Arc::new(Budget::new(most))),
             shard,
         }
     }

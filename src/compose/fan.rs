@@ -79,6 +79,7 @@ impl Composition {
     /// Puts the answers of all elements together, if they have come.
     pub(super) fn close(&self, place: usize, course: &mut Course) {
         let Some(fan) = course.fans.get_mut(place).and_then(|fan| fan.take_if(|fan| fan.is_whole())) else { return };
+        course.calls.forget(place);
         course.settle(place, fan.close().map_or_else(|missing| Outcome::Missing(Box::new(missing)), |got| Outcome::Got(Box::new(got))));
     }
 }

@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use prometheus::IntGauge;
 
@@ -7,11 +7,11 @@ use super::ask::{Ask, Request};
 use super::keep::{Keep, Keeping, in_nobodys_name};
 use super::outcome::{Got, Missing, Read, Source, document, judge};
 use super::part::{Part, Twins};
-use super::same::{Calls, Joined, Key};
+use super::same::{Allowed, Calls, Joined, Key};
 use crate::ctx::Ctx;
 use crate::observe::Shard;
 use crate::state::{Kept, Offload};
-use crate::upstream::{Answer, Call, CallError, Client};
+use crate::upstream::{Allowance, Answer, Call, CallError, Client, Failure, Stage};
 
 /// One call under way, for as long as it is.
 struct Counted(IntGauge);
@@ -37,6 +37,8 @@ pub(super) struct Fetch {
     most: usize,
     /// The same of the part, where this is one of its calls.
     bound: usize,
+    /// When its time is over.
+    ends: Instant,
 }
 
 enum Way {
@@ -53,7 +55,7 @@ struct Own {
     call: Call,
     request: Request,
     client: Arc<Client>,
-    within: Duration,
+    allowed: Allowance,
 }
 
 /// What has come.
@@ -82,19 +84,21 @@ impl Fetch {
     pub fn new(
         (part, ask): (&Part, &Ask),
         mut request: Request,
-        (within, most): (Duration, usize),
+        (place, allowed): (usize, Allowed),
         cx: &Ctx,
         means: Means<'_>,
         admit: impl FnOnce() -> Result<Call, Missing>,
     ) -> Result<Self, Missing> {
         let Means { client, shard, kept, route, calls } = means;
+        let Allowed { within, most } = allowed;
+        let ends = Instant::now() + within;
         let service = &ask.target.service;
         let keep = Keep::of(part, route, kept);
         if keep.is_some() {
             in_nobodys_name(&mut request.head, &cx.request_id);
         }
         let key = (keep.is_some() || part.twins == Twins::Possible).then(|| Key::of(service, &request.head));
-        let made = |way, keeping| Self { way, keeping, most, bound: part.most };
+        let made = |way, keeping| Self { way, keeping, most, bound: part.most, ends };
         let mut keeping = None;
         if let (Some(keep), Some(key)) = (keep, &key) {
             if let Some(answer) = keep.find(key, shard) {
@@ -104,11 +108,14 @@ impl Fetch {
         }
         let client = client.clone();
         let way = match key.filter(|_| part.twins == Twins::Possible) {
-            Some(key) => match calls.join(&key, most, within) {
+            Some(key) => match calls.join(&key, allowed) {
                 Some(joined) => Way::Joined(joined),
-                None => Way::Joined(calls.begin(key, client, admit()?, request, most, within)),
+                None => Way::Joined(calls.begin(place, key, client, admit()?, request, allowed)),
             },
-            None => Way::Call(Box::new(Own { call: admit()?, request, client, within })),
+            None => {
+                let allowed = Allowance::new(most, within).of(calls.budget.clone());
+                Way::Call(Box::new(Own { call: admit()?, request, client, allowed }))
+            }
         };
         Ok(made(way, keeping))
     }
@@ -117,7 +124,7 @@ impl Fetch {
     pub fn run(self, running: IntGauge, offload: &Offload) -> impl Future<Output = Fetched> + Send {
         let counted = Counted::new(running);
         async move {
-            let most = self.bound;
+            let (most, ends) = (self.bound, self.ends);
             let mut fetched = self.fetch().await;
             drop(counted);
             if let Ok(answer) = &fetched.answer
@@ -126,7 +133,10 @@ impl Fetch {
             {
                 let (headers, body) = (answer.head.headers.clone(), answer.body.clone());
                 let read = offload.of_bytes(body.len(), move || document(&headers, &body, most));
-                fetched.read = Some(read.await);
+                match tokio::time::timeout_at(ends.into(), read).await {
+                    Ok(read) => fetched.read = Some(read),
+                    Err(_) => fetched.answer = Err(CallError::Failed(Failure::Timeout, Stage::Reading)),
+                }
             }
             fetched
         }
@@ -136,11 +146,11 @@ impl Fetch {
         let Self { way, keeping, most, .. } = self;
         let (answer, source) = match way {
             Way::Call(own) => {
-                let Own { call, request, client, within } = *own;
-                (client.send(call, request.head, &request.body, most, within).await, Source::Service)
+                let Own { call, request, client, allowed } = *own;
+                (client.send_allowed(call, request.head, &request.body, &allowed).await, Source::Service)
             }
             Way::Joined(joined) => (joined.answer().await, Source::Service),
-            Way::Kept(answer) if answer.body.len() > most => (Err(CallError::TooLarge), Source::Kept),
+            Way::Kept(answer) if answer.body.len() > most => (Err(CallError::TooLarge(answer.head.status)), Source::Kept),
             Way::Kept(answer) => (Ok(answer), Source::Kept),
         };
         Fetched { answer, source, keeping, read: None }
@@ -151,12 +161,20 @@ impl Fetched {
     /// What the part makes of it. An answer that is of use is kept, where it may be.
     pub fn judge(self, part: &Part) -> Result<Got, Missing> {
         let Self { answer, source, keeping, read } = self;
-        let answer = answer.map_err(|error| Missing::of(&error))?;
+        let answer = match answer {
+            // What is wrong is not its length.
+            Err(CallError::TooLarge(status)) if !status.is_success() && !part.pass().contains(&status) => {
+                return Err(Missing::answered(status));
+            }
+            answer => answer.map_err(|error| Missing::of(&error))?,
+        };
+        let charge = answer.charge.clone();
         let kept = keeping.and_then(|keeping| keeping.prepare(&answer).map(|kept| (keeping, kept)));
         let got = judge(answer, read, part.pass(), part.most, &part.cookies)?;
         if let Some((keeping, kept)) = kept {
             keeping.keep(kept);
         }
+        charge.inspect(|charge| charge.keep());
         Ok(Got { source, ..got })
     }
 }

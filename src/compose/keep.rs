@@ -110,7 +110,7 @@ fn answer(kept: &KeptAnswer) -> Option<Answer> {
     }
     let age = age(&kept.headers).saturating_add(kept.since.elapsed().as_secs());
     head.insert_header(header::AGE, HeaderValue::from(age)).ok()?;
-    Some(Answer { head: Box::new(head), body: kept.body.clone() })
+    Some(Answer { head: Box::new(head), body: kept.body.clone(), charge: None })
 }
 
 /// For how long an answer may be kept by all, from now: none where not at all (RFC 9111 §3, §5.2.2), and never longer than `most`.

@@ -155,6 +155,17 @@ impl Missing {
         Self { kind, step, error: Some(error), status: None, item: None, detail, retry_after: None, pass: None }
     }
 
+    /// For an answer with a status that is no success.
+    pub fn answered(status: StatusCode) -> Self {
+        let kind = match status {
+            StatusCode::SERVICE_UNAVAILABLE => Kind::Unavailable,
+            StatusCode::GATEWAY_TIMEOUT => Kind::GatewayTimeout,
+            _ => Kind::BadGateway,
+        };
+        let detail = if status.is_redirection() { "was redirected, and redirects are not followed" } else { "was answered with an error" };
+        Self { kind, step: "answering", error: None, status: Some(status), item: None, detail, retry_after: None, pass: None }
+    }
+
     /// For the end of a call without an answer.
     pub fn of(error: &CallError) -> Self {
         use Kind::{BadGateway, GatewayTimeout, Unavailable};
@@ -166,7 +177,7 @@ impl Missing {
             CallError::NoTarget => {
                 Self::new(Unavailable, "choosing", "destination_unavailable", "was not asked: its service has no target")
             }
-            CallError::TooLarge => Self::new(BadGateway, "reading", "http_response_body_size", "is larger than it may be"),
+            CallError::TooLarge(_) => Self::new(BadGateway, "reading", "http_response_body_size", "is larger than it may be"),
             CallError::Failed(Failure::Timeout, Stage::Connecting) => {
                 Self::new(GatewayTimeout, "connecting", "connection_timeout", "did not come in time: its service could not be reached")
             }
@@ -204,15 +215,9 @@ pub(super) type Read = Result<Document, &'static str>;
 pub(super) fn judge(answer: Answer, read: Option<Read>, pass: &[StatusCode], most: usize, cookies: &Cookies) -> Result<Got, Missing> {
     let status = answer.head.status;
     if !status.is_success() {
-        let kind = match status {
-            StatusCode::SERVICE_UNAVAILABLE => Kind::Unavailable,
-            StatusCode::GATEWAY_TIMEOUT => Kind::GatewayTimeout,
-            _ => Kind::BadGateway,
-        };
-        let detail = if status.is_redirection() { "was redirected, and redirects are not followed" } else { "was answered with an error" };
         let retry_after = retry_after(&answer.head.headers);
         let pass = pass.contains(&status).then(|| Box::new(passed(answer)));
-        return Err(Missing { kind, step: "answering", error: None, status: Some(status), item: None, detail, retry_after, pass });
+        return Err(Missing { retry_after, pass, ..Missing::answered(status) });
     }
     let freshness = Some(Freshness::of(&answer.head.headers));
     let cookies = cookies.of(&answer.head.headers);

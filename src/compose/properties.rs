@@ -47,7 +47,7 @@ fn service() -> Arc<Service> {
 }
 
 fn part(body: String) -> Outcome {
-    let answer = Answer { head: Box::new(ResponseHeader::build(200, None).unwrap()), body: body.into() };
+    let answer = Answer { head: Box::new(ResponseHeader::build(200, None).unwrap()), body: body.into(), charge: None };
     Outcome::Got(Box::new(judge(answer, None, &[], 1 << 20, &super::cookies::Cookies::None).map_err(|missing| missing.detail).unwrap()))
 }
 

@@ -10,6 +10,7 @@ use super::fill::Variable;
 use super::outcome::{Got, Missing, Outcome, Source};
 use super::part::{Make, Part};
 use super::plan::Composition;
+use super::same::Allowed;
 use super::text::Facts;
 use crate::body::json::{Bounds, Document, Out, Template, Value, Why};
 use crate::handler::{Conversation, Failed};
@@ -200,7 +201,7 @@ impl Composition {
             Ok(call.with(haste))
         };
         let means = Means { client, shard, kept: &self.kept, route: &self.route, calls };
-        Fetch::new((part, ask), request, (within, terms.most), facts.cx, means, admit)
+        Fetch::new((part, ask), request, (of.part, Allowed { within, most: terms.most }), facts.cx, means, admit)
     }
 
     fn judge(&self, of: Of, fetched: Fetched) -> Result<Got, Missing> {

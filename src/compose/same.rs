@@ -12,11 +12,22 @@ use http::{HeaderName, header};
 use pingora_http::RequestHeader;
 
 use super::ask::Request;
-use crate::upstream::{Allowance, Answer, Backend, Call, CallError, Client, Failure, Service};
+use crate::upstream::{Allowance, Answer, Backend, Budget, Call, CallError, Client, Failure, Service};
+
+/// What a part allows a call.
+#[derive(Clone, Copy)]
+pub(super) struct Allowed {
+    pub within: Duration,
+    /// Bytes of its answer's body.
+    pub most: usize,
+}
 
 /// The calls of one answer that may be made again.
-#[derive(Default)]
-pub(super) struct Calls(HashMap<Key, Known, RandomState>);
+pub(super) struct Calls {
+    known: HashMap<Key, Known, RandomState>,
+    /// Bytes that the answers of all calls may have together.
+    pub budget: Arc<Budget>,
+}
 
 /// What makes calls the same: service, method, target and headers, but for what hops write and what says how much time is left.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +38,8 @@ type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
 /// A call that was begun.
 struct Known {
+    /// The part that began it.
+    part: usize,
     allowed: Arc<Allowance>,
     /// Ends with the last that waits for it.
     running: WeakShared<Running>,
@@ -73,9 +86,20 @@ pub(super) fn deadline(service: &Service) -> Option<&HeaderName> {
 }
 
 impl Calls {
+    /// None yet.
+    pub fn new(budget: Arc<Budget>) -> Self {
+        Self { known: HashMap::default(), budget }
+    }
+
+    /// Forgets the answers of a part that has what it needs of them.
+    pub fn forget(&mut self, part: usize) {
+        self.known.retain(|_, known| known.part != part);
+    }
+
     /// The answer of a call that was made, or a share in one that is under way, which may take as much and as long as the part wants.
-    pub fn join(&self, key: &Key, most: usize, within: Duration) -> Option<Joined> {
-        let Known { allowed, running, answer } = self.0.get(key)?;
+    pub fn join(&self, key: &Key, allowed: Allowed) -> Option<Joined> {
+        let Allowed { within, most } = allowed;
+        let Known { allowed, running, answer, .. } = self.known.get(key)?;
         let call = match (answer.get(), running.upgrade()) {
             (Some(answer), _) => (Box::pin(std::future::ready(Ok(answer.clone()))) as Running).shared(),
             // One that has failed a moment ago was not for this part.
@@ -87,19 +111,23 @@ impl Calls {
     }
 
     /// Makes a call that others may join.
-    pub fn begin(&mut self, key: Key, client: Arc<Client>, call: Call, request: Request, most: usize, within: Duration) -> Joined {
-        let allowed = Arc::new(Allowance::new(most, within));
+    pub fn begin(&mut self, part: usize, key: Key, client: Arc<Client>, call: Call, request: Request, allowed: Allowed) -> Joined {
+        let Allowed { within, most } = allowed;
+        let allowed = Arc::new(Allowance::new(most, within).of(self.budget.clone()));
         let answer = Arc::new(OnceLock::new());
         let (given, kept) = (allowed.clone(), answer.clone());
         let running = async move {
             let Request { head, body } = request;
             let ended = client.send_allowed(call, head, &body, &given).await.map(Arc::new)?;
-            let _ = kept.set(ended.clone());
+            // An error may be as long as an answer, and nobody counts it.
+            if ended.head.status.is_success() {
+                let _ = kept.set(ended.clone());
+            }
             Ok(ended)
         };
         let call = (Box::pin(running) as Running).shared();
         if let Some(running) = call.downgrade() {
-            self.0.insert(key, Known { allowed: allowed.clone(), running, answer });
+            self.known.insert(key, Known { part, allowed: allowed.clone(), running, answer });
         }
         Joined { call, allowed, most, ends: Instant::now() + within }
     }
@@ -123,8 +151,8 @@ impl Joined {
         };
         let answer = ended.unwrap_or_else(|| Err(CallError::Failed(Failure::Timeout, allowed.stage())))?;
         if answer.body.len() > most {
-            return Err(CallError::TooLarge);
+            return Err(CallError::TooLarge(answer.head.status));
         }
-        Ok(Answer { head: answer.head.clone(), body: answer.body.clone() })
+        Ok(Answer::clone(&answer))
     }
 }

@@ -109,7 +109,7 @@ fn send(gateway: &Gateway, exchange: &Exchange, taking: Taking) {
     tokio::spawn(async move {
         let Taking { head, body, room, .. } = taking;
         let result = match client.send(call, head, &body, DISCARD, within).await {
-            Ok(_) | Err(CallError::TooLarge) => "answered",
+            Ok(_) | Err(CallError::TooLarge(_)) => "answered",
             Err(_) => "failed",
         };
         shard.mirrors.with_label_values(&[&*service, result]).inc();

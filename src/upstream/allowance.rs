@@ -1,4 +1,5 @@
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,13 +13,66 @@ pub struct Allowance {
     within: AtomicU64,
     /// Bytes of the answer's body that are held.
     most: AtomicUsize,
+    /// Bytes that are left for it and others.
+    budget: Option<Arc<Budget>>,
     pub(super) progress: Progress,
+}
+
+/// Bytes that the answers of several calls may hold together, while they come and afterwards.
+#[derive(Debug)]
+pub struct Budget(AtomicUsize);
+
+/// What one answer takes of a budget. It is given back when nobody has it any more.
+#[derive(Debug)]
+pub struct Charge {
+    budget: Arc<Budget>,
+    bytes: AtomicUsize,
+}
+
+impl Budget {
+    /// Of so many bytes.
+    pub fn new(bytes: usize) -> Self {
+        Self(AtomicUsize::new(bytes))
+    }
+}
+
+impl Charge {
+    /// Takes more, if there is so much.
+    pub(super) fn add(&self, bytes: usize) -> bool {
+        let left = |left: usize| left.checked_sub(bytes);
+        let taken = self.budget.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok();
+        self.bytes.fetch_add(if taken { bytes } else { 0 }, Ordering::Relaxed);
+        taken
+    }
+
+    /// Keeps what it takes, as long as the budget is.
+    pub fn keep(&self) {
+        self.bytes.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.budget.0.fetch_add(self.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
 }
 
 impl Allowance {
     /// So many bytes of an answer's body, and so long from now.
     pub fn new(most: usize, within: Duration) -> Self {
-        Self { since: Instant::now(), within: AtomicU64::new(nanos(within)), most: AtomicUsize::new(most), progress: Progress::default() }
+        let (within, most) = (AtomicU64::new(nanos(within)), AtomicUsize::new(most));
+        Self { since: Instant::now(), within, most, budget: None, progress: Progress::default() }
+    }
+
+    /// The same with a budget that others have too.
+    #[must_use]
+    pub fn of(self, budget: Arc<Budget>) -> Self {
+        Self { budget: Some(budget), ..self }
+    }
+
+    /// Nothing of the budget yet.
+    pub(super) fn charge(&self) -> Option<Charge> {
+        self.budget.as_ref().map(|budget| Charge { budget: budget.clone(), bytes: AtomicUsize::new(0) })
     }
 
     /// Lets it take as much and as long as this at least, from now.
@@ -64,6 +118,18 @@ fn nanos(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_budget_gets_back_what_nobody_has_any_more_and_what_is_kept_stays_taken() {
+        let allowed = Allowance::new(10, Duration::ZERO).of(Arc::new(Budget::new(5)));
+        let (one, other) = (allowed.charge().unwrap(), allowed.charge().unwrap());
+        assert!(one.add(3) && !other.add(3) && other.add(2));
+        drop(one);
+        assert!(other.add(3));
+        other.keep();
+        drop(other);
+        assert!(!allowed.charge().unwrap().add(1));
+    }
 
     #[tokio::test]
     async fn it_ends_when_the_last_who_waits_has_no_more_time() {

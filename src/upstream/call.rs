@@ -4,22 +4,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Uri, Version, header};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
-use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_error::{Error, ErrorType, OrErr};
 use pingora_http::{RequestHeader, ResponseHeader};
 use smallvec::SmallVec;
 use tokio::sync::OnceCell;
 
-use super::allowance::Allowance;
+use super::allowance::{Allowance, Charge};
 use super::lent::Lent;
 use super::stage::Stage;
-use super::{Asking, Attempted, Backend, Breaker, Failure, HostMode, Picked, Pool, Probe, Service, Targets, is_keyed, retry_after};
+use super::talk::{Broken, Told, prepare, talk};
+use super::{Asking, Attempted, Backend, Breaker, Failure, Picked, Pool, Probe, Service, Targets, is_keyed, retry_after};
 use crate::ctx::Ctx;
 use crate::observe::Shard;
 use crate::state::InFlight;
@@ -73,11 +71,11 @@ struct Chosen {
 }
 
 /// What is sent, as often as it is.
-struct Sent<'a> {
-    head: &'a RequestHeader,
-    body: &'a [Bytes],
+pub(super) struct Sent<'a> {
+    pub head: &'a RequestHeader,
+    pub body: &'a [Bytes],
     haste: Haste,
-    allowed: &'a Allowance,
+    pub allowed: &'a Allowance,
 }
 
 /// What came back.
@@ -87,6 +85,8 @@ pub struct Answer {
     pub head: Box<ResponseHeader>,
     /// Its whole body.
     pub body: Bytes,
+    /// What the body takes of a budget, until nobody has it any more or it is kept.
+    pub charge: Option<Arc<Charge>>,
 }
 
 /// Why nothing came back.
@@ -98,8 +98,8 @@ pub enum CallError {
     NoTarget,
     /// The last attempt failed, when it had come so far.
     Failed(Failure, Stage),
-    /// The answer's body is larger than it may be.
-    TooLarge,
+    /// The body of the answer with this status is larger than it may be.
+    TooLarge(StatusCode),
 }
 
 impl Client {
@@ -156,7 +156,7 @@ impl Client {
                 for (name, value) in reply.headers {
                     head.append_header(name, value).map_err(|_| malformed())?;
                 }
-                Ok(Answer { head: Box::new(head), body: reply.body })
+                Ok(Answer { head: Box::new(head), body: reply.body, charge: None })
             }
             (Backend::Targets(_), None) => Err(CallError::NoTarget),
         }
@@ -205,7 +205,8 @@ impl Client {
             let is_open = !ended.is_of_age() && targets.breaker.as_ref().is_some_and(|breaker| !breaker.is_closed());
             let Some(wait) = (if is_open { None } else { targets.retry.next(ended, &attempted) }) else {
                 return match told {
-                    Ok(Told { head, body }) => body.ok_or(CallError::TooLarge).map(|body| Answer { head, body }),
+                    Ok(Told { head, body: Some(body), charge }) => Ok(Answer { head, body, charge: charge.map(Arc::new) }),
+                    Ok(Told { head, .. }) => Err(CallError::TooLarge(head.status)),
                     Err(failure) => Err(CallError::Failed(failure, sent.allowed.progress.stage())),
                 };
             };
@@ -259,79 +260,6 @@ fn malformed() -> CallError {
     CallError::Failed(Failure::Malformed, Stage::Connecting)
 }
 
-/// The header as a target gets it.
-fn prepare(head: &mut RequestHeader, targets: &Targets, authority: &HeaderValue, body: &[Bytes]) -> pingora_error::Result<()> {
-    match &targets.host {
-        HostMode::Target => head.insert_header(header::HOST, authority.clone())?,
-        HostMode::Name(name) => head.insert_header(header::HOST, name.clone())?,
-        HostMode::Keep => {}
-    }
-    head.set_version(Version::HTTP_11);
-    let framed = head.remove_header(&header::TRANSFER_ENCODING).is_some() || head.headers.contains_key(header::CONTENT_LENGTH);
-    head.remove_header(&header::EXPECT);
-    let length: usize = body.iter().map(Bytes::len).sum();
-    if framed || length > 0 {
-        head.insert_header(header::CONTENT_LENGTH, length)?;
-    }
-    Ok(())
-}
-
-/// An answer; without its body where that is too large.
-struct Told {
-    head: Box<ResponseHeader>,
-    body: Option<Bytes>,
-}
-
-struct Broken {
-    error: Box<Error>,
-    /// Whether the answer had begun.
-    begun: bool,
-}
-
-async fn talk(session: &mut HttpSession, peer: &HttpPeer, mut head: RequestHeader, sent: &Sent<'_>) -> Result<Told, Broken> {
-    let early = |error| Broken { error, begun: false };
-    session.set_read_timeout(peer.options.read_timeout);
-    session.set_write_timeout(peer.options.write_timeout);
-    if session.as_http2().is_some() {
-        over_http2(&mut head, peer.is_tls()).map_err(early)?;
-    }
-    session.write_request_header(Box::new(head)).await.map_err(early)?;
-    for piece in sent.body {
-        session.write_request_body(piece.clone(), false).await.map_err(early)?;
-    }
-    session.finish_request_body().await.map_err(early)?;
-    let head = loop {
-        session.read_response_header().await.map_err(early)?;
-        match session.response_header() {
-            // Over HTTP/2 there is one header, and Pingora panics at the wish for another.
-            Some(head) if head.status.is_informational() && session.as_http1().is_some() => {}
-            Some(head) => break Box::new(head.clone()),
-            None => return Err(early(Error::new(ErrorType::InvalidHTTPHeader))),
-        }
-    };
-    sent.allowed.progress.come_to(Stage::Reading);
-    let mut held = BytesMut::new();
-    while let Some(piece) = session.read_response_body().await.map_err(|error| Broken { error, begun: true })? {
-        if held.len() + piece.len() > sent.allowed.most() {
-            return Ok(Told { head, body: None });
-        }
-        held.extend_from_slice(&piece);
-    }
-    Ok(Told { head, body: Some(held.freeze()) })
-}
-
-/// The same over HTTP/2, which has the host in the URI (RFC 9113 §8.3.1).
-fn over_http2(head: &mut RequestHeader, tls: bool) -> pingora_error::Result<()> {
-    let host = head.remove_header(&header::HOST);
-    let authority = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    let uri = Uri::builder().scheme(if tls { "https" } else { "http" }).authority(authority).path_and_query(target).build();
-    let uri = uri.or_err(ErrorType::InvalidHTTPHeader, "the host is none")?;
-    head.set_uri(uri);
-    head.set_version(Version::HTTP_2);
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -383,7 +311,7 @@ mod tests {
         let service = service(json!({"targets": [format!("http://{address}")]}));
         let answer = call(&service, 4).await.unwrap();
         assert_eq!((answer.head.status, &answer.body[..]), (StatusCode::NOT_FOUND, &b"gone"[..]));
-        assert!(matches!(call(&service, 3).await, Err(CallError::TooLarge)));
+        assert!(matches!(call(&service, 3).await, Err(CallError::TooLarge(StatusCode::NOT_FOUND))));
         server.join().unwrap();
     }
 

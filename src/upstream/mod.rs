@@ -15,13 +15,14 @@ mod plan;
 mod pool;
 mod stage;
 mod status;
+mod talk;
 mod target;
 mod tending;
 mod timeouts;
 mod transport;
 mod websocket;
 
-pub use allowance::Allowance;
+pub use allowance::{Allowance, Budget, Charge};
 use attempt::jitter;
 pub use attempt::{
     Attempted, BackoffConfig, Breaker, BreakerConfig, Failure, FailureConfig, Fallback, FallbackConfig, Instead, Probe, Retry, RetryConfig,

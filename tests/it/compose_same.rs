@@ -1,6 +1,7 @@
 //! Identical calls inside one composed answer: made once, and each part goes by its own bounds.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::support::{Answer, Gateway, Origin, PATIENCE, RawOrigin};
@@ -117,20 +118,18 @@ fn a_call_that_nobody_waits_for_any_more_ends() {
 #[test]
 fn a_call_that_failed_is_made_again_for_who_comes_later() {
     let ((told, events), (go, waits)) = (channel(), channel::<()>());
-    let state = Mutex::new((told, waits, true));
+    // Each is locked for itself: what waits in one must not hold up another.
+    let (told, waits, is_new) = (Mutex::new(told), Mutex::new(waits), AtomicBool::new(true));
     let up = RawOrigin::start(move |mut talk| {
         while let Some(request) = talk.request() {
-            let mut state = state.lock().unwrap();
             let target = String::from_utf8_lossy(&request).split(' ').nth(1).unwrap().to_owned();
-            if target == "/b" && std::mem::take(&mut state.2) {
-                state.0.send(target).unwrap();
+            told.lock().unwrap().send(target.clone()).unwrap();
+            if target == "/b" && is_new.swap(false, Ordering::Relaxed) {
                 talk.say("what is this\r\n\r\n");
                 return;
             }
-            let is_first = target == "/first";
-            state.0.send(target).unwrap();
-            if is_first {
-                state.1.recv_timeout(PATIENCE).unwrap();
+            if target == "/first" {
+                waits.lock().unwrap().recv_timeout(PATIENCE).unwrap();
             }
             talk.say("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"x\":\"b\"}");
         }
