@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -13,7 +11,6 @@ use crate::body::json::{self, Out};
 use crate::building::BuildError;
 use crate::problem::Kind;
 use crate::types::FRAMING;
-use crate::upstream::Backend;
 
 /// A call, to be filled in for each request.
 #[derive(Debug)]
@@ -34,8 +31,8 @@ pub(super) struct Request {
 const BODY: usize = 1024 * 1024;
 
 impl Ask {
-    /// The call for one request, which tells the service what stands in `told`, and how long it has.
-    pub fn request(&self, told: &HeaderMap, facts: Facts<'_>, within: Duration) -> Result<Request, Missing> {
+    /// The call for one request, which tells the service what stands in `told`.
+    pub fn request(&self, told: &HeaderMap, facts: Facts<'_>) -> Result<Request, Missing> {
         let lacks = || match self.target.lacks_part(facts) {
             true => Missing::new(Kind::BadGateway, "asking", "value_missing", "was not asked: another part lacks a value that it needs"),
             false => Missing::new(Kind::BadRequest, "asking", "value_missing", "was not asked: the request lacks a value that it needs"),
@@ -54,12 +51,6 @@ impl Ask {
         }
         if !headers.contains_key(header::ACCEPT) {
             headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, */*;q=0.5"));
-        }
-        if let Backend::Targets(targets) = &self.target.service.backend
-            && let Some(name) = &targets.deadline_header
-        {
-            let left = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-            headers.insert(name, HeaderValue::from(left));
         }
         let mut body = Vec::new();
         if let Some(template) = &self.body {

@@ -1,14 +1,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::{HeaderMap, HeaderName};
 use prometheus::IntGauge;
 
 use super::ask::{Ask, Request};
+use super::freshness::varies;
 use super::keep::{Keep, Keeping, in_nobodys_name};
 use super::outcome::{Got, Missing, Read, Source, document, judge};
 use super::part::{Part, Twins};
 use super::same::{Allowed, Calls, Joined, Key};
-use crate::ctx::Ctx;
 use crate::observe::Shard;
 use crate::state::{Kept, Offload};
 use crate::upstream::{Allowance, Answer, Call, CallError, Client, Failure, Stage};
@@ -72,6 +73,8 @@ pub(super) struct Means<'a> {
     pub client: &'a Arc<Client>,
     pub shard: &'a Arc<Shard>,
     pub kept: &'a Arc<Kept>,
+    /// See [`in_nobodys_name`].
+    pub ids: &'a [HeaderName],
     pub route: &'a Arc<str>,
     pub calls: &'a mut Calls,
 }
@@ -85,17 +88,16 @@ impl Fetch {
         (part, ask): (&Part, &Ask),
         mut request: Request,
         (place, allowed): (usize, Allowed),
-        cx: &Ctx,
         means: Means<'_>,
         admit: impl FnOnce() -> Result<Call, Missing>,
     ) -> Result<Self, Missing> {
-        let Means { client, shard, kept, route, calls } = means;
+        let Means { client, shard, kept, ids, route, calls } = means;
         let Allowed { within, most } = allowed;
         let ends = Instant::now() + within;
         let service = &ask.target.service;
         let keep = Keep::of(part, route, kept);
         if keep.is_some() {
-            in_nobodys_name(&mut request.head, &cx.request_id);
+            in_nobodys_name(&mut request.head, ids);
         }
         let key = (keep.is_some() || part.twins == Twins::Possible).then(|| Key::of(service, &request.head));
         let made = |way, keeping| Self { way, keeping, most, bound: part.most, ends };
@@ -158,23 +160,55 @@ impl Fetch {
 }
 
 impl Fetched {
-    /// What the part makes of it. An answer that is of use is kept, where it may be.
-    pub fn judge(self, part: &Part) -> Result<Got, Missing> {
+    /// What the part makes of it, when the service was told this. An answer that is of use is kept, where it may be.
+    pub fn judge(self, part: &Part, told: &HeaderMap) -> Result<Got, Missing> {
         let Self { answer, source, keeping, read } = self;
         let answer = match answer {
             // What is wrong is not its length.
-            Err(CallError::TooLarge(status)) if !status.is_success() && !part.pass().contains(&status) => {
-                return Err(Missing::answered(status));
-            }
+            Err(CallError::TooLarge(status)) if !status.is_success() => return Err(Missing::answered(status)),
             answer => answer.map_err(|error| Missing::of(&error))?,
         };
-        let charge = answer.charge.clone();
+        let (charge, of_one) = (answer.charge.clone(), varies(&answer.head.headers, told));
         let kept = keeping.and_then(|keeping| keeping.prepare(&answer).map(|kept| (keeping, kept)));
         let got = judge(answer, read, part.pass(), part.most, &part.cookies)?;
         if let Some((keeping, kept)) = kept {
             keeping.keep(kept);
         }
         charge.inspect(|charge| charge.keep());
-        Ok(Got { source, ..got })
+        Ok(Got { source, freshness: got.freshness.map(|freshness| freshness.of_one(of_one)), ..got })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, mpsc};
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+    use futures_util::StreamExt;
+    use futures_util::stream::FuturesUnordered;
+    use pingora_http::ResponseHeader;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_does_not_wait_for_the_json_of_others_longer_than_it_has() {
+        let (offload, (go, waits)) = (Offload::default(), mpsc::channel::<()>());
+        let waits = Arc::new(Mutex::new(waits));
+        let busy = || {
+            let waits = waits.clone();
+            offload.run(move || drop(waits.lock().map(|waits| waits.recv())))
+        };
+        let mut others: FuturesUnordered<_> = (0..15).map(|_| busy()).collect();
+        assert!(others.next().now_or_never().is_none());
+        let body = Bytes::from(format!("\"{}\"", "x".repeat(Offload::LARGE)));
+        let answer = Answer { head: Box::new(ResponseHeader::build(200, None).unwrap()), body, charge: None };
+        let ends = Instant::now() + Duration::from_millis(20);
+        let fetch = Fetch { way: Way::Kept(answer), keeping: None, most: usize::MAX, bound: usize::MAX, ends };
+        let fetched = fetch.run(IntGauge::new("running", "-").unwrap(), &offload).await;
+        assert!(matches!(fetched.answer, Err(CallError::Failed(Failure::Timeout, Stage::Reading))));
+        drop(go);
+        assert_eq!(others.filter(|done| std::future::ready(done.is_ok())).count().await, 15);
     }
 }

@@ -65,6 +65,12 @@ impl Freshness {
     }
 }
 
+/// Whether an answer depends on what its service was told beside the part's own headers: of the client, of the way that its request came, of what policies know.
+/// No cache but the client's own could tell such answers apart.
+pub(super) fn varies(headers: &HeaderMap, told: &HeaderMap) -> bool {
+    list(headers, &header::VARY).any(|name| told.contains_key(name))
+}
+
 pub(super) fn list<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
     let lines = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|member| !member.is_empty())

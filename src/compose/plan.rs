@@ -32,6 +32,8 @@ pub struct Composition {
     /// Whether it is for its client alone.
     pub(super) personal: bool,
     pub(super) timing: Timing,
+    /// The request headers that say which request it is, to services that are asked for it alone.
+    pub(super) ids: Box<[HeaderName]>,
     pub(super) kept: Arc<Kept>,
     pub(super) offload: Arc<Offload>,
 }
@@ -117,15 +119,17 @@ impl Composition {
             reads: all.into(),
             personal,
             timing: if config.server_timing { Timing::Shown } else { Timing::Logged },
+            ids: Box::default(),
             kept: Arc::default(),
             offload: Arc::default(),
         })
     }
 
-    /// The same with what it shares with all others: where answers are kept, and who reads large ones.
+    /// The same with what it shares with all others: where answers are kept, and who reads large ones. In the headers `ids` its route tells services which
+    /// request it is.
     #[must_use]
-    pub fn with(self, shared: &Shared) -> Self {
-        Self { kept: shared.kept.clone(), offload: shared.offload.clone(), ..self }
+    pub fn with(self, shared: &Shared, ids: &[HeaderName]) -> Self {
+        Self { kept: shared.kept.clone(), offload: shared.offload.clone(), ids: ids.into(), ..self }
     }
 
     /// Whether answers of its parts are kept.

@@ -2,6 +2,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use http::HeaderMap;
 
 use super::ask::Ask;
 use super::course::Course;
@@ -99,7 +100,7 @@ impl Composition {
                 biased;
                 ended = running.next() => match ended {
                     Some((of, ended)) => {
-                        let judged = self.judge(of, ended);
+                        let judged = self.judge(of, ended, &course.told);
                         self.settle(of, judged, course);
                     }
                     None => return Ok(()),
@@ -193,20 +194,20 @@ impl Composition {
         let element = of.item.zip(part.each()).and_then(|(item, each)| outcomes.get(each.over.part)?.value(&each.over)?.items().nth(item));
         let facts = facts(talk, outcomes, element);
         let Time { within, full } = terms.time;
-        let request = ask.request(told, facts, within)?;
+        let request = ask.request(told, facts)?;
         // Its client may have been slow, or in haste, or other parts: else any client could have a sound service left alone.
         let haste = if within < full / 4 * 3 { Haste::Hurried } else { Haste::None };
         let admit = || {
             let call = Client::begin(&ask.target.service, facts.req, facts.cx).map_err(|error| Missing::of(&error))?;
             Ok(call.with(haste))
         };
-        let means = Means { client, shard, kept: &self.kept, route: &self.route, calls };
-        Fetch::new((part, ask), request, (of.part, Allowed { within, most: terms.most }), facts.cx, means, admit)
+        let means = Means { client, shard, kept: &self.kept, ids: &self.ids, route: &self.route, calls };
+        Fetch::new((part, ask), request, (of.part, Allowed { within, most: terms.most }), means, admit)
     }
 
-    fn judge(&self, of: Of, fetched: Fetched) -> Result<Got, Missing> {
+    fn judge(&self, of: Of, fetched: Fetched, told: &HeaderMap) -> Result<Got, Missing> {
         let Some(part) = self.parts.get(of.part) else { return Err(Missing::of(&CallError::NoTarget)) };
-        self.fits(of, fetched.judge(part)?)
+        self.fits(of, fetched.judge(part, told)?)
     }
 
     /// Whether its shape finds something in it that has a place.

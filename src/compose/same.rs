@@ -41,6 +41,8 @@ struct Known {
     /// The part that began it.
     part: usize,
     allowed: Arc<Allowance>,
+    /// Until when its service believes that it has time, where it is told.
+    told: Option<Instant>,
     /// Ends with the last that waits for it.
     running: WeakShared<Running>,
     /// What it has brought. One that failed is made again.
@@ -65,7 +67,8 @@ impl Key {
         headers.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
         let target = head.raw_path();
         let mut key = Vec::with_capacity(service.name.len() + target.len() + 64 * headers.len());
-        // Nothing of it can have a zero byte inside.
+        // It has a fixed length, and no text can have a zero byte inside.
+        key.extend_from_slice(&service.source.to_be_bytes());
         for text in [service.name.as_bytes(), head.method.as_str().as_bytes(), target] {
             key.extend_from_slice(text);
             key.push(0);
@@ -99,22 +102,26 @@ impl Calls {
     /// The answer of a call that was made, or a share in one that is under way, which may take as much and as long as the part wants.
     pub fn join(&self, key: &Key, allowed: Allowed) -> Option<Joined> {
         let Allowed { within, most } = allowed;
-        let Known { allowed, running, answer, .. } = self.known.get(key)?;
+        let Known { allowed, told, running, answer, .. } = self.known.get(key)?;
+        let ends = Instant::now() + within;
+        // It would give up before this part does.
+        let is_short = told.is_some_and(|told| ends.saturating_duration_since(told) > within / 10);
         let call = match (answer.get(), running.upgrade()) {
             (Some(answer), _) => (Box::pin(std::future::ready(Ok(answer.clone()))) as Running).shared(),
             // One that has failed a moment ago was not for this part.
-            (None, Some(call)) if call.peek().is_none() => call,
+            (None, Some(call)) if call.peek().is_none() && !is_short => call,
             _ => return None,
         };
         allowed.widen(most, within);
-        Some(Joined { call, allowed: allowed.clone(), most, ends: Instant::now() + within })
+        Some(Joined { call, allowed: allowed.clone(), most, ends })
     }
 
     /// Makes a call that others may join.
     pub fn begin(&mut self, part: usize, key: Key, client: Arc<Client>, call: Call, request: Request, allowed: Allowed) -> Joined {
         let Allowed { within, most } = allowed;
         let allowed = Arc::new(Allowance::new(most, within).of(self.budget.clone()));
-        let answer = Arc::new(OnceLock::new());
+        let (ends, answer) = (Instant::now() + within, Arc::new(OnceLock::new()));
+        let told = deadline(call.service()).map(|_| ends);
         let (given, kept) = (allowed.clone(), answer.clone());
         let running = async move {
             let Request { head, body } = request;
@@ -127,9 +134,9 @@ impl Calls {
         };
         let call = (Box::pin(running) as Running).shared();
         if let Some(running) = call.downgrade() {
-            self.known.insert(key, Known { part, allowed: allowed.clone(), running, answer });
+            self.known.insert(key, Known { part, allowed: allowed.clone(), told, running, answer });
         }
-        Joined { call, allowed, most, ends: Instant::now() + within }
+        Joined { call, allowed, most, ends }
     }
 }
 

@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, MapDeserializer};
 use serde::{Deserialize, Deserializer, de};
 
-use super::{Flow, NAMES, Phases, PolicyConfig, Runtime, schemas};
+use super::{Flow, Marks, NAMES, Phases, PolicyConfig, Runtime, schemas};
 use crate::ctx::Ctx;
 use crate::problem::Problem;
 
@@ -179,7 +179,7 @@ pub struct Chain {
     request: Box<[usize]>,
     upstream_request: Box<[usize]>,
     response: Box<[usize]>,
-    credentials: Box<[Box<str>]>,
+    marks: Marks,
 }
 
 impl Chain {
@@ -191,19 +191,19 @@ impl Chain {
             upstream_request: phase(Phases::UPSTREAM_REQUEST),
             response: phase(Phases::RESPONSE),
             policies: policies.into(),
-            credentials: Box::default(),
+            marks: Marks::default(),
         }
     }
 
-    /// The same with the query parameters that carry credentials to its policies.
+    /// The same with what its policies tell of themselves.
     #[must_use]
-    pub(super) fn with_credentials(self, parameters: Vec<Box<str>>) -> Self {
-        Self { credentials: parameters.into(), ..self }
+    pub(super) fn with(self, marks: Marks) -> Self {
+        Self { marks, ..self }
     }
 
-    /// The query parameters that carry credentials to its policies.
-    pub fn credentials(&self) -> &[Box<str>] {
-        &self.credentials
+    /// What its policies tell of themselves.
+    pub fn marks(&self) -> &Marks {
+        &self.marks
     }
 
     /// The names of the policies, in order.

@@ -19,7 +19,16 @@ pub struct Told {
     exposed: Vec<HeaderName>,
     /// Whether that was asked for.
     heard: bool,
-    credentials: Vec<Box<str>>,
+    marks: Marks,
+}
+
+/// What a route has to know of its policies.
+#[derive(Clone, Debug, Default)]
+pub struct Marks {
+    /// The query parameters that carry credentials to them.
+    pub credentials: Vec<Box<str>>,
+    /// The headers in which they tell services an id that each request has for itself.
+    pub ids: Vec<HeaderName>,
 }
 
 impl Told {
@@ -36,7 +45,12 @@ impl Told {
 
     /// This query parameter carries credentials: no address that an answer tells may show it.
     pub fn credential(&mut self, parameter: &str) {
-        self.credentials.push(parameter.into());
+        self.marks.credentials.push(parameter.into());
+    }
+
+    /// This header tells services an id that each request has for itself: nothing that is made for several may depend on it.
+    pub fn id(&mut self, header: HeaderName) {
+        self.marks.ids.push(header);
     }
 }
 
@@ -58,7 +72,7 @@ struct Built {
     heard: Option<Vec<HeaderName>>,
     /// What it told itself.
     exposed: Vec<HeaderName>,
-    credentials: Vec<Box<str>>,
+    marks: Marks,
 }
 
 impl std::fmt::Debug for Built {
@@ -88,8 +102,8 @@ impl<'a> Chains<'a> {
 
     /// One chain, without the policies that are wrong; `errors` says what is wrong with them, once.
     pub fn build(&mut self, plan: Plan<'_>, errors: &mut Errors) -> Chain {
-        let (policies, credentials) = self.all(plan, errors);
-        Chain::new(policies).with_credentials(credentials)
+        let (policies, marks) = self.all(plan, errors);
+        Chain::new(policies).with(marks)
     }
 
     /// Its policies alone: chains that begin alike have the same ones there.
@@ -97,10 +111,10 @@ impl<'a> Chains<'a> {
         self.all(plan, errors).0
     }
 
-    /// Its policies, and the query parameters that carry credentials to them.
-    fn all(&mut self, plan: Plan<'_>, errors: &mut Errors) -> (Vec<Arc<Runtime>>, Vec<Box<str>>) {
-        let mut policies = Vec::new();
-        let (mut exposed, mut credentials) = (Vec::new(), Vec::new());
+    /// Its policies, and what they tell of themselves.
+    fn all(&mut self, plan: Plan<'_>, errors: &mut Errors) -> (Vec<Arc<Runtime>>, Marks) {
+        let (mut policies, mut marks) = (Vec::new(), Marks::default());
+        let mut exposed = Vec::new();
         for (scope, entry, policy) in merge(&plan.lists) {
             let (list, name): (Vec<Step>, &str) = match (scope, plan.route, plan.service) {
                 (Scope::Service, _, Some(name)) => (vec!["services".into(), name.into()], name),
@@ -112,10 +126,11 @@ impl<'a> Chains<'a> {
             let params = if scope == Scope::Route { plan.params } else { &[] };
             let built = self.policy(place, key, params, policy, &exposed, errors);
             exposed.extend_from_slice(&built.exposed);
-            credentials.extend_from_slice(&built.credentials);
+            marks.credentials.extend_from_slice(&built.marks.credentials);
+            marks.ids.extend_from_slice(&built.marks.ids);
             policies.extend(built.policy.clone());
         }
-        (policies, credentials)
+        (policies, marks)
     }
 
     /// The policy of a place: one that was built already, unless those above it differ in what it wants to know.
@@ -146,7 +161,7 @@ impl<'a> Chains<'a> {
         self.slots += 1;
         let policy = errors.keep(&place, config.build(&mut cx)).map(Arc::new);
         let heard = (told.heard && policy.is_some()).then(|| exposed.to_vec());
-        let built = Rc::new(Built { policy, heard, exposed: told.exposed.split_off(exposed.len()), credentials: told.credentials });
+        let built = Rc::new(Built { policy, heard, exposed: told.exposed.split_off(exposed.len()), marks: told.marks });
         all.push(built.clone());
         built
     }

@@ -19,7 +19,7 @@ mod conformance;
 pub(crate) mod kit;
 
 pub use chain::{Chain, Entry, Scope, merge};
-pub use chains::{Chains, Plan, Told};
+pub use chains::{Chains, Marks, Plan, Told};
 pub use order::{Doubt, doubled, doubts, identifies};
 
 use std::path::Path;

@@ -228,13 +228,15 @@ pub(super) fn ended(gateway: &Gateway, exchange: &mut Exchange, error: Option<&E
     let source = error.map(|error| error.esource());
     let ended = match (failure, source, answered) {
         (Some(failure), ..) if failure.is_of_age() => return,
-        // It had less time than the service gives, since others had taken theirs.
-        (Some(Failure::Timeout), ..) if exchange.hurried => return,
         (Some(failure), ..) => failure,
         (None, Some(ErrorSource::Upstream), _) => Failure::Reset,
         (None, None | Some(ErrorSource::Downstream), Some(status)) => grpc::failure(exchange, status, None),
         _ => return,
     };
+    // It had less time than the service gives, since others had taken theirs.
+    if exchange.hurried && targets.is_late(ended) {
+        return;
+    }
     if let Some(breaker) = &targets.breaker {
         breaker.note(probe, breaker.minds(ended), &gateway.0.shard);
     }
@@ -244,13 +246,16 @@ pub(super) fn ended(gateway: &Gateway, exchange: &mut Exchange, error: Option<&E
 
 /// The header of an answer ends the trial that a request may be: its body may take as long as it likes, and nobody else could find out meanwhile.
 pub(super) fn tried(gateway: &Gateway, exchange: &mut Exchange, status: StatusCode) {
+    let ended = grpc::failure(exchange, status, None);
+    if exchange.hurried && exchange.targets().is_some_and(|targets| targets.is_late(ended)) {
+        return;
+    }
     let trial = exchange.in_flight.as_mut().is_some_and(InFlight::tell);
     let probe = exchange.probe.take();
     if !trial && probe.is_none() {
         return;
     }
     let (Some(service), Some(targets)) = (exchange.service(), exchange.targets()) else { return };
-    let ended = grpc::failure(exchange, status, None);
     if let (Some(breaker), Some(probe)) = (&targets.breaker, probe) {
         breaker.note(Some(probe), breaker.minds(ended), &gateway.0.shard);
     }

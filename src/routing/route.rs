@@ -115,7 +115,7 @@ impl Route {
     /// Puts a route together.
     pub fn new(name: &str, versions: Option<Versions>, ways: Box<[Way]>, chain: Chain) -> Self {
         let mut credentials: Vec<Box<str>> = Vec::new();
-        for name in ways.iter().map(|way| &way.chain).chain([&chain]).flat_map(Chain::credentials) {
+        for name in ways.iter().map(|way| &way.chain).chain([&chain]).flat_map(|chain| &chain.marks().credentials) {
             if !credentials.contains(name) {
                 credentials.push(name.clone());
             }

@@ -133,8 +133,8 @@ impl<'a> Builder<'a> {
         } else if let Some(goal) = route.goal() {
             self.ways(vec![Place { index, below: Vec::new(), version: 0, goal }], &params)
         } else if let Some(config) = &route.compose {
-            let composition = self.composition(index, route, config, &params);
             let chain = self.chain(Some(index), None);
+            let composition = self.composition((index, route), config, &params, &chain);
             composition.map(|composition| vec![Way { version: 0, chain, destination: Destination::Composition(Box::new(composition)) }])
         } else if let Some(config) = &route.batch {
             let batch = Batch::build(config, &route.name, &self.shared.offload).map_err(|found| {
@@ -181,14 +181,20 @@ impl<'a> Builder<'a> {
         Some(Route { timeout, mirror, ..Route::new(&route.name, versions, ways?.into(), chain) })
     }
 
-    fn composition(&mut self, index: usize, route: &RouteConfig, config: &ComposeConfig, params: &[Box<str>]) -> Option<Composition> {
+    fn composition(
+        &mut self,
+        (index, route): (usize, &RouteConfig),
+        config: &ComposeConfig,
+        params: &[Box<str>],
+        chain: &Chain,
+    ) -> Option<Composition> {
         let (services, known) = (&self.services, &self.config.services);
         let mut find = |name: &str| match known.contains_key(name) {
             true => Ok(services.get(name).cloned()),
             false => Err(BuildError::unknown("service", name, known.keys().map(String::as_str))),
         };
         match Composition::build(config, &route.name, params, &mut find) {
-            Ok(composition) => Some(composition.with(self.shared)),
+            Ok(composition) => Some(composition.with(self.shared, &chain.marks().ids)),
             Err(found) => {
                 for error in found.0 {
                     self.keep::<()>(index, Err(error.at("compose")));

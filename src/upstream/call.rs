@@ -51,6 +51,11 @@ pub enum Haste {
 }
 
 impl Call {
+    /// Whom it goes to.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
     /// The same in haste.
     #[must_use]
     pub fn with(self, haste: Haste) -> Self {
@@ -183,8 +188,8 @@ impl Client {
                 Ok(told) => (Failure::Status(told.head.status), retry_after(&told.head.headers)),
                 Err(failure) => (*failure, None),
             };
-            // One that had less time than the service gives says nothing of its target.
-            let hurried = (count > 1 || sent.haste == Haste::Hurried) && ended == Failure::Timeout && left < targets.timeouts.response;
+            // One that had less time than the service gives says nothing of its target; nor does one that was told so, and gave up by itself.
+            let hurried = (count > 1 || sent.haste == Haste::Hurried) && left < targets.timeouts.response && targets.is_late(ended);
             if !ended.is_of_age() && !hurried {
                 if let Some(breaker) = &targets.breaker {
                     breaker.note(probe.take(), breaker.minds(ended), &self.shard);
@@ -229,7 +234,7 @@ impl Client {
 
     async fn attempt(&self, targets: &Targets, to: &Chosen, sent: &Sent<'_>) -> Result<Told, Failure> {
         let mut head = sent.head.clone();
-        prepare(&mut head, targets, &to.authority, sent.body).map_err(|_| Failure::Malformed)?;
+        prepare(&mut head, targets, &to.authority, sent).map_err(|_| Failure::Malformed)?;
         sent.allowed.progress.come_to(Stage::Connecting);
         let connector = self.connector().await;
         let (mut lent, reused) = Lent::take(connector, &to.peer).await.map_err(|_| Failure::Connect)?;

@@ -44,11 +44,12 @@ pub use timeouts::{Timeouts, TimeoutsConfig};
 pub use transport::{ConnectionsConfig, Protocol, TlsConfig, Verify};
 pub use websocket::{Seat, WebSocket, WebSocketConfig, WebSocketSettings};
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{HeaderName, header};
+use http::{HeaderName, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::runtime::Handle;
@@ -59,7 +60,7 @@ use self::plan::Plan;
 use crate::building::{BuildError, Errors, Step};
 use crate::observe::Metrics;
 use crate::state::Shared;
-use crate::types::{Duration, FRAMING, Percent};
+use crate::types::{Duration, FRAMING, GrpcStatus, Percent};
 
 /// One entry of `services:`: either `targets` or `mock`. `P` is the list of policies, a matter of a later room.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -115,6 +116,8 @@ pub struct ServiceConfig<P> {
 pub struct Service {
     /// Its name in the config.
     pub name: Arc<str>,
+    /// Who answers, as a number: another where the config names others.
+    pub source: u64,
     /// What answers.
     pub backend: Backend,
 }
@@ -204,7 +207,7 @@ impl Service {
             Some(mock) => errors.keep(&root(), Mock::build(mock).map_err(|error| error.at("mock"))).map(Backend::Mock),
             None => Targets::build(name, config, base, &mut errors, &root()).map(|targets| Backend::Targets(Box::new(targets))),
         };
-        let backend = backend.map(|backend| Self { name: name.into(), backend });
+        let backend = backend.map(|backend| Self { name: name.into(), source: source(config), backend });
         match backend {
             Some(service) => errors.finish(service),
             None => Err(errors),
@@ -314,10 +317,25 @@ impl Targets {
         self.plan.transport().shares()
     }
 
+    /// Whether an attempt took too long: by our clock, or by that of a target which knew its time.
+    pub fn is_late(&self, ended: Failure) -> bool {
+        match ended {
+            Failure::Timeout | Failure::Grpc(GrpcStatus::DeadlineExceeded) => true,
+            Failure::Status(StatusCode::GATEWAY_TIMEOUT) => self.deadline_header.is_some(),
+            _ => false,
+        }
+    }
+
     /// Why there may be no target now.
     pub fn cause(&self) -> Option<String> {
         self.plan.cause()
     }
+}
+
+/// What stands in the config of those who answer.
+fn source<P>(config: &ServiceConfig<P>) -> u64 {
+    let ServiceConfig { targets, host, tls, mock, .. } = config;
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(format!("{targets:?} {host:?} {tls:?} {mock:?}"))
 }
 
 fn deadline_header(name: &str) -> Result<HeaderName, BuildError> {

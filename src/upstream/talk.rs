@@ -14,7 +14,7 @@ use super::stage::Stage;
 use super::{HostMode, Targets};
 
 /// The header as a target gets it.
-pub(super) fn prepare(head: &mut RequestHeader, targets: &Targets, authority: &HeaderValue, body: &[Bytes]) -> pingora_error::Result<()> {
+pub(super) fn prepare(head: &mut RequestHeader, targets: &Targets, authority: &HeaderValue, sent: &Sent<'_>) -> pingora_error::Result<()> {
     match &targets.host {
         HostMode::Target => head.insert_header(header::HOST, authority.clone())?,
         HostMode::Name(name) => head.insert_header(header::HOST, name.clone())?,
@@ -23,9 +23,12 @@ pub(super) fn prepare(head: &mut RequestHeader, targets: &Targets, authority: &H
     head.set_version(Version::HTTP_11);
     let framed = head.remove_header(&header::TRANSFER_ENCODING).is_some() || head.headers.contains_key(header::CONTENT_LENGTH);
     head.remove_header(&header::EXPECT);
-    let length: usize = body.iter().map(Bytes::len).sum();
+    let length: usize = sent.body.iter().map(Bytes::len).sum();
     if framed || length > 0 {
         head.insert_header(header::CONTENT_LENGTH, length)?;
+    }
+    if let Some(name) = &targets.deadline_header {
+        head.insert_header(name.clone(), u64::try_from(sent.allowed.left().as_millis()).unwrap_or(u64::MAX))?;
     }
     Ok(())
 }

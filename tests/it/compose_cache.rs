@@ -69,6 +69,11 @@ fn what_is_kept_survives_a_reload_and_goes_when_nobody_keeps_anything() {
     let none = other.replace(", cache: 1h", "");
     assert_eq!((gateway.rewrite(&none), ask(), up.seen().len()), ("done", (), 2));
     assert_eq!((gateway.rewrite(&keeping), ask(), ask(), up.seen().len()), ("done", (), (), 3));
+    let fresher = keeping.replace("1h", "1ms");
+    assert_eq!((gateway.rewrite(&fresher), ask(), up.seen().len()), ("done", (), 4));
+    let new = saying(&[]);
+    let moved = keeping.replace(&up.address.to_string(), &new.address.to_string());
+    assert_eq!((gateway.rewrite(&moved), ask(), new.seen().len()), ("done", (), 1));
 }
 
 #[test]
@@ -141,12 +146,13 @@ fn nobody_gets_an_answer_that_was_made_for_another() {
         let said = |name: &str| seen.header(name).unwrap_or("-").to_owned();
         Answer::new(format!("\"{} {} {} {}\"", said("x-user"), said("x-ip"), said("x-forwarded-for"), said("x-request-id")))
     });
-    let policies = "policies: [request_id, api_key, request: { headers: { set: { X-User: \"{consumer.name}\" } } }]\nconsumers: [{ name: ann, api_keys: [\"sha256:ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb\"] }, { name: bob, api_keys: [\"sha256:3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d\"] }]";
+    let policies = "policies: [request_id: { accept: true }, api_key, request: { headers: { set: { X-User: \"{consumer.name}\" } } }]\nconsumers: [{ name: ann, api_keys: [\"sha256:ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb\"] }, { name: bob, api_keys: [\"sha256:3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d\"] }]";
     let compose = "parts: { a: { get: \"up:/\", cache: 1h, headers: { X-Ip: \"{client.ip}\" } } }";
     let gateway = Gateway::start(&yaml(&up, policies, compose));
     let ask = |from: u8, key: &str| {
         let mut client = Client::connect_from([127, 0, 0, from], gateway.address);
-        let answer = client.get_with("/whole/1", &format!("X-Api-Key: {key}\r\n"));
+        // An id of the client's choice, which is also the value of what the service goes by.
+        let answer = client.get_with("/whole/1", &format!("X-Api-Key: {key}\r\nX-Request-Id: ann\r\n"));
         assert_eq!(answer.header("cache-control"), Some("private"), "{answer:?}");
         answer.json()["a"].as_str().unwrap().to_owned()
     };
@@ -157,6 +163,23 @@ fn nobody_gets_an_answer_that_was_made_for_another() {
         assert_eq!(ask(2, "a"), "ann 127.0.0.2 - -");
     }
     assert_eq!(up.seen().len(), 3);
+}
+
+#[test]
+fn what_depends_on_more_than_the_parts_own_headers_is_for_its_client_alone() {
+    let policies = "policies: [request: { headers: { set: { X-User: \"{client.ip}\" } } }]";
+    for (vary, control) in [
+        ("X-User", "private, max-age=60"),
+        ("Accept, x-forwarded-for", "private, max-age=60"),
+        ("Accept, Accept-Encoding, X-Own", "max-age=60"),
+    ] {
+        let up = saying(&[("cache-control", "public, max-age=60"), ("vary", vary)]);
+        let compose = "parts: { a: { get: \"up:/\", headers: { X-Own: own } }, b: { get: \"up:/{id}\", cache: 1h } }";
+        let gateway = Gateway::start(&yaml(&up, policies, compose));
+        for _ in 0..2 {
+            assert_eq!(gateway.client().get("/whole/1").header("cache-control"), Some(control), "{vary}");
+        }
+    }
 }
 
 #[test]

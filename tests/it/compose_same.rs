@@ -8,7 +8,7 @@ use crate::support::{Answer, Gateway, Origin, PATIENCE, RawOrigin};
 
 fn gateway(address: std::net::SocketAddr, compose: &str) -> Gateway {
     Gateway::start(&format!(
-        "services: {{ up: {{ targets: [\"http://{address}\"], deadline_header: X-Left }}, other: {{ targets: [\"http://{address}\"] }} }}\nroutes: [{{ name: whole, match: {{ path: \"/whole/{{id}}\" }}, compose: {{ {compose} }} }}]\n"
+        "services: {{ up: {{ targets: [\"http://{address}\"], deadline_header: X-Left, timeouts: {{ total: 1m }} }}, other: {{ targets: [\"http://{address}\"] }} }}\nroutes: [{{ name: whole, match: {{ path: \"/whole/{{id}}\" }}, compose: {{ {compose} }} }}]\n"
     ))
 }
 
@@ -66,7 +66,7 @@ fn each_part_keeps_its_own_time_and_size_and_none_ends_the_call_of_another() {
     let (up, events, go) = waiting();
     let gateway = gateway(
         up.address,
-        "timeout: 19s, parts: { short: { get: \"up:/\", timeout: 300ms }, small: { get: \"up:/\", size: 19B }, a: { get: \"up:/\" }, b: { get: \"up:/\", required: true } }",
+        "timeout: 19s, parts: { short: { get: \"other:/\", timeout: 300ms }, small: { get: \"other:/\", size: 19B }, a: { get: \"other:/\" }, b: { get: \"other:/\", required: true } }",
     );
     let mut client = gateway.client();
     client.send("GET /whole/1 HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -83,6 +83,20 @@ fn each_part_keeps_its_own_time_and_size_and_none_ends_the_call_of_another() {
     let line = gateway.await_log("the request", |line| line["route"] == "whole");
     let took = |part: usize| line["parts"][part]["duration_ms"].as_f64().unwrap();
     assert!(took(0) >= 300.0 && took(0) < took(2), "{line}");
+}
+
+#[test]
+fn a_service_that_was_told_of_less_time_is_asked_again_by_who_has_more() {
+    let up = Origin::answering(|seen| Answer::new(seen.header("x-left").unwrap().to_owned()));
+    let gateway = gateway(
+        up.address,
+        "timeout: 19s, parts: { short: { get: \"up:/\", timeout: 2s }, a: { get: \"up:/\" }, b: { get: \"up:/\", timeout: 18s } }",
+    );
+    let answer = gateway.client().get("/whole/1").json();
+    let left = |part: &str| answer[part].as_u64().unwrap();
+    assert!((1000..=2000).contains(&left("short")) && (18_001..=19_000).contains(&left("a")), "{answer}");
+    assert_eq!(left("b"), left("a"), "{answer}");
+    assert_eq!(up.seen().len(), 2);
 }
 
 #[test]

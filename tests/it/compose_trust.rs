@@ -64,7 +64,7 @@ fn a_client_in_haste_or_a_slow_one_has_no_service_left_alone() {
 fn a_part_that_has_its_time_and_is_late_counts_against_its_service() {
     let (first, late) = (Origin::answering(|_| Answer::new("{\"x\":1}".to_owned())), RawOrigin::start(|mut talk| talk.until_closed()));
     let gateway = Gateway::start(&format!(
-        "services: {{ first: {{ targets: [\"http://{}\"] }}, late: {{ targets: [\"http://{}\"], breaker: {{ failures: 1 }} }} }}\nroutes: [{{ name: whole, match: {{ path: /whole }}, compose: {{ timeout: 300ms, parts: {{ a: {{ get: \"first:/\" }}, b: {{ get: \"late:/{{parts.a.body.x}}\" }} }} }} }}]\n",
+        "services: {{ first: {{ targets: [\"http://{}\"] }}, late: {{ targets: [\"http://{}\"], breaker: {{ failures: 1 }} }} }}\nroutes: [{{ name: whole, match: {{ path: /whole }}, compose: {{ timeout: 1500ms, parts: {{ a: {{ get: \"first:/\" }}, b: {{ get: \"late:/{{parts.a.body.x}}\" }} }} }} }}]\n",
         first.address, late.address
     ));
     assert_eq!(gateway.client().get("/whole").text(), "{\"a\":{\"x\":1},\"b\":null}");
@@ -106,6 +106,81 @@ fn the_parts_together_are_bounded() {
     let missing = gateway.await_log("the request", |line| line["route"] == "whole");
     let over = missing["parts"].as_array().unwrap().iter().filter(|part| part["result"] == "http_response_body_size").count();
     assert_eq!(over, 2, "{missing}");
+}
+
+#[test]
+fn what_is_still_coming_counts_and_what_is_thrown_away_does_not() {
+    let ((told, gone), (go, waits)) = (channel(), channel::<()>());
+    let (told, waits) = (Mutex::new(told), Mutex::new(waits));
+    let up = RawOrigin::start(move |mut talk| {
+        let Some(request) = talk.request() else { return };
+        let is_first = request.starts_with(b"GET /first ");
+        let text = "x".repeat(3000);
+        if is_first {
+            talk.say(format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3001\r\n\r\n{text}"));
+            told.lock().unwrap().send("half").unwrap();
+            waits.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            talk.say("x");
+        } else {
+            talk.say(format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9000\r\n\r\n{text}"));
+            talk.until_closed();
+            told.lock().unwrap().send("given up").unwrap();
+        }
+    });
+    let list = Origin::answering(|_| Answer::new("[\"second\"]".to_owned()));
+    let gateway = Gateway::start(&format!(
+        "services: {{ up: {{ targets: [\"http://{}\"] }}, list: {{ targets: [\"http://{}\"] }} }}\nroutes: [{{ name: whole, match: {{ path: /whole }}, compose: {{ size: 1KiB, timeout: 19s, template: {{ a: 1 }}, parts: {{ first: {{ get: \"up:/first\" }}, list: {{ get: \"list:/\" }}, second: {{ get: \"up:/{{parts.list.body.0}}\" }} }} }} }}]\n",
+        up.address, list.address
+    ));
+    let mut client = gateway.client();
+    client.send("GET /whole HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut events = [gone.recv_timeout(PATIENCE).unwrap(), gone.recv_timeout(PATIENCE).unwrap()];
+    events.sort_unstable();
+    assert_eq!(events, ["given up", "half"], "one of them is given up while the other is still coming");
+    go.send(()).unwrap();
+    assert_eq!(client.read().text(), "{\"a\":1}");
+    let line = gateway.await_log("the request", |line| line["route"] == "whole");
+    assert_eq!((&line["parts"][0]["result"], &line["parts"][2]["result"]), (&"ok".into(), &"http_response_body_size".into()), "{line}");
+
+    let up = Origin::answering(|seen| match &*seen.target {
+        "/list" => Answer::new("[1,2,3,4,5,6]".to_owned()),
+        "/5" | "/6" => Answer::new("{}".to_owned()),
+        _ => http::Response::builder().status(500).body("x".repeat(3000)).unwrap(),
+    });
+    let parts = "list: { get: \"up:/list\" }, each: { each: \"{parts.list.body}\", get: \"up:/{item}\", parallel: 1 }";
+    let gateway = self::gateway(up.address, "", "", &format!("size: 1KiB, parts: {{ {parts} }}"));
+    let answer = gateway.client().get("/whole");
+    assert_eq!(answer.text(), "{\"list\":[1,2,3,4,5,6],\"each\":[null,null,null,null,{},{}]}");
+}
+
+#[test]
+fn what_is_wrong_with_an_error_is_not_its_length() {
+    let up = Origin::answering(|_| http::Response::builder().status(404).body("x".repeat(100)).unwrap());
+    for pass in ["[]", "[404]"] {
+        let compose = format!("parts: {{ a: {{ get: \"up:/a\", size: 10B, required: true, pass: {pass} }} }}");
+        let gateway = gateway(up.address, "", "", &compose);
+        let problem = gateway.client().get("/whole").problem(502, "bad-gateway");
+        let said = (&problem["part"], &problem["step"], &problem["part_status"]);
+        assert_eq!(said, (&"a".into(), &"answering".into(), &404.into()), "{problem}");
+    }
+}
+
+#[test]
+fn a_service_that_gives_up_when_it_was_told_to_is_not_to_blame() {
+    let first = Origin::answering(|_| {
+        std::thread::park_timeout(Duration::from_millis(400));
+        Answer::new("{\"x\":1}".to_owned())
+    });
+    for (told, then) in [(", deadline_header: X-Left", "received-status=504"), ("", "error=destination_unavailable")] {
+        let late = Origin::answering(|_| http::Response::builder().status(504).body(String::new()).unwrap());
+        let gateway = Gateway::start(&format!(
+            "services: {{ first: {{ targets: [\"http://{}\"] }}, late: {{ targets: [\"http://{}\"], breaker: {{ failures: 1 }}{told} }} }}\nroutes: [{{ name: whole, match: {{ path: /whole }}, compose: {{ timeout: 1s, parts: {{ a: {{ get: \"first:/\" }}, b: {{ get: \"late:/{{parts.a.body.x}}\" }} }} }} }}]\n",
+            first.address, late.address
+        ));
+        gateway.client().get("/whole");
+        let answer = gateway.client().get("/whole");
+        assert!(answer.header("tidegate-parts").unwrap().ends_with(&format!("b;{then}")), "{told}: {answer:?}");
+    }
 }
 
 #[test]

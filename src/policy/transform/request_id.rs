@@ -47,6 +47,7 @@ impl Policy for RequestId {
     fn build(config: &Config, cx: &mut PolicyCx<'_>) -> Result<Self, BuildError> {
         let header = super::editable(&config.header).map_err(|error| error.at("header"))?;
         cx.told.expose(header.clone());
+        cx.told.id(header.clone());
         Ok(Self { header, accept: config.accept })
     }
 
