@@ -28,7 +28,7 @@ impl Document {
     /// What RFC 8259 does not allow, and what is beyond the bounds.
     pub fn parse(text: impl Into<Bytes>, bounds: Bounds) -> Result<Self, Fault> {
         let text = text.into();
-        let tape = parse(&text, bounds, Tape(Vec::with_capacity((text.len() / 8).clamp(1, 4096))))?.0;
+        let tape = parse(&text, bounds, Tape(Vec::with_capacity((text.len() / 6).clamp(1, 4096))))?.0;
         Ok(Self { tape, text })
     }
 

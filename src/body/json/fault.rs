@@ -43,6 +43,7 @@ pub enum Wrong {
 }
 
 impl Fault {
+    #[cold]
     pub(super) fn new(at: usize, what: &'static str) -> Self {
         Self { at, wrong: Wrong::Syntax(what) }
     }

@@ -24,14 +24,6 @@ impl Sink for () {
     fn close(&mut self, _: usize, _: usize) {}
 }
 
-struct Parser<'b, S> {
-    bytes: &'b [u8],
-    at: usize,
-    sink: S,
-    bounds: Bounds,
-    values: usize,
-}
-
 /// Reads one JSON text to its end.
 ///
 /// # Errors
@@ -44,13 +36,21 @@ pub(super) fn parse<S: Sink>(bytes: &[u8], bounds: Bounds, sink: S) -> Result<S,
     if let Err(error) = std::str::from_utf8(bytes) {
         return Err(Fault::new(error.valid_up_to(), "not UTF-8"));
     }
-    let bounds = Bounds { depth: bounds.depth.min(DEEPEST), ..bounds };
-    let mut parser = Parser { bytes, at: 0, sink, bounds, values: 0 };
-    parser.text()?;
+    let mut parser = Parser { bytes, at: 0, sink, left: bounds.values, bounds };
+    parser.text(bounds.depth.min(DEEPEST))?;
     Ok(parser.sink)
 }
 
-/// An array or object that is not at its end yet.
+struct Parser<'b, S> {
+    bytes: &'b [u8],
+    at: usize,
+    sink: S,
+    bounds: Bounds,
+    /// Values that may still come.
+    left: usize,
+}
+
+/// What the next value stands in.
 #[derive(Clone, Copy)]
 struct Open {
     within: Within,
@@ -59,44 +59,42 @@ struct Open {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Within {
+    /// Nothing: it is the whole text.
+    Text,
     Array,
     Object,
 }
 
+// Everything is inlined into one loop: as calls with results that may be faults it takes twice as long.
 impl<S: Sink> Parser<'_, S> {
-    fn text(&mut self) -> Result<(), Fault> {
-        let mut open: SmallVec<[Open; 16]> = SmallVec::new();
+    fn text(&mut self, depth: usize) -> Result<(), Fault> {
+        let mut around: SmallVec<[Open; 16]> = SmallVec::new();
+        let mut open = Open { within: Within::Text, opened: 0 };
         loop {
             if let Some(within) = self.value()? {
-                if open.len() >= self.bounds.depth {
-                    return Err(Fault { at: self.at, wrong: Wrong::TooDeep(self.bounds.depth) });
+                if around.len() >= depth {
+                    return Err(Fault { at: self.at, wrong: Wrong::TooDeep(depth) });
                 }
                 let opened = self.sink.open(self.at);
                 self.at += 1;
-                let next = self.peek();
-                match (within, next) {
+                match (within, self.peek()) {
                     (Within::Array, Some(b']')) | (Within::Object, Some(b'}')) => {
                         self.at += 1;
                         self.sink.close(opened, self.at);
                     }
-                    (Within::Array, _) => {
-                        open.push(Open { within, opened });
-                        continue;
-                    }
-                    (Within::Object, next) => {
-                        open.push(Open { within, opened });
-                        self.name(next, "a name or `}` is expected")?;
+                    (_, next) => {
+                        around.push(open);
+                        open = Open { within, opened };
+                        if within == Within::Object {
+                            self.name(next, "a name or `}` is expected")?;
+                        }
                         continue;
                     }
                 }
             }
             // Behind a value: on to the next one, or out of what ends here.
             loop {
-                let next = self.peek();
-                let Some(Open { within, opened }) = open.last().copied() else {
-                    return if next.is_none() { Ok(()) } else { Err(Fault::new(self.at, "something stands behind the value")) };
-                };
-                match (next, within) {
+                match (self.peek(), open.within) {
                     (Some(b','), Within::Array) => {
                         self.at += 1;
                         break;
@@ -109,9 +107,11 @@ impl<S: Sink> Parser<'_, S> {
                     }
                     (Some(b']'), Within::Array) | (Some(b'}'), Within::Object) => {
                         self.at += 1;
-                        self.sink.close(opened, self.at);
-                        open.pop();
+                        self.sink.close(open.opened, self.at);
+                        open = around.pop().unwrap_or(Open { within: Within::Text, opened: 0 });
                     }
+                    (None, Within::Text) => return Ok(()),
+                    (Some(_), Within::Text) => return Err(Fault::new(self.at, "something stands behind the value")),
                     (None, _) => return Err(Fault::new(self.at, "the text ends within an array or object")),
                     (_, Within::Array) => return Err(Fault::new(self.at, "`,` or `]` is expected")),
                     (_, Within::Object) => return Err(Fault::new(self.at, "`,` or `}` is expected")),
@@ -121,12 +121,14 @@ impl<S: Sink> Parser<'_, S> {
     }
 
     /// The next byte that is no white space.
+    #[inline(always)]
     fn peek(&mut self) -> Option<u8> {
         self.at = scan::space(self.bytes, self.at);
         self.bytes.get(self.at).copied()
     }
 
     /// A whole value, or the beginning of one that has others in it, which is left to be read.
+    #[inline(always)]
     fn value(&mut self) -> Result<Option<Within>, Fault> {
         let next = self.peek();
         self.count()?;
@@ -148,6 +150,7 @@ impl<S: Sink> Parser<'_, S> {
     }
 
     /// A member's name and the colon behind it.
+    #[inline(always)]
     fn name(&mut self, next: Option<u8>, expected: &'static str) -> Result<(), Fault> {
         if next != Some(b'"') {
             return Err(Fault::new(self.at, expected));
@@ -163,10 +166,11 @@ impl<S: Sink> Parser<'_, S> {
         Ok(())
     }
 
+    #[inline(always)]
     fn count(&mut self) -> Result<(), Fault> {
-        self.values += 1;
-        if self.values > self.bounds.values {
-            return Err(Fault { at: self.at, wrong: Wrong::TooMany(self.bounds.values) });
+        match self.left.checked_sub(1) {
+            Some(left) => self.left = left,
+            None => return Err(Fault { at: self.at, wrong: Wrong::TooMany(self.bounds.values) }),
         }
         Ok(())
     }

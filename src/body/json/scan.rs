@@ -12,11 +12,13 @@ const fn zeros(word: u64) -> u64 {
     word.wrapping_sub(each(1)) & !word & each(0x80)
 }
 
+#[inline(always)]
 fn word(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 /// Skips white space (§2).
+#[inline(always)]
 pub(super) fn space(bytes: &[u8], mut at: usize) -> usize {
     while let Some(byte) = bytes.get(at) {
         if *byte > b' ' || !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
@@ -33,6 +35,7 @@ pub(super) fn space(bytes: &[u8], mut at: usize) -> usize {
 
 /// The first byte from here that means something within a string: its end, an escape, or a control character, which may not be there. Eight bytes at a
 /// time.
+#[inline(always)]
 pub(super) fn plain(bytes: &[u8], mut at: usize) -> usize {
     while let Some(word) = word(bytes, at) {
         let control = word.wrapping_sub(each(0x20)) & !word & each(0x80);
@@ -56,6 +59,7 @@ pub(super) enum Escapes {
 }
 
 /// A string (§7), from behind its first quote to behind its last one.
+#[inline(always)]
 pub(super) fn string(bytes: &[u8], mut at: usize) -> Result<(usize, Escapes), Fault> {
     let mut escapes = Escapes::None;
     loop {
@@ -85,6 +89,7 @@ fn escape(bytes: &[u8], at: usize) -> Result<usize, Fault> {
 }
 
 /// A number (§6), from its first character.
+#[inline(always)]
 pub(super) fn number(bytes: &[u8], mut at: usize) -> Result<usize, Fault> {
     if bytes.get(at) == Some(&b'-') {
         at += 1;
@@ -106,6 +111,7 @@ pub(super) fn number(bytes: &[u8], mut at: usize) -> Result<usize, Fault> {
     Ok(at)
 }
 
+#[inline(always)]
 fn digits(bytes: &[u8], from: usize) -> Result<usize, Fault> {
     let mut at = from;
     while bytes.get(at).is_some_and(u8::is_ascii_digit) {
@@ -115,6 +121,7 @@ fn digits(bytes: &[u8], from: usize) -> Result<usize, Fault> {
 }
 
 /// `true`, `false` or `null` (§3).
+#[inline(always)]
 pub(super) fn literal(bytes: &[u8], at: usize) -> Result<usize, Fault> {
     let rest = bytes.get(at..).unwrap_or_default();
     for known in [&b"true"[..], b"false", b"null"] {
