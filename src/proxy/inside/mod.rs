@@ -16,6 +16,7 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use tokio::sync::{oneshot, watch};
 
+use super::ask::named;
 use super::connection::within;
 use super::{Connection, Exchange, Gateway, answer};
 use crate::handler::{Answered, Came, Inner, Inside};
@@ -58,11 +59,13 @@ impl Way {
     /// The way in for what `session` has inside.
     ///
     /// # Errors
-    /// That came inside of another itself.
+    /// That came inside of another itself, or says what it must not, as it might to a service.
     pub fn new(gateway: &Gateway, session: &Session, exchange: &Exchange) -> Result<Self, Problem> {
         if exchange.around.is_some() {
             return Err(Problem::new(Kind::BadRequest, "a batch cannot be part of a batch"));
         }
+        // What is named there is not theirs: who asks must be among what is.
+        named(session.req_header())?;
         let proxy_digest = session.digest().and_then(|digest| digest.proxy_digest.clone());
         Ok(Self {
             gateway: gateway.clone(),

@@ -3,6 +3,7 @@
 mod bounds;
 mod headers;
 mod inputs;
+mod trust;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
