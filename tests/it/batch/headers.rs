@@ -112,6 +112,21 @@ fn what_is_no_request_is_refused_in_its_place() {
 }
 
 #[test]
+fn one_with_more_headers_than_any_map_takes_spoils_no_other() {
+    let gateway = gateway(&[], "{ size: 8MiB }");
+    for count in [101, 24_577, 40_000] {
+        let many: serde_json::Map<String, Value> = (0..count).map(|count| (format!("x{count}"), "".into())).collect();
+        let all = answers(
+            &mut gateway.client(),
+            "",
+            &json!([{ "id": "1", "method": "GET", "url": "/echo/", "headers": many }, get("2", "/echo/")]),
+        );
+        assert_eq!(statuses(&all), [431, 200], "{count}: {all:#?}");
+        assert_eq!(all[0]["body"]["detail"], "the request has more than 100 header fields");
+    }
+}
+
+#[test]
 fn the_same_path_means_the_same_within_a_batch_and_without() {
     let origin = Origin::start();
     let gateway = gateway(&[("up", origin.address.to_string())], "{}");

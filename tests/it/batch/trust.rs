@@ -1,6 +1,6 @@
 //! Whom the services of a batch's requests believe: nothing is shed, smuggled in or shown that would not be without the batch.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{KEY, answers, get, post, statuses};
 use crate::support::{Gateway, Origin};
@@ -32,4 +32,63 @@ fn no_connection_header_sheds_who_asks() {
     assert_eq!(statuses(&answers(&mut gateway.client(), lines, &requests)), [200]);
     let seen = origin.only();
     assert_eq!((seen.header("x-forwarded-for"), seen.header("x-hop")), (Some("192.0.2.9, 127.0.0.1"), None));
+}
+
+#[test]
+fn what_the_policies_of_the_batch_take_for_themselves_reaches_no_service() {
+    let origin = Origin::start();
+    let token = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwiYXVkIjoiYXBpIiwic3ViIjoiYWRhIiwic2NvcGUiOiJvcmRlcnMucmVhZCIsImV4cCI6NDEwMjQ0NDgwMH0.v3lXo_qApX2BDHSJUe4-E1B1W93zPnoLP7cBFsHsnqQ";
+    let policies = "policies: [api_key: { header: X-API-Key }, jwt: { issuer: any, audience: any, cookie: token, forward: false, keys: [{ algorithm: HS256, secret: a-secret-of-at-least-thirty-two-bytes }] }, request: { headers: { set: { X-Trust: outer }, remove: [X-Debug] } }]";
+    let gateway = behind_a_proxy(&origin, "", &format!("{policies}, batch: {{ parallel: 1 }}"));
+    let lines = format!("X-API-Key: demo-key\r\nCookie: a=b; token={token}; c=d\r\nX-Trust: mine\r\nX-Debug: 1\r\nX-Other: 2\r\n");
+    let requests = json!([
+        get("1", "/up/1"),
+        get("2", "/private"),
+        { "id": "3", "method": "GET", "url": "/up/3", "headers": { "X-API-Key": "demo-key", "Cookie": "token=own" } },
+        { "id": "4", "method": "GET", "url": "/private", "headers": { "X-API-Key": "wrong" } },
+    ]);
+    let all = answers(&mut gateway.client(), &lines, &requests);
+    assert_eq!(statuses(&all), [200, 200, 200, 401], "{all:#?}");
+    let seen = origin.seen();
+    let said = |place: usize| ["x-api-key", "cookie", "x-trust", "x-debug", "x-other"].map(|name| seen[place].header(name));
+    // The key serves another policy all the same, and a request may still say what it likes, as if it had come by itself.
+    assert_eq!(said(0), [None, Some("a=b; c=d"), None, None, Some("2")]);
+    assert_eq!(said(1), [None, Some("a=b; c=d"), None, None, Some("2")]);
+    assert_eq!(said(2), [Some("demo-key"), Some("token=own"), None, None, Some("2")]);
+    assert_eq!(seen.len(), 3);
+}
+
+#[test]
+fn a_request_that_is_refused_at_once_is_logged_as_any() {
+    let origin = Origin::start();
+    let gateway = behind_a_proxy(&origin, "", "batch: {}");
+    let requests = json!([get("1", "/up/a b?key=secret"), get("2", "https://ann:secret@gateway.test/up/")]);
+    let all = answers(&mut gateway.client(), "X-Forwarded-For: 192.0.2.9\r\n", &requests);
+    assert_eq!(statuses(&all), [400, 400]);
+    for path in ["/up/a b", ""] {
+        let line = gateway.await_log("the refused one", |line| line["batch"].is_string() && line["path"] == path);
+        let said = ["client", "host", "method", "route"].map(|name| line[name].as_str().unwrap());
+        assert_eq!(said, ["192.0.2.9", "gateway.test", "GET", "-"], "{line}");
+        assert!(!line.to_string().contains("secret"), "{line}");
+    }
+}
+
+#[test]
+fn each_request_has_an_id_of_its_own_though_that_of_the_batch_was_accepted() {
+    for (header, policy) in [("x-request-id", "request_id: { accept: true }"), ("x-trace", "request_id: { accept: true, header: X-Trace }")]
+    {
+        let origin = Origin::start();
+        let gateway = behind_a_proxy(&origin, &format!("policies: [{policy}]\n"), "batch: { parallel: 1 }");
+        let mut named = get("3", "/up/3");
+        named["headers"] = json!({ header: "mine" });
+        let requests = json!([get("1", "/up/1"), get("2", "/up/2"), named]);
+        let outer = post(&mut gateway.client(), &format!("{header}: abc\r\nX-Correlation-Id: def\r\n"), &requests);
+        assert_eq!(outer.header(header), Some("abc"));
+        let seen = origin.seen();
+        let ids: Vec<_> = seen.iter().map(|seen| seen.header(header).unwrap()).collect();
+        assert!(ids[0] != "abc" && ids[1] != "abc" && ids[0] != ids[1] && ids[2] == "mine", "{ids:?}");
+        assert_eq!(seen[0].header("x-correlation-id"), None);
+        let lines = gateway.await_log("the last", |line| line["request_id"] == "mine");
+        assert_eq!(lines["batch"], Value::from("abc"));
+    }
 }
