@@ -86,8 +86,8 @@ pub trait Conversation: Send {
     /// The way into the whole gateway for requests that this one has inside.
     ///
     /// # Errors
-    /// It came inside of another itself.
-    fn inside(&self) -> Result<Arc<dyn Inside>, Problem>;
+    /// It came inside of another itself, or says what no request may that goes on to others.
+    fn inside(&mut self) -> Result<Arc<dyn Inside>, Problem>;
 
     /// Notes for the log what became of the parts of the answer.
     fn note(&mut self, parts: Vec<PartTold>);

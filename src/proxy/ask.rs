@@ -133,11 +133,15 @@ fn bare(req: &mut RequestHeader) -> Result<(), Problem> {
 }
 
 /// What the Connection header names.
-fn named(req: &RequestHeader) -> Result<Vec<HeaderName>, Problem> {
+///
+/// # Errors
+/// It names what a client may not have removed, too much, or what is no header.
+pub(super) fn named(req: &RequestHeader) -> Result<Vec<HeaderName>, Problem> {
     /// Names that it may have: as many as Pingora takes of other requests.
     const MOST: usize = 9;
     /// What a client may not have removed: who it is for, and who sent it.
-    const KEPT: [HeaderName; 4] = [header::HOST, header::FORWARDED, header::VIA, header::AUTHORIZATION];
+    const KEPT: [HeaderName; 5] =
+        [header::HOST, header::FORWARDED, header::VIA, header::AUTHORIZATION, HeaderName::from_static("x-real-ip")];
     let malformed = |detail| Problem::new(Kind::BadRequest, detail);
     let lines = req.headers.get_all(header::CONNECTION).iter();
     let mut named = Vec::new();

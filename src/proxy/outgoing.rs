@@ -9,13 +9,16 @@ use super::{Connection, Exchange, grpc};
 use crate::problem::{Kind, Problem};
 use crate::upstream::HostMode;
 
-/// The header that goes out: path, host, forwarding headers, then the policies' changes.
+/// The header that goes out: without what was said to the gateway alone, then path, host, forwarding headers, then the policies' changes.
 ///
 /// # Errors
 /// What a policy, or the path, cannot be made of.
 pub(super) fn header(session: &Session, exchange: &mut Exchange, req: &mut RequestHeader) -> Result<(), Problem> {
     if exchange.grpc.is_some() && exchange.asked.is_some() && req.version != Version::HTTP_2 {
         return Err(grpc::untold());
+    }
+    if let Some(around) = &exchange.around {
+        around.withheld.take(req);
     }
     path(exchange, req)?;
     host(exchange, req);

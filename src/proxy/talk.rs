@@ -112,7 +112,7 @@ impl Conversation for Talk<'_> {
         Ok(told)
     }
 
-    fn inside(&self) -> Result<Arc<dyn Inside>, Problem> {
+    fn inside(&mut self) -> Result<Arc<dyn Inside>, Problem> {
         Ok(Arc::new(Way::new(self.gateway, self.session, self.exchange)?))
     }
 

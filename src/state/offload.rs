@@ -27,6 +27,12 @@ impl Offload {
     /// So many bytes of JSON take about 100 µs to read.
     pub const LARGE: usize = 64 * 1024;
 
+    /// One with a single thread, whatever the machine has.
+    #[cfg(test)]
+    pub(crate) fn single() -> Self {
+        Self { threads: OnceLock::from(Threads::of(1)), ..Self::default() }
+    }
+
     /// Does work that takes the longer the more bytes there are: beside the worker where they are many, here where they are few or too much waits there.
     pub async fn of_bytes<W, T>(&self, bytes: usize, work: W) -> T
     where
@@ -72,7 +78,10 @@ struct Threads(Option<Runtime>);
 
 impl Threads {
     fn start() -> Option<Self> {
-        let count = available_parallelism().map_or(1, NonZero::get).div_ceil(2);
+        Self::of(available_parallelism().map_or(1, NonZero::get).div_ceil(2))
+    }
+
+    fn of(count: usize) -> Option<Self> {
         let runtime = Builder::new_current_thread().max_blocking_threads(count).thread_name("offload").build();
         runtime.inspect_err(|error| log::warn!("no threads for work beside the workers: {error}")).ok().map(|runtime| Self(Some(runtime)))
     }

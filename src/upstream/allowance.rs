@@ -34,11 +34,16 @@ impl Budget {
     pub fn new(bytes: usize) -> Self {
         Self(AtomicUsize::new(bytes))
     }
+
+    /// Nothing of it yet.
+    pub fn charge(self: &Arc<Self>) -> Charge {
+        Charge { budget: self.clone(), bytes: AtomicUsize::new(0) }
+    }
 }
 
 impl Charge {
     /// Takes more, if there is so much.
-    pub(super) fn add(&self, bytes: usize) -> bool {
+    pub fn add(&self, bytes: usize) -> bool {
         let left = |left: usize| left.checked_sub(bytes);
         let taken = self.budget.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok();
         self.bytes.fetch_add(if taken { bytes } else { 0 }, Ordering::Relaxed);
@@ -72,7 +77,7 @@ impl Allowance {
 
     /// Nothing of the budget yet.
     pub(super) fn charge(&self) -> Option<Charge> {
-        self.budget.as_ref().map(|budget| Charge { budget: budget.clone(), bytes: AtomicUsize::new(0) })
+        self.budget.as_ref().map(Budget::charge)
     }
 
     /// Lets it take as much and as long as this at least, from now.

@@ -10,9 +10,11 @@
 // Each uses only those above it.
 mod config;
 mod media;
+mod cookies;
 mod read;
 mod request;
 mod write;
+mod course;
 mod run;
 
 pub use config::BatchConfig;

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use bytes::Bytes;
 
@@ -54,13 +55,12 @@ pub(super) fn read(body: Bytes, most: usize) -> Result<Vec<Asked>, Problem> {
         return Err(wrong("requests", &format!("there are {count}, and a batch takes 1 to {most}")));
     }
     let mut all = Vec::with_capacity(count);
-    let mut ids: Vec<Cow<'_, str>> = Vec::with_capacity(count);
+    let mut ids: HashSet<Cow<'_, str>> = HashSet::with_capacity(count);
     for (place, item) in list.items().enumerate() {
         let (id, asked) = one(&document, item).map_err(|(below, why)| wrong(&format!("requests[{place}]{below}"), &why))?;
-        if ids.contains(&id) {
+        if !ids.insert(id) {
             return Err(wrong(&format!("requests[{place}].id"), "another one has it"));
         }
-        ids.push(id);
         all.push(asked);
     }
     Ok(all)

@@ -46,11 +46,14 @@ const ALPHABETS: [GeneralPurpose; 2] = {
     ]
 };
 
+/// Headers by which requests are told apart: that of the one around them is no name for theirs.
+const IDS: [HeaderName; 2] = [HeaderName::from_static("x-request-id"), HeaderName::from_static("x-correlation-id")];
+
 /// How bodies are written.
 pub(super) const BASE64: GeneralPurpose = general_purpose::URL_SAFE_NO_PAD;
 
-/// The headers of the request around them that are theirs too.
-pub(super) fn inherited(outer: &RequestHeader) -> HeaderMap {
+/// The headers of the request around them, which has that id, that are theirs too.
+pub(super) fn inherited(outer: &RequestHeader, id: &HeaderValue) -> HeaderMap {
     let lines = outer.headers.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok());
     let named: Vec<_> = lines.flat_map(|line| line.split(',')).filter_map(|name| HeaderName::try_from(name.trim()).ok()).collect();
     let stays = |name: &HeaderName| {
@@ -59,12 +62,13 @@ pub(super) fn inherited(outer: &RequestHeader) -> HeaderMap {
         (CONNECTION.contains(name) && !says_of_hops)
             || FRAMING.contains(name)
             || ALONE.contains(name)
+            || IDS.contains(name)
             || named.contains(name)
             || text.starts_with("content-")
             || text.starts_with("sec-websocket-")
             || matches!(text, "digest" | "repr-digest")
     };
-    let goes = outer.headers.iter().filter(|(name, _)| !stays(name));
+    let goes = outer.headers.iter().filter(|(name, value)| !stays(name) && *value != id);
     let mut headers = HeaderMap::new();
     goes.for_each(|(name, value)| {
         headers.append(name, value.clone());
@@ -72,14 +76,37 @@ pub(super) fn inherited(outer: &RequestHeader) -> HeaderMap {
     headers
 }
 
-/// The header of one, and its body. `own` are the headers that it may have, where not any.
+/// What requests are held to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules<'a> {
+    /// The headers that they may have of their own, where not any.
+    pub own: Option<&'a [HeaderName]>,
+    /// How many header fields they may have.
+    pub most: usize,
+}
+
+/// One of them, made.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub head: RequestHeader,
+    /// The headers that it has said itself.
+    pub own: Vec<HeaderName>,
+    pub body: Bytes,
+}
+
+/// What it takes to ask for what one asks.
 ///
 /// # Errors
 /// The problem of a request that is none.
-pub(super) fn request(asked: &Asked, inherited: &HeaderMap, own: Option<&[HeaderName]>) -> Result<(RequestHeader, Bytes), Problem> {
+pub(super) fn request(asked: &Asked, inherited: &HeaderMap, rules: Rules<'_>) -> Result<Made, Problem> {
+    // No map of headers takes as many as a body has room for.
+    if asked.headers.len() > rules.most {
+        return Err(Problem::new(Kind::HeaderTooLarge, format!("the request has more than {} header fields", rules.most)));
+    }
     let method = method(&asked.method)?;
     let target = target(&asked.url)?;
-    let mut headers = headers(&asked.headers, own)?;
+    let mut headers = headers(&asked.headers, rules.own)?;
+    let own = headers.keys().cloned().collect();
     let body = match &asked.body {
         Some(body) => payload(body, &mut headers)?,
         None => Bytes::new(),
@@ -93,7 +120,14 @@ pub(super) fn request(asked: &Asked, inherited: &HeaderMap, own: Option<&[Header
     if takes_body || !body.is_empty() {
         let _ = head.insert_header(header::CONTENT_LENGTH, body.len());
     }
-    Ok((head, body))
+    Ok(Made { head, own, body })
+}
+
+/// The method and the path that a request names, as far as they can stand in a log: without its query, which may be secret.
+pub(super) fn named(asked: &Asked) -> (Option<Method>, String) {
+    const MOST: usize = 1000;
+    let path = asked.url.split(['?', '#']).next().filter(|path| path.starts_with('/')).unwrap_or_default();
+    (method(&asked.method).ok().filter(|method| method.as_str().len() <= MOST), path.chars().take(MOST).collect())
 }
 
 fn bad(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
@@ -198,6 +232,22 @@ mod tests {
         Asked { id: Bytes::new(), method: method.to_owned(), url: url.to_owned(), headers, body }
     }
 
+    const ANY: Rules<'static> = Rules { own: None, most: 100 };
+
+    #[test]
+    fn what_is_told_of_one_that_is_refused_is_no_secret_and_no_longer_than_a_line() {
+        for (method, url, told) in [
+            ("get", "/a b?key=secret", (Some(Method::GET), "/a b")),
+            ("G T", "https://ann:secret@a.test/", (None, "")),
+            ("GET", "/a#secret", (Some(Method::GET), "/a")),
+        ] {
+            let (method, path) = named(&asked(method, url, &[], None));
+            assert_eq!((method, path.as_str()), told);
+        }
+        let (method, path) = named(&asked(&"A".repeat(5000), &format!("/{}", "a".repeat(5000)), &[], None));
+        assert_eq!((method, path.len()), (None, 1000));
+    }
+
     fn outer() -> RequestHeader {
         let mut req = RequestHeader::build_no_case("POST", b"/batch", None).unwrap();
         for (name, value) in [
@@ -218,6 +268,9 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("idempotency-key", "x"),
             ("x-forwarded-for", "192.0.2.9"),
+            ("x-request-id", "8"),
+            ("x-correlation-id", "9"),
+            ("x-trace", "7"),
         ] {
             req.append_header(name, value).unwrap();
         }
@@ -226,15 +279,16 @@ mod tests {
 
     #[test]
     fn what_says_who_asks_goes_along_and_what_says_how_does_not() {
-        let mut names: Vec<_> = inherited(&outer()).keys().map(ToString::to_string).collect();
+        let mut names: Vec<_> = inherited(&outer(), &HeaderValue::from_static("7")).keys().map(ToString::to_string).collect();
         names.sort();
         assert_eq!(names, ["accept-language", "authorization", "cookie", "x-forwarded-for"]);
     }
 
     #[test]
     fn its_own_headers_stand_in_the_place_of_others() {
-        let (head, body) =
-            request(&asked("post", "/a?b=ä", &[("Accept-Language", " de "), ("X", "y")], Some("{ }")), &inherited(&outer()), None).unwrap();
+        let asked = asked("post", "/a?b=ä", &[("Accept-Language", " de "), ("X", "y")], Some("{ }"));
+        let Made { head, own, body } = request(&asked, &inherited(&outer(), &HeaderValue::from_static("7")), ANY).unwrap();
+        assert_eq!(own, ["accept-language", "x"]);
         assert_eq!((head.method.as_str(), head.uri.to_string().as_str(), &body[..]), ("POST", "/a?b=%C3%A4", &b"{ }"[..]));
         let mut lines: Vec<_> = head.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         lines.sort();
@@ -275,12 +329,14 @@ mod tests {
             (asked("POST", "/", &[("Content-Type", "text/plain")], Some("{}")), "the body is no string"),
             (asked("POST", "/", &[("Content-Type", "image/png")], Some("\"%\"")), "the body is not in base64"),
         ] {
-            let problem = request(&asked, &HeaderMap::new(), None).unwrap_err();
+            let problem = request(&asked, &HeaderMap::new(), ANY).unwrap_err();
             assert!(problem.detail.contains(told), "{asked:?}: {}", problem.detail);
         }
-        let only = [HeaderName::from_static("accept")];
-        assert!(request(&asked("GET", "/", &[("Accept", "b")], None), &HeaderMap::new(), Some(&only)).is_ok());
-        assert!(request(&asked("GET", "/", &[("X-User", "b")], None), &HeaderMap::new(), Some(&only)).is_err());
+        let only = Rules { own: Some(&[header::ACCEPT]), ..ANY };
+        assert!(request(&asked("GET", "/", &[("Accept", "b")], None), &HeaderMap::new(), only).is_ok());
+        assert!(request(&asked("GET", "/", &[("X-User", "b")], None), &HeaderMap::new(), only).is_err());
+        let none = Rules { most: 0, ..ANY };
+        assert_eq!(request(&asked("GET", "/", &[("X", "b")], None), &HeaderMap::new(), none).unwrap_err().kind, Kind::HeaderTooLarge);
     }
 
     #[test]
@@ -292,7 +348,8 @@ mod tests {
             ("image/png", "\"_w\"", b"\xff"),
             ("image/png", "\"/w==\"", b"\xff"),
         ] {
-            let (head, body) = request(&asked("POST", "/", &[("Content-Type", kind)], Some(body)), &HeaderMap::new(), None).unwrap();
+            let Made { head, body, .. } =
+                request(&asked("POST", "/", &[("Content-Type", kind)], Some(body)), &HeaderMap::new(), ANY).unwrap();
             assert_eq!((&body[..], head.headers["content-length"].to_str().unwrap()), (sent, sent.len().to_string().as_str()), "{kind}");
         }
     }

@@ -3,22 +3,26 @@ use std::borrow::Cow;
 use base64::Engine;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
+use super::cookies::placed;
 use super::media::Form;
 use super::request::BASE64;
 use crate::body::json::{Bounds, check};
 use crate::handler::Answered;
 use crate::types::FRAMING;
+use crate::upstream::Charge;
 
 /// One answer as it stands in that to the batch, and the cookies that it sets.
 #[derive(Debug)]
 pub(super) struct Written {
     pub json: Vec<u8>,
     pub cookies: Vec<HeaderValue>,
+    /// What its body took while it was not written yet.
+    pub charge: Option<Charge>,
 }
 
 /// Writes an answer to the request of that id, as JSON, with that method and path.
 pub(super) fn write(id: &[u8], method: &Method, path: &str, answered: Answered) -> Written {
-    let Answered { status, headers, body } = answered;
+    let Answered { status, headers, body, charge } = answered;
     let mut json = Vec::with_capacity(body.len() + 256);
     json.extend_from_slice(b"{\"id\":");
     json.extend_from_slice(id);
@@ -51,7 +55,7 @@ pub(super) fn write(id: &[u8], method: &Method, path: &str, answered: Answered) 
     }
     json.push(b'}');
     let cookies = headers.get_all(header::SET_COOKIE).iter().filter_map(|cookie| placed(cookie, path)).collect();
-    Written { json, cookies }
+    Written { json, cookies, charge }
 }
 
 /// Whether a header stands in the answer: not what belongs to a connection, nor a cookie, which no script may read that could not otherwise. The length of a body
@@ -61,21 +65,6 @@ fn is_shown(name: &HeaderName, method: &Method, status: StatusCode) -> bool {
         return *method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
     }
     !FRAMING.contains(name) && *name != header::SET_COOKIE
-}
-
-/// A cookie as the answer around sets it: where it does not say for which paths it is, a browser would take those of the batch, not those of the request
-/// (RFC 6265 §5.1.4).
-fn placed(cookie: &HeaderValue, path: &str) -> Option<HeaderValue> {
-    let text = cookie.to_str().ok()?;
-    let says = |attribute: &str| {
-        let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
-        name.trim().eq_ignore_ascii_case("path") && value.trim().starts_with('/')
-    };
-    if text.split(';').skip(1).any(says) {
-        return Some(cookie.clone());
-    }
-    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    HeaderValue::try_from(format!("{text}; Path={}", if folder.is_empty() { "/" } else { folder })).ok()
 }
 
 fn string(text: &str, json: &mut Vec<u8>) {
@@ -94,7 +83,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_static(value));
         }
-        write(b"\"1\"", &Method::GET, "/a/b", Answered { status: StatusCode::OK, headers: map, body: body.to_vec() })
+        write(b"\"1\"", &Method::GET, "/a/b", Answered { status: StatusCode::OK, headers: map, body: body.to_vec(), charge: None })
     }
 
     fn body(kind: &'static str, body: &[u8]) -> String {
@@ -124,7 +113,7 @@ mod tests {
             ("set-cookie", "c=d; path=/x"),
             ("content-encoding", "gzip"),
         ];
-        let Written { json, cookies } = written(&headers, b"x");
+        let Written { json, cookies, .. } = written(&headers, b"x");
         assert_eq!(
             String::from_utf8(json).unwrap(),
             "{\"id\":\"1\",\"status\":200,\"headers\":{\"vary\":\"a, b\",\"content-encoding\":\"gzip\"},\"body\":\"eA\",\"encoding\":\"base64url\"}"

@@ -20,9 +20,9 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::answered;
-use crate::handler::Came;
+use crate::handler::{Answered, Came};
 use crate::proxy::Connection;
+use crate::upstream::Charge;
 
 /// A request and its answer.
 pub(super) struct Memory {
@@ -34,6 +34,8 @@ pub(super) struct Memory {
     most: usize,
     written: Option<Box<ResponseHeader>>,
     answer: Vec<u8>,
+    /// What that takes of what the answers of all may hold.
+    charge: Option<Charge>,
     end: End,
     digest: Arc<Digest>,
     /// Running until the request's whole time is up.
@@ -47,11 +49,13 @@ enum End {
     Open,
     Whole,
     TooLarge,
+    NoRoom,
 }
 
 impl Memory {
-    pub fn new(head: RequestHeader, body: Bytes, most: usize, digest: Arc<Digest>, told: oneshot::Sender<Came>) -> Self {
-        Self { head, body, is_read: false, most, written: None, answer: Vec::new(), end: End::Open, digest, late: None, told: Some(told) }
+    pub fn new(head: RequestHeader, body: Bytes, most: usize, charge: Charge, digest: Arc<Digest>, told: oneshot::Sender<Came>) -> Self {
+        let (written, answer, charge, end, told) = (None, Vec::new(), Some(charge), End::Open, Some(told));
+        Self { head, body, is_read: false, most, written, answer, charge, end, digest, late: None, told }
     }
 
     fn head(&mut self, head: Box<ResponseHeader>, end: bool) {
@@ -63,14 +67,25 @@ impl Memory {
     }
 
     fn put(&mut self, data: &[u8], end: bool) -> Result<()> {
-        if self.end == End::TooLarge || data.len() > self.most - self.answer.len() {
-            self.end = End::TooLarge;
-            let why = format!("the answer is longer than {} bytes, the most that a batch takes of one", self.most);
-            return Err(Error::explain(ErrorType::ConnectionClosed, why).into_down());
+        if matches!(self.end, End::Open | End::Whole) {
+            if data.len() > self.most - self.answer.len() {
+                self.end = End::TooLarge;
+            } else if !self.charge.as_ref().is_some_and(|charge| charge.add(data.len())) {
+                self.end = End::NoRoom;
+            }
         }
-        self.answer.extend_from_slice(data);
-        self.end_if(end);
-        Ok(())
+        let why = match self.end {
+            End::TooLarge => format!("the answer is longer than {} bytes, the most that a batch takes of one", self.most),
+            End::NoRoom => "the other answers of the batch left no room for this one".to_owned(),
+            End::Open | End::Whole => {
+                self.answer.extend_from_slice(data);
+                self.end_if(end);
+                return Ok(());
+            }
+        };
+        // Others may need the room, whenever this one is dropped.
+        (self.answer, self.charge) = (Vec::new(), None);
+        Err(Error::explain(ErrorType::ConnectionClosed, why).into_down())
     }
 
     fn end_if(&mut self, end: bool) {
@@ -94,8 +109,14 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         let came = match (self.end, self.written.take()) {
-            (End::Whole, Some(head)) => Came::Whole(answered(&head, std::mem::take(&mut self.answer))),
+            (End::Whole, Some(head)) => Came::Whole(Answered {
+                status: head.status,
+                headers: head.headers.clone(),
+                body: std::mem::take(&mut self.answer),
+                charge: self.charge.take(),
+            }),
             (End::TooLarge, _) => Came::TooLarge,
+            (End::NoRoom, _) => Came::NoRoom,
             _ => Came::Cut,
         };
         if let Some(told) = self.told.take() {

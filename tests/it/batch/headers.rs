@@ -94,7 +94,7 @@ fn what_is_no_request_is_refused_in_its_place() {
         (of("GET", "up/"), 400, "the url is no path"),
         (of("GET", "/up/a b"), 400, "the url has a ' '"),
         (of("GET", "/up/ HTTP/1.1\r\nX: y"), 400, "the url has a"),
-        (of("GET", "/up/%zz"), 400, ""),
+        (of("GET", "/up/%zz"), 400, "the path has a `%` that is not followed by two hex digits"),
         (of("G T", "/up/"), 400, "the method is malformed"),
         (of("CONNECT", "/up/"), 501, "CONNECT is not supported"),
         (of("TRACE", "/up/"), 501, "a TRACE cannot be part of a batch"),
@@ -112,16 +112,36 @@ fn what_is_no_request_is_refused_in_its_place() {
 }
 
 #[test]
+fn one_with_more_headers_than_any_map_takes_spoils_no_other() {
+    let gateway = gateway(&[], "{ size: 8MiB }");
+    for count in [101, 24_577, 40_000] {
+        let many: serde_json::Map<String, Value> = (0..count).map(|count| (format!("x{count}"), "".into())).collect();
+        let all = answers(
+            &mut gateway.client(),
+            "",
+            &json!([{ "id": "1", "method": "GET", "url": "/echo/", "headers": many }, get("2", "/echo/")]),
+        );
+        assert_eq!(statuses(&all), [431, 200], "{count}: {all:#?}");
+        assert_eq!(all[0]["body"]["detail"], "the request has more than 100 header fields");
+    }
+}
+
+#[test]
 fn the_same_path_means_the_same_within_a_batch_and_without() {
     let origin = Origin::start();
     let gateway = gateway(&[("up", origin.address.to_string())], "{}");
+    let targets = |from: usize| origin.seen()[from..].iter().map(|seen| seen.target.clone()).collect::<Vec<_>>();
+    let mut reached = 0;
     for path in ["/up/a/../b", "/up/../../x", "/up//a", "/up/%41", "/up/a;b", "/up/%2e%2e/up/x", "/up/ä?ö=\"", "/up/a?", "/nowhere"] {
+        let before = origin.seen().len();
         let plain = gateway.client().get(path).status;
-        let plainly = origin.seen().last().map(|seen| seen.target.clone());
+        let plainly = targets(before);
         let all = answers(&mut gateway.client(), "", &json!([get("1", path)]));
         assert_eq!(statuses(&all), [u64::from(plain)], "{path}");
-        assert_eq!(origin.seen().last().map(|seen| seen.target.clone()), plainly, "{path}");
+        assert_eq!(targets(before + plainly.len()), plainly, "{path}");
+        reached += plainly.len();
     }
+    assert_eq!(reached, 7, "as many as name something that is there");
 }
 
 #[test]

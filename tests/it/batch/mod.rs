@@ -1,8 +1,10 @@
 //! Batches: several requests in one, each of which goes the whole way by itself.
 
 mod bounds;
+mod cookies;
 mod headers;
 mod inputs;
+mod trust;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -231,16 +233,4 @@ fn bodies_of_any_length_reach_services_over_http2_and_go_out_again_with_another_
     assert_eq!(bodies, [json!(150_002), json!(5), json!(0), json!(true)], "{answers:#?}");
     let copied = || copy.seen().iter().any(|seen| seen.body == "[1,2]").then_some(());
     crate::support::eventually("a copy comes with its body", copied);
-}
-
-#[test]
-fn the_cookies_that_answers_set_are_set_by_the_answer_around_them() {
-    let origin = Origin::answering(|seen| {
-        let answer = http::Response::builder().header("set-cookie", format!("for={}; HttpOnly", &seen.target[1..3]));
-        answer.header("set-cookie", "all=1; Path=/").body(String::new()).unwrap()
-    });
-    let gateway = gateway(&[("up", origin.address.to_string())], "{ parallel: 1 }");
-    let answer = post(&mut gateway.client(), "", &json!([get("1", "/up/a/b"), get("2", "/up/c")]));
-    assert_eq!(answer.all("set-cookie"), ["for=up; HttpOnly; Path=/up/a", "all=1; Path=/", "for=up; HttpOnly; Path=/up", "all=1; Path=/"]);
-    assert!(!answer.text().contains("cookie") && !answer.text().contains("HttpOnly"), "{}", answer.text());
 }
