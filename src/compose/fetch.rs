@@ -12,7 +12,7 @@ use super::part::{Part, Twins};
 use super::same::{Allowed, Calls, Joined, Key};
 use crate::observe::Shard;
 use crate::state::{Kept, Offload};
-use crate::upstream::{Allowance, Answer, Call, CallError, Client, Failure, Stage};
+use crate::upstream::{Allowance, Answer, Call, CallError, Client, Failure, Stage, within};
 
 /// One call under way, for as long as it is.
 struct Counted(IntGauge);
@@ -135,9 +135,9 @@ impl Fetch {
             {
                 let (headers, body) = (answer.head.headers.clone(), answer.body.clone());
                 let read = offload.of_bytes(body.len(), move || document(&headers, &body, most));
-                match tokio::time::timeout_at(ends.into(), read).await {
-                    Ok(read) => fetched.read = Some(read),
-                    Err(_) => fetched.answer = Err(CallError::Failed(Failure::Timeout, Stage::Reading)),
+                match within(ends.saturating_duration_since(Instant::now()), read).await {
+                    Some(read) => fetched.read = Some(read),
+                    None => fetched.answer = Err(CallError::Failed(Failure::Timeout, Stage::Reading)),
                 }
             }
             fetched

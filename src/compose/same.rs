@@ -12,7 +12,7 @@ use http::{HeaderName, header};
 use pingora_http::RequestHeader;
 
 use super::ask::Request;
-use crate::upstream::{Allowance, Answer, Backend, Budget, Call, CallError, Client, Failure, Service};
+use crate::upstream::{Allowance, Answer, Backend, Budget, Call, CallError, Client, Failure, Service, within};
 
 /// What a part allows a call.
 #[derive(Clone, Copy)]
@@ -151,10 +151,9 @@ impl Joined {
     pub async fn answer(self) -> Result<Answer, CallError> {
         let Self { mut call, allowed, most, ends } = self;
         let left = ends.saturating_duration_since(Instant::now());
-        let ended = match tokio::time::timeout(left, &mut call).await {
-            Ok(ended) => Some(ended),
-            Err(_) if allowed.left() < GRACE => tokio::time::timeout(GRACE, &mut call).await.ok(),
-            Err(_) => None,
+        let ended = match within(left, &mut call).await {
+            None if allowed.left() < GRACE => within(GRACE, &mut call).await,
+            ended => ended,
         };
         let answer = ended.unwrap_or_else(|| Err(CallError::Failed(Failure::Timeout, allowed.stage())))?;
         if answer.body.len() > most {

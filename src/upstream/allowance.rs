@@ -105,8 +105,7 @@ impl Allowance {
     pub(super) async fn limit<T>(&self, attempt: impl Future<Output = T>) -> Option<T> {
         let mut attempt = pin!(attempt);
         loop {
-            // Pingora's own would be up to 10 ms late, and somebody waits for just so long.
-            if let Ok(ended) = tokio::time::timeout(self.left(), &mut attempt).await {
+            if let Some(ended) = within(self.left(), &mut attempt).await {
                 return Some(ended);
             }
             if self.left().is_zero() {
@@ -114,6 +113,19 @@ impl Allowance {
             }
         }
     }
+}
+
+/// Waits for so long, and no longer. Exact timers cost a call to the system each, and hardly one is ever needed: most of the time is left to one of Pingora's,
+/// which may be late.
+pub async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
+    const LATE: Duration = Duration::from_millis(30);
+    let (until, mut work) = (Instant::now() + time, pin!(work));
+    if let Some(most) = time.checked_sub(LATE)
+        && let Ok(ended) = pingora_timeout::timeout(most, &mut work).await
+    {
+        return Some(ended);
+    }
+    tokio::time::timeout_at(until.into(), work).await.ok()
 }
 
 fn nanos(time: Duration) -> u64 {

@@ -22,7 +22,7 @@ mod timeouts;
 mod transport;
 mod websocket;
 
-pub use allowance::{Allowance, Budget, Charge};
+pub use allowance::{Allowance, Budget, Charge, within};
 use attempt::jitter;
 pub use attempt::{
     Attempted, BackoffConfig, Breaker, BreakerConfig, Failure, FailureConfig, Fallback, FallbackConfig, Instead, Probe, Retry, RetryConfig,
