@@ -30,7 +30,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::building::BuildError;
+use crate::building::{BuildError, Errors};
 use crate::consumer::Consumers;
 use crate::ctx::Ctx;
 use crate::problem::Problem;
@@ -132,4 +132,6 @@ pub struct PolicyCx<'a> {
     pub folder: &'a Path,
     /// What policies tell each other and their route.
     pub told: &'a mut Told,
+    /// What is wrong beside the error that `build` gives, so that all of it is told at once. With one of these the policy is not taken.
+    pub mistakes: &'a mut Errors,
 }
