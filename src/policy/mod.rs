@@ -41,6 +41,7 @@ registry::policies! {
     request_id: transform::request_id::RequestId,
     hsts: transform::hsts::Hsts,
     cors: guard::cors::Cors,
+    ip_filter: guard::ip_filter::IpFilter,
     api_key: auth::api_key::ApiKey,
     jwt: auth::jwt::Jwt,
     rate_limit: traffic::rate_limit::RateLimit,
@@ -62,6 +63,11 @@ pub trait Policy: Sized + Send + Sync + 'static {
     /// # Errors
     /// What is wrong, at a path relative to the policy's own settings.
     fn build(config: &Self::Config, cx: &mut PolicyCx<'_>) -> Result<Self, BuildError>;
+
+    /// The files that the settings name, from the folder of the config: what is in them may change while the config stays.
+    fn files(_config: &Self::Config) -> Vec<&str> {
+        Vec::new()
+    }
 
     /// On the way down, before any upstream is chosen. The only hook that may wait.
     fn request(&self, _req: &mut RequestHeader, _cx: &mut Ctx) -> impl Future<Output = Result<Flow, Problem>> + Send {

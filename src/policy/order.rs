@@ -33,6 +33,15 @@ pub fn doubts(chain: &[Placed<'_>], versions: bool) -> Vec<Doubt> {
     doubts
 }
 
+/// Something that an `acl` asks about.
+struct Asked {
+    /// Whether a policy finds it out.
+    finds: fn(&PolicyConfig) -> bool,
+    what: &'static str,
+    /// Who would.
+    who: &'static str,
+}
+
 /// The variables of a policy's templates that nothing in its chain gives a value.
 fn wanting(chain: &[Placed<'_>], policy: &PolicyConfig, versions: bool) -> Vec<BuildError> {
     let edits = match policy {
@@ -75,7 +84,7 @@ fn doubt(upper: &PolicyConfig, lower: &PolicyConfig) -> Option<BuildError> {
             "`cors` stands below `rate_limit`: preflights count, and scripts cannot read a 429".to_owned(),
             "put `cors` above `rate_limit`".to_owned(),
         ),
-        (PolicyConfig::api_key(_) | PolicyConfig::jwt(_) | PolicyConfig::rate_limit(_), PolicyConfig::request_id(_)) => {
+        (upper, PolicyConfig::request_id(_)) if refuses(upper) => {
             (format!("`request_id` stands below `{above}`, whose refusals go without the id"), "put `request_id` first".to_owned())
         }
         _ => return None,
@@ -103,6 +112,12 @@ pub fn identifies(policy: &PolicyConfig) -> bool {
         PolicyConfig::jwt(jwt) => jwt.consumer.is_some(),
         _ => false,
     }
+}
+
+/// Whether a policy may refuse a request.
+fn refuses(policy: &PolicyConfig) -> bool {
+    use PolicyConfig::{api_key, ip_filter, jwt, rate_limit};
+    matches!(policy, api_key(_) | jwt(_) | ip_filter(_) | rate_limit(_))
 }
 
 #[cfg(test)]
@@ -134,6 +149,7 @@ mod tests {
             ("[api_key, request: {headers: {}}, cors: {origins: ['*']}]", "0 > 2: `cors` stands below `api_key`, which refuses"),
             ("[rate_limit: {requests: 1, per: 1s}, cors: {origins: ['*']}]", "0 > 1: `cors` stands below `rate_limit`"),
             ("[cors: {origins: ['*']}, api_key, request_id]", "1 > 2: `request_id` stands below `api_key`"),
+            ("[ip_filter: {deny: [10.0.0.1]}, request_id]", "0 > 1: `request_id` stands below `ip_filter`"),
         ] {
             let told = told(list);
             assert!(told.len() == 1 && told[0].starts_with(expected), "{list}: {told:?}");

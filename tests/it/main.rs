@@ -38,6 +38,7 @@ mod http2;
 mod http2_bounds;
 mod http2_floods;
 mod includes;
+mod ip_filter;
 mod keepalive;
 mod krakend;
 mod lifecycle;

@@ -1,3 +1,4 @@
 //! May you.
 
 pub mod cors;
+pub mod ip_filter;
