@@ -20,7 +20,7 @@ pub(crate) mod kit;
 
 pub use chain::{Chain, Entry, Scope, merge};
 pub use chains::{Chains, Marks, Plan, Told};
-pub use order::{Doubt, doubled, doubts, identifies};
+pub use order::{Doubt, blind, doubled, doubts, identifies, reads_tokens};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -44,6 +44,7 @@ registry::policies! {
     ip_filter: guard::ip_filter::IpFilter,
     api_key: auth::api_key::ApiKey,
     jwt: auth::jwt::Jwt,
+    acl: guard::acl::Acl,
     rate_limit: traffic::rate_limit::RateLimit,
     request: transform::request::Request,
     response: transform::response::Response,

@@ -2,6 +2,7 @@
 // clippy.toml lets tests panic, but knows only functions marked `#[test]` for tests; here the helpers are too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod acl;
 mod attempts;
 mod balance;
 mod batch;

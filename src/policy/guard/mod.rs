@@ -1,4 +1,5 @@
 //! May you.
 
+pub mod acl;
 pub mod cors;
 pub mod ip_filter;
