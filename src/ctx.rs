@@ -43,6 +43,17 @@ pub struct Ctx {
     pub version: Option<Arc<str>>,
     /// The form in which the body of the answer goes out, where its header says so already. Written by `compress`; read by `proxy`.
     pub recoding: Option<Recoding>,
+    /// How large the body of the request may be, where that is less than what the server takes. Written by `size_limit`; read by `proxy`.
+    pub body_limit: Option<BodyLimit>,
+}
+
+/// The bound of a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyLimit {
+    /// Bytes at most; of a gRPC call in each message.
+    pub bytes: u64,
+    /// The policy that says so.
+    pub policy: &'static str,
 }
 
 /// How one limit stands after this request.
@@ -83,6 +94,7 @@ impl Ctx {
             credentials: None,
             version: None,
             recoding: None,
+            body_limit: None,
         }
     }
 
@@ -158,6 +170,7 @@ pub(crate) mod testing {
             credentials: None,
             version: None,
             recoding: None,
+            body_limit: None,
         }
     }
 }

@@ -20,7 +20,7 @@ pub(crate) mod kit;
 
 pub use chain::{Chain, Entry, Scope, merge};
 pub use chains::{Chains, Marks, Plan, Told};
-pub use order::{Doubt, blind, doubled, doubts, identifies, reads_tokens};
+pub use order::{Doubt, beyond, blind, doubled, doubts, identifies, reads_tokens};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,6 +42,7 @@ registry::policies! {
     hsts: transform::hsts::Hsts,
     cors: guard::cors::Cors,
     ip_filter: guard::ip_filter::IpFilter,
+    size_limit: guard::size_limit::SizeLimit,
     api_key: auth::api_key::ApiKey,
     jwt: auth::jwt::Jwt,
     acl: guard::acl::Acl,

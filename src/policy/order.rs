@@ -1,5 +1,6 @@
 //! Orders of policies that make no sense, though each policy is right by itself. Only what is certainly not meant is told.
 
+use super::guard::size_limit::Server;
 use super::traffic::rate_limit::By;
 use super::{Entry, PolicyConfig, Scope};
 use crate::building::BuildError;
@@ -135,6 +136,17 @@ pub fn doubled(list: &[Entry]) -> Vec<BuildError> {
     places.map(error).collect()
 }
 
+/// What is set in a list and changes nothing, since the server takes no more anyway: at paths relative to the list.
+pub fn beyond(list: &[Entry], server: Server) -> Vec<BuildError> {
+    let mut found = Vec::new();
+    for (place, entry) in list.iter().enumerate() {
+        if let Some(PolicyConfig::size_limit(limit)) = &entry.config {
+            found.extend(limit.beyond(server).into_iter().map(|error| error.at("size_limit").at(place)));
+        }
+    }
+    found
+}
+
 /// Whether a policy finds out who the consumer is.
 pub fn identifies(policy: &PolicyConfig) -> bool {
     match policy {
@@ -151,8 +163,8 @@ pub fn reads_tokens(policy: &PolicyConfig) -> bool {
 
 /// Whether a policy may refuse a request.
 fn refuses(policy: &PolicyConfig) -> bool {
-    use PolicyConfig::{acl, api_key, ip_filter, jwt, rate_limit};
-    matches!(policy, api_key(_) | jwt(_) | acl(_) | ip_filter(_) | rate_limit(_))
+    use PolicyConfig::{acl, api_key, ip_filter, jwt, rate_limit, size_limit};
+    matches!(policy, api_key(_) | jwt(_) | acl(_) | ip_filter(_) | rate_limit(_) | size_limit(_))
 }
 
 #[cfg(test)]

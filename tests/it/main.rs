@@ -56,6 +56,7 @@ mod routing_order;
 mod schema;
 mod semantics;
 mod siege;
+mod size_limit;
 mod slow_start;
 mod split;
 mod status;

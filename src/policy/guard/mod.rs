@@ -3,3 +3,4 @@
 pub mod acl;
 pub mod cors;
 pub mod ip_filter;
+pub mod size_limit;
