@@ -42,6 +42,7 @@ registry::policies! {
     hsts: transform::hsts::Hsts,
     cors: guard::cors::Cors,
     ip_filter: guard::ip_filter::IpFilter,
+    bot: guard::bot::Bot,
     size_limit: guard::size_limit::SizeLimit,
     api_key: auth::api_key::ApiKey,
     jwt: auth::jwt::Jwt,

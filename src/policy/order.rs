@@ -163,8 +163,8 @@ pub fn reads_tokens(policy: &PolicyConfig) -> bool {
 
 /// Whether a policy may refuse a request.
 fn refuses(policy: &PolicyConfig) -> bool {
-    use PolicyConfig::{acl, api_key, ip_filter, jwt, rate_limit, size_limit};
-    matches!(policy, api_key(_) | jwt(_) | acl(_) | ip_filter(_) | rate_limit(_) | size_limit(_))
+    use PolicyConfig::{acl, api_key, bot, ip_filter, jwt, rate_limit, size_limit};
+    matches!(policy, api_key(_) | jwt(_) | acl(_) | bot(_) | ip_filter(_) | rate_limit(_) | size_limit(_))
 }
 
 #[cfg(test)]

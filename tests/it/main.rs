@@ -7,6 +7,7 @@ mod attempts;
 mod balance;
 mod batch;
 mod bounds;
+mod bot;
 mod breaker;
 mod client_certificates;
 mod compose;
