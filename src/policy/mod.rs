@@ -40,6 +40,7 @@ use crate::types::Reply;
 registry::policies! {
     request_id: transform::request_id::RequestId,
     hsts: transform::hsts::Hsts,
+    security_headers: guard::security_headers::SecurityHeaders,
     cors: guard::cors::Cors,
     ip_filter: guard::ip_filter::IpFilter,
     bot: guard::bot::Bot,

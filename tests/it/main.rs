@@ -55,6 +55,7 @@ mod patience;
 mod readme;
 mod routing_order;
 mod schema;
+mod security_headers;
 mod semantics;
 mod siege;
 mod size_limit;
