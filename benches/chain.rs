@@ -30,6 +30,7 @@ fn ctx() -> Ctx {
         credentials: None,
         version: None,
         recoding: None,
+        body_limit: None,
     }
 }
 

@@ -150,7 +150,7 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// The longest file that is read.
+/// The longest file that is read, where nothing else is said.
 const LONGEST: u64 = 1024 * 1024;
 
 /// Reads a file that a setting names, from the folder of the config.
@@ -158,15 +158,23 @@ const LONGEST: u64 = 1024 * 1024;
 /// # Errors
 /// The system's, and that it is too long.
 pub fn read_file(folder: &Path, name: &str) -> Result<Vec<u8>, BuildError> {
+    read_up_to(folder, name, LONGEST)
+}
+
+/// The same for a file of so many bytes at most.
+///
+/// # Errors
+/// The system's, and that it is too long.
+pub fn read_up_to(folder: &Path, name: &str, most: u64) -> Result<Vec<u8>, BuildError> {
     let path = folder.join(name);
     let wrong = |why: &dyn fmt::Display| {
         BuildError::new(format!("cannot read {}: {why}", path.display()), "check the name and the rights of the file")
     };
     let mut content = Vec::new();
     let opened = fs::File::open(&path).map_err(|error| wrong(&error))?;
-    opened.take(LONGEST + 1).read_to_end(&mut content).map_err(|error| wrong(&error))?;
-    if content.len() as u64 > LONGEST {
-        return Err(wrong(&"it is longer than 1 MiB"));
+    opened.take(most + 1).read_to_end(&mut content).map_err(|error| wrong(&error))?;
+    if content.len() as u64 > most {
+        return Err(wrong(&format_args!("it is longer than {} MiB", most / (1024 * 1024))));
     }
     Ok(content)
 }

@@ -1,11 +1,12 @@
 //! Who a caller can be: an identified caller with groups and credentials.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::building::{BuildError, Errors};
 
@@ -15,9 +16,12 @@ use crate::building::{BuildError, Errors};
 pub struct ConsumerConfig {
     /// The name, unique among all consumers.
     pub name: String,
-    /// Groups that the consumer belongs to. Nothing reads them yet.
+    /// Groups that the consumer belongs to, for `acl`.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// What else is known of the consumer, for conditions: `consumer.labels.tier == 'gold'`.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// API keys, each as `sha256:` and the hex SHA-256 of the key: the file never holds a key itself.
     #[serde(default)]
     pub api_keys: Vec<KeyHash>,
@@ -73,12 +77,21 @@ fn parse_hash(text: &str) -> Option<[u8; 32]> {
 }
 
 /// An identified caller. Shared by all its requests.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Consumer {
     /// The unique name.
     pub name: String,
     /// Groups that the consumer belongs to.
     pub groups: Vec<String>,
+    /// Its name, groups and labels, as conditions see them.
+    pub facts: Value,
+}
+
+impl Consumer {
+    fn new(config: &ConsumerConfig) -> Self {
+        let facts = json!({"name": config.name, "groups": config.groups, "labels": config.labels});
+        Self { name: config.name.clone(), groups: config.groups.clone(), facts }
+    }
 }
 
 /// Every consumer, by name and by credential.
@@ -97,7 +110,7 @@ impl Consumers {
         let mut built = Self::default();
         let mut errors = Errors::default();
         for (index, config) in configs.iter().enumerate() {
-            let consumer = Arc::new(Consumer { name: config.name.clone(), groups: config.groups.clone() });
+            let consumer = Arc::new(Consumer::new(config));
             if config.name.is_empty() {
                 errors.push(BuildError::new("a consumer needs a name", "write a name").at("name").at(index).at("consumers"));
             }
@@ -131,6 +144,16 @@ impl Consumers {
     /// The consumer of that name.
     pub fn named(&self, name: &str) -> Option<&Arc<Consumer>> {
         self.names.get(name)
+    }
+
+    /// The names of all.
+    pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.names.keys().map(String::as_str)
+    }
+
+    /// The groups of all, each as often as it is named.
+    pub fn groups(&self) -> impl Iterator<Item = &str> + Clone {
+        self.names.values().flat_map(|consumer| &consumer.groups).map(String::as_str)
     }
 
     /// The consumer whose key has this hash. The time this takes depends on the hash alone, which a caller cannot steer towards a stored one.

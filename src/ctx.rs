@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
 use crate::consumer::Consumer;
@@ -43,6 +43,17 @@ pub struct Ctx {
     pub version: Option<Arc<str>>,
     /// The form in which the body of the answer goes out, where its header says so already. Written by `compress`; read by `proxy`.
     pub recoding: Option<Recoding>,
+    /// How large the body of the request may be, where that is less than what the server takes. Written by `size_limit`; read by `proxy`.
+    pub body_limit: Option<BodyLimit>,
+}
+
+/// The bound of a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyLimit {
+    /// Bytes at most; of a gRPC call in each message.
+    pub bytes: u64,
+    /// The policy that says so.
+    pub policy: &'static str,
 }
 
 /// How one limit stands after this request.
@@ -83,6 +94,7 @@ impl Ctx {
             credentials: None,
             version: None,
             recoding: None,
+            body_limit: None,
         }
     }
 
@@ -102,6 +114,22 @@ impl Ctx {
     pub fn request_id(&self) -> &str {
         self.request_id.to_str().unwrap_or_default()
     }
+}
+
+/// The claim of that name, or where a dot goes deeper: a name may hold dots itself, as URLs do, so the whole name comes first.
+pub fn claim<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    if let Some(found) = claims.get(path) {
+        return Some(found);
+    }
+    let (first, rest) = path.split_once('.')?;
+    claim(claims.get(first)?.as_object()?, rest)
+}
+
+/// The scopes that claims grant: `scope` as RFC 8693 §4.2 has it, separated by spaces, or else `scp`; a list is read too.
+pub fn scopes<'a>(claim: impl Fn(&str) -> Option<&'a Value>) -> impl Iterator<Item = &'a str> {
+    let said = claim("scope").or_else(|| claim("scp"));
+    let words = said.and_then(Value::as_str).into_iter().flat_map(|words| words.split(' ')).filter(|word| !word.is_empty());
+    words.chain(said.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str))
 }
 
 /// How a request ended, for `finish`.
@@ -142,6 +170,7 @@ pub(crate) mod testing {
             credentials: None,
             version: None,
             recoding: None,
+            body_limit: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::building::{BuildError, Step};
 use crate::compose::{Around, Composition};
 use crate::config::{Config, Loaded};
 use crate::expr::variables;
-use crate::policy::{PolicyConfig, Scope, doubts, identifies, merge};
+use crate::policy::{PolicyConfig, Scope, blind, doubts, identifies, merge, reads_tokens};
 use crate::reload::{Built, build};
 use crate::routing::{self, Destination, RouteConfig, Source, ToConfig};
 use crate::snapshot::lists;
@@ -60,10 +60,12 @@ fn warnings(built: &Built) -> Vec<String> {
             [list, vec!["policies".into(), (*index).into(), policy.name().into()]].concat()
         };
         let versions = route.and_then(|route| config.routes.get(route)).is_some_and(|route| route.versions.is_some());
-        for doubt in doubts(&chain, versions) {
-            let mut error = place(doubt.below).into_iter().rev().fold(doubt.error, BuildError::at);
-            if let Some(above) = doubt.above {
-                error = error.beside(place(above));
+        // What no route takes, nobody is to be let through to.
+        let blind = route.map(|_| blind(&chain)).unwrap_or_default();
+        for doubt in doubts(&chain, versions).into_iter().chain(blind) {
+            let mut error = place(doubt.place).into_iter().rev().fold(doubt.error, BuildError::at);
+            if let Some(other) = doubt.other {
+                error = error.beside(place(other));
             }
             if !found.contains(&error) {
                 found.push(error);
@@ -127,7 +129,7 @@ fn composed(config: &Config, index: usize, composition: &Composition) -> Vec<Bui
         return Vec::new();
     };
     let chain = merge(&lists(config, Some(index), None));
-    let tokens = chain.iter().any(|(_, _, policy)| matches!(policy, PolicyConfig::jwt(_)));
+    let tokens = chain.iter().any(|(_, _, policy)| reads_tokens(policy));
     let consumers = chain.iter().any(|(_, _, policy)| identifies(policy));
     let asked = config.server.listeners.iter().any(|listener| listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()));
     let params = routing::params(&route.matches, &config.paths);

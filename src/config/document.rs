@@ -8,7 +8,7 @@ use super::cache::CacheConfig;
 use super::server::{AdminConfig, ServerConfig};
 use crate::consumer::ConsumerConfig;
 use crate::observe::AccessLogConfig;
-use crate::policy::Entry;
+use crate::policy::{Entry, PolicyConfig};
 use crate::routing::{PathOptions, RouteConfig};
 use crate::upstream::{DnsConfig, ServiceConfig};
 
@@ -42,11 +42,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// The files that settings of TLS name, found from the folder of the main file: what is in them may change while the config stays.
+    /// The files that settings of TLS and of policies name, found from the folder of the main file: what is in them may change while the config stays.
     pub fn files(&self, folder: &Path) -> Vec<PathBuf> {
         let own = self.server.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(|tls| tls.files());
         let of_services = self.services.values().filter_map(|service| service.tls.as_ref()).flat_map(|tls| tls.files());
-        let mut files: Vec<_> = own.chain(of_services).map(|name| folder.join(name)).collect();
+        let lists = self.services.values().map(|service| &service.policies).chain(self.routes.iter().map(|route| &route.policies));
+        let policies = lists.chain([&self.policies]).flatten().filter_map(|entry| entry.config.as_ref());
+        let of_policies = policies.flat_map(PolicyConfig::files);
+        let mut files: Vec<_> = own.chain(of_services).chain(of_policies).map(|name| folder.join(name)).collect();
         files.sort();
         files.dedup();
         files

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::ListenerConfig;
 use super::upgrade::UpgradeConfig;
 use crate::building::{BuildError, Errors};
+use crate::policy::guard::size_limit::HeaderBounds;
 use crate::types::{Duration, Size};
 
 /// What an address looks like: an editor tells a missing port.
@@ -86,6 +87,11 @@ impl ServerConfig {
 }
 
 impl Limits {
+    /// Those of a request's header.
+    pub fn of_header(&self) -> HeaderBounds {
+        HeaderBounds { header: self.header.bytes(), fields: self.header_fields, target: self.target.bytes() }
+    }
+
     /// What cannot be held to, at paths below `limits`.
     fn mistakes(&self) -> Errors {
         let mut errors = Errors::default();

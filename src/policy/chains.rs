@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 
 use super::chain::{Chain, Entry, Scope, merge};
 use super::{PolicyConfig, PolicyCx, Runtime};
@@ -13,12 +13,21 @@ use crate::building::{Errors, Step};
 use crate::consumer::Consumers;
 use crate::state::Shared;
 
+/// What policies tell those below them.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Words {
+    exposed: Vec<HeaderName>,
+    challenges: Vec<HeaderValue>,
+}
+
 /// What a policy tells, while it is built, of what it does: to the policies below it, and to its route.
 #[derive(Debug, Default)]
 pub struct Told {
-    exposed: Vec<HeaderName>,
+    /// What those above have told.
+    above: Words,
     /// Whether that was asked for.
     heard: bool,
+    own: Words,
     marks: Marks,
 }
 
@@ -32,15 +41,32 @@ pub struct Marks {
 }
 
 impl Told {
+    /// For tests: what a policy hears below others that ask who calls.
+    #[cfg(test)]
+    pub(super) fn challenged(challenges: impl Iterator<Item = HeaderValue>) -> Self {
+        Self { above: Words { challenges: challenges.collect(), ..Words::default() }, ..Self::default() }
+    }
+
     /// A `cors` policy must let scripts read this header, since a policy above it writes it.
     pub fn expose(&mut self, header: HeaderName) {
-        self.exposed.push(header);
+        self.own.exposed.push(header);
     }
 
     /// What policies above have exposed.
     pub fn exposed(&mut self) -> &[HeaderName] {
         self.heard = true;
-        &self.exposed
+        &self.above.exposed
+    }
+
+    /// This policy finds out who calls, and asks those for it who do not say (RFC 9110 §11.6.1).
+    pub fn challenge(&mut self, challenge: HeaderValue) {
+        self.own.challenges.push(challenge);
+    }
+
+    /// How policies above ask who calls.
+    pub fn challenges(&mut self) -> &[HeaderValue] {
+        self.heard = true;
+        &self.above.challenges
     }
 
     /// This query parameter carries credentials: no address that an answer tells may show it.
@@ -69,9 +95,9 @@ struct Built {
     /// None where something was wrong, which is then noted.
     policy: Option<Arc<Runtime>>,
     /// What it was told of others, where it asked.
-    heard: Option<Vec<HeaderName>>,
+    heard: Option<Words>,
     /// What it told itself.
-    exposed: Vec<HeaderName>,
+    own: Words,
     marks: Marks,
 }
 
@@ -114,7 +140,7 @@ impl<'a> Chains<'a> {
     /// Its policies, and what they tell of themselves.
     fn all(&mut self, plan: Plan<'_>, errors: &mut Errors) -> (Vec<Arc<Runtime>>, Marks) {
         let (mut policies, mut marks) = (Vec::new(), Marks::default());
-        let mut exposed = Vec::new();
+        let mut above = Words::default();
         for (scope, entry, policy) in merge(&plan.lists) {
             let (list, name): (Vec<Step>, &str) = match (scope, plan.route, plan.service) {
                 (Scope::Service, _, Some(name)) => (vec!["services".into(), name.into()], name),
@@ -124,8 +150,9 @@ impl<'a> Chains<'a> {
             let place: Vec<Step> = [list, vec!["policies".into(), entry.into(), policy.name().into()]].concat();
             let key = format!("{scope:?}/{name}/{}/{}", policy.name(), nth(plan.lists, scope, entry));
             let params = if scope == Scope::Route { plan.params } else { &[] };
-            let built = self.policy(place, key, params, policy, &exposed, errors);
-            exposed.extend_from_slice(&built.exposed);
+            let built = self.policy(place, key, params, policy, &above, errors);
+            above.exposed.extend_from_slice(&built.own.exposed);
+            above.challenges.extend_from_slice(&built.own.challenges);
             marks.credentials.extend_from_slice(&built.marks.credentials);
             marks.ids.extend_from_slice(&built.marks.ids);
             policies.extend(built.policy.clone());
@@ -140,15 +167,16 @@ impl<'a> Chains<'a> {
         key: String,
         params: &[Box<str>],
         config: &PolicyConfig,
-        exposed: &[HeaderName],
+        above: &Words,
         errors: &mut Errors,
     ) -> Rc<Built> {
         let all = self.built.entry(place.clone()).or_default();
-        let fits = |built: &Rc<Built>| built.heard.as_deref().is_none_or(|heard| heard == exposed);
+        let fits = |built: &Rc<Built>| built.heard.as_ref().is_none_or(|heard| heard == above);
         if let Some(known) = all.iter().find(|built| fits(built)) {
             return known.clone();
         }
-        let mut told = Told { exposed: exposed.to_vec(), ..Told::default() };
+        let mut told = Told { above: above.clone(), ..Told::default() };
+        let mut mistakes = Errors::default();
         let mut cx = PolicyCx {
             key,
             slot: self.slots,
@@ -157,11 +185,17 @@ impl<'a> Chains<'a> {
             shared: self.shared,
             folder: self.folder,
             told: &mut told,
+            mistakes: &mut mistakes,
         };
         self.slots += 1;
-        let policy = errors.keep(&place, config.build(&mut cx)).map(Arc::new);
-        let heard = (told.heard && policy.is_some()).then(|| exposed.to_vec());
-        let built = Rc::new(Built { policy, heard, exposed: told.exposed.split_off(exposed.len()), marks: told.marks });
+        let built = config.build(&mut cx);
+        let right = mistakes.0.is_empty();
+        for mistake in mistakes.0 {
+            errors.keep::<()>(&place, Err(mistake));
+        }
+        let policy = errors.keep(&place, built).filter(|_| right).map(Arc::new);
+        let heard = (told.heard && policy.is_some()).then_some(told.above);
+        let built = Rc::new(Built { policy, heard, own: told.own, marks: told.marks });
         all.push(built.clone());
         built
     }

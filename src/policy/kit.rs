@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::{Flow, Policy, PolicyCx, Told};
-use crate::building::BuildError;
+use crate::building::{BuildError, Errors};
 use crate::consumer::{ConsumerConfig, Consumers};
 use crate::ctx::{Ctx, testing};
 use crate::problem::Problem;
@@ -24,22 +25,51 @@ pub(crate) struct Kit<P> {
     pub cx: Ctx,
 }
 
-/// Builds a policy from JSON settings.
+/// Builds a policy from JSON settings; gives the first mistake.
 pub(crate) fn build<P: Policy>(config: &str, consumers: &str, shared: &Shared) -> Result<P, BuildError> {
+    let (built, mistakes) = build_whole(config, consumers, shared, Told::default());
+    mistakes.0.into_iter().next().map_or(built, Err)
+}
+
+/// The same below policies that ask like this who calls.
+pub(crate) fn challenged<P: Policy>(config: &str, consumers: &str, challenges: &[&'static str]) -> P {
+    let told = Told::challenged(challenges.iter().map(|challenge| HeaderValue::from_static(challenge)));
+    build_whole(config, consumers, &Shared::default(), told).0.unwrap()
+}
+
+/// Every mistake in JSON settings, each as it is told.
+pub(crate) fn mistakes<P: Policy>(config: &str) -> Vec<String> {
+    mistakes_among::<P>(config, "[]")
+}
+
+/// The same among these consumers.
+pub(crate) fn mistakes_among<P: Policy>(config: &str, consumers: &str) -> Vec<String> {
+    let (built, mistakes) = build_whole::<P>(config, consumers, &Shared::default(), Told::default());
+    mistakes.0.into_iter().chain(built.err()).map(|error| error.to_string()).collect()
+}
+
+/// Consumers from JSON.
+pub(crate) fn consumers(json: &str) -> Arc<Consumers> {
+    Arc::new(Consumers::build(&serde_json::from_str::<Vec<ConsumerConfig>>(json).unwrap()).unwrap())
+}
+
+fn build_whole<P: Policy>(config: &str, consumers: &str, shared: &Shared, mut told: Told) -> (Result<P, BuildError>, Errors) {
+    let mut mistakes = Errors::default();
     let config = serde_json::from_str(config).unwrap();
-    let consumers = serde_json::from_str::<Vec<ConsumerConfig>>(consumers).unwrap();
-    P::build(
+    let built = P::build(
         &config,
         &mut PolicyCx {
             key: "routes.test.policies.0".to_owned(),
             slot: 0,
             params: &["id".into()],
-            consumers: &Arc::new(Consumers::build(&consumers).unwrap()),
+            consumers: &self::consumers(consumers),
             shared,
             folder: Path::new(env!("CARGO_MANIFEST_DIR")),
-            told: &mut Told::default(),
+            told: &mut told,
+            mistakes: &mut mistakes,
         },
-    )
+    );
+    (built, mistakes)
 }
 
 impl<P: Policy> Kit<P> {

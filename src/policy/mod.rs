@@ -20,7 +20,7 @@ pub(crate) mod kit;
 
 pub use chain::{Chain, Entry, Scope, merge};
 pub use chains::{Chains, Marks, Plan, Told};
-pub use order::{Doubt, doubled, doubts, identifies};
+pub use order::{Doubt, beyond, blind, doubled, doubts, identifies, reads_tokens};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::building::BuildError;
+use crate::building::{BuildError, Errors};
 use crate::consumer::Consumers;
 use crate::ctx::Ctx;
 use crate::problem::Problem;
@@ -40,9 +40,14 @@ use crate::types::Reply;
 registry::policies! {
     request_id: transform::request_id::RequestId,
     hsts: transform::hsts::Hsts,
+    security_headers: guard::security_headers::SecurityHeaders,
     cors: guard::cors::Cors,
+    ip_filter: guard::ip_filter::IpFilter,
+    bot: guard::bot::Bot,
+    size_limit: guard::size_limit::SizeLimit,
     api_key: auth::api_key::ApiKey,
     jwt: auth::jwt::Jwt,
+    acl: guard::acl::Acl,
     rate_limit: traffic::rate_limit::RateLimit,
     request: transform::request::Request,
     response: transform::response::Response,
@@ -62,6 +67,11 @@ pub trait Policy: Sized + Send + Sync + 'static {
     /// # Errors
     /// What is wrong, at a path relative to the policy's own settings.
     fn build(config: &Self::Config, cx: &mut PolicyCx<'_>) -> Result<Self, BuildError>;
+
+    /// The files that the settings name, from the folder of the config: what is in them may change while the config stays.
+    fn files(_config: &Self::Config) -> Vec<&str> {
+        Vec::new()
+    }
 
     /// On the way down, before any upstream is chosen. The only hook that may wait.
     fn request(&self, _req: &mut RequestHeader, _cx: &mut Ctx) -> impl Future<Output = Result<Flow, Problem>> + Send {
@@ -132,4 +142,6 @@ pub struct PolicyCx<'a> {
     pub folder: &'a Path,
     /// What policies tell each other and their route.
     pub told: &'a mut Told,
+    /// What is wrong beside the error that `build` gives, so that all of it is told at once. With one of these the policy is not taken.
+    pub mistakes: &'a mut Errors,
 }

@@ -1,5 +1,6 @@
 //! Orders of policies that make no sense, though each policy is right by itself. Only what is certainly not meant is told.
 
+use super::guard::size_limit::Server;
 use super::traffic::rate_limit::By;
 use super::{Entry, PolicyConfig, Scope};
 use crate::building::BuildError;
@@ -8,13 +9,13 @@ use crate::expr::variables;
 /// One policy of a chain: where it was written, its place in the list there, and its settings.
 type Placed<'a> = (Scope, usize, &'a PolicyConfig);
 
-/// A doubt about two policies of a chain, by their places in it: the second is the one to move.
+/// A doubt about a policy of a chain, by its place in it: the one to move.
 #[derive(Debug)]
 pub struct Doubt {
-    /// The one that stands above, where it is about two.
-    pub above: Option<usize>,
+    /// The other one, where it is about two.
+    pub other: Option<usize>,
     /// The one that the doubt is about.
-    pub below: usize,
+    pub place: usize,
     /// What is wrong with it and what to do, without a path.
     pub error: BuildError,
 }
@@ -25,12 +26,51 @@ pub fn doubts(chain: &[Placed<'_>], versions: bool) -> Vec<Doubt> {
     for (below, (scope, _, lower)) in chain.iter().enumerate() {
         // One doubt about each policy is enough: the first that it stands below.
         let found = chain.iter().take(below).enumerate().find_map(|(above, (_, _, upper))| doubt(upper, lower).map(|error| (above, error)));
-        doubts.extend(found.map(|(above, error)| Doubt { above: Some(above), below, error }));
+        doubts.extend(found.map(|(above, error)| Doubt { other: Some(above), place: below, error }));
         // A wider list may be for other routes.
         let missing = if *scope == Scope::Route { wanting(chain, lower, versions) } else { Vec::new() };
-        doubts.extend(missing.into_iter().map(|error| Doubt { above: None, below, error }));
+        doubts.extend(missing.into_iter().map(|error| Doubt { other: None, place: below, error }));
     }
     doubts
+}
+
+/// Something that an `acl` asks about.
+struct Asked {
+    /// Whether a policy finds it out.
+    finds: fn(&PolicyConfig) -> bool,
+    what: &'static str,
+    /// Who would.
+    who: &'static str,
+}
+
+/// Who is asked by an `acl` what no policy above it has found out, in the chain of a route: it lets nobody through.
+pub fn blind(chain: &[Placed<'_>]) -> Vec<Doubt> {
+    let mut found = Vec::new();
+    for (place, (_, _, policy)) in chain.iter().enumerate() {
+        let PolicyConfig::acl(acl) = policy else { continue };
+        let consumer = Asked { finds: identifies, what: "who the consumer is", who: "`api_key`, or `jwt` with `consumer`" };
+        let token = Asked { finds: reads_tokens, what: "what the token says", who: "`jwt`" };
+        let asked = [(acl.asks_consumer(), consumer), (acl.asks_token(), token)];
+        for (_, Asked { finds, what, who }) in asked.into_iter().filter(|(asks, _)| *asks) {
+            if chain.iter().take(place).any(|(_, _, above)| finds(above)) {
+                continue;
+            }
+            let later = chain.iter().enumerate().skip(place).find(|(_, (_, _, below))| finds(below));
+            let (other, error) = match later {
+                Some((at, (_, _, later))) => {
+                    let name = later.name();
+                    let reason = format!("`acl` stands above `{name}`, which finds out {what}: it lets nobody through");
+                    (Some(at), BuildError::new(reason, format!("put it below `{name}`")))
+                }
+                None => {
+                    let reason = format!("no policy above `acl` finds out {what}: it lets nobody through");
+                    (None, BuildError::new(reason, format!("put {who} above it")))
+                }
+            };
+            found.push(Doubt { other, place, error });
+        }
+    }
+    found
 }
 
 /// The variables of a policy's templates that nothing in its chain gives a value.
@@ -41,7 +81,7 @@ fn wanting(chain: &[Placed<'_>], policy: &PolicyConfig, versions: bool) -> Vec<B
         _ => return Vec::new(),
     };
     let has = |is: fn(&PolicyConfig) -> bool| chain.iter().any(|(_, _, policy)| is(policy));
-    let tokens = has(|policy| matches!(policy, PolicyConfig::jwt(_)));
+    let tokens = has(reads_tokens);
     let consumers = has(identifies);
     let variables = edits.set.values().chain(edits.add.values()).flat_map(|text| variables(text));
     let missing = variables.filter_map(|name| {
@@ -67,7 +107,7 @@ fn doubt(upper: &PolicyConfig, lower: &PolicyConfig) -> Option<BuildError> {
             format!("two limits are named `{}`: clients cannot tell them apart in the `RateLimit` headers", one.name),
             "give one of them another `name`".to_owned(),
         ),
-        (PolicyConfig::api_key(_) | PolicyConfig::jwt(_), PolicyConfig::cors(_)) => (
+        (PolicyConfig::api_key(_) | PolicyConfig::jwt(_) | PolicyConfig::acl(_), PolicyConfig::cors(_)) => (
             format!("`cors` stands below `{above}`, which refuses every preflight: browsers send no credentials with one"),
             format!("put `cors` above `{above}`"),
         ),
@@ -75,7 +115,7 @@ fn doubt(upper: &PolicyConfig, lower: &PolicyConfig) -> Option<BuildError> {
             "`cors` stands below `rate_limit`: preflights count, and scripts cannot read a 429".to_owned(),
             "put `cors` above `rate_limit`".to_owned(),
         ),
-        (PolicyConfig::api_key(_) | PolicyConfig::jwt(_) | PolicyConfig::rate_limit(_), PolicyConfig::request_id(_)) => {
+        (upper, PolicyConfig::request_id(_)) if refuses(upper) => {
             (format!("`request_id` stands below `{above}`, whose refusals go without the id"), "put `request_id` first".to_owned())
         }
         _ => return None,
@@ -96,6 +136,17 @@ pub fn doubled(list: &[Entry]) -> Vec<BuildError> {
     places.map(error).collect()
 }
 
+/// What is set in a list and changes nothing, since the server takes no more anyway: at paths relative to the list.
+pub fn beyond(list: &[Entry], server: Server) -> Vec<BuildError> {
+    let mut found = Vec::new();
+    for (place, entry) in list.iter().enumerate() {
+        if let Some(PolicyConfig::size_limit(limit)) = &entry.config {
+            found.extend(limit.beyond(server).into_iter().map(|error| error.at("size_limit").at(place)));
+        }
+    }
+    found
+}
+
 /// Whether a policy finds out who the consumer is.
 pub fn identifies(policy: &PolicyConfig) -> bool {
     match policy {
@@ -103,6 +154,17 @@ pub fn identifies(policy: &PolicyConfig) -> bool {
         PolicyConfig::jwt(jwt) => jwt.consumer.is_some(),
         _ => false,
     }
+}
+
+/// Whether a policy makes the claims of a token known.
+pub fn reads_tokens(policy: &PolicyConfig) -> bool {
+    matches!(policy, PolicyConfig::jwt(_))
+}
+
+/// Whether a policy may refuse a request.
+fn refuses(policy: &PolicyConfig) -> bool {
+    use PolicyConfig::{acl, api_key, bot, ip_filter, jwt, rate_limit, size_limit};
+    matches!(policy, api_key(_) | jwt(_) | acl(_) | bot(_) | ip_filter(_) | rate_limit(_) | size_limit(_))
 }
 
 #[cfg(test)]
@@ -115,8 +177,12 @@ mod tests {
     fn told(list: &str) -> Vec<String> {
         let entries: Vec<Entry> = yaml(list).unwrap();
         let chain = merge(&[(Scope::Document, &entries)]);
-        let doubts = doubts(&chain, false);
-        doubts.iter().map(|doubt| format!("{} > {}: {}", doubt.above.unwrap(), doubt.below, doubt.error.reason)).collect()
+        shown(doubts(&chain, false))
+    }
+
+    fn shown(doubts: Vec<Doubt>) -> Vec<String> {
+        let place = |doubt: &Doubt| doubt.other.map_or(format!("{}", doubt.place), |other| format!("{other} > {}", doubt.place));
+        doubts.iter().map(|doubt| format!("{}: {}", place(doubt), doubt.error.reason)).collect()
     }
 
     #[test]
@@ -134,9 +200,36 @@ mod tests {
             ("[api_key, request: {headers: {}}, cors: {origins: ['*']}]", "0 > 2: `cors` stands below `api_key`, which refuses"),
             ("[rate_limit: {requests: 1, per: 1s}, cors: {origins: ['*']}]", "0 > 1: `cors` stands below `rate_limit`"),
             ("[cors: {origins: ['*']}, api_key, request_id]", "1 > 2: `request_id` stands below `api_key`"),
+            ("[acl: {groups: [a]}, cors: {origins: ['*']}]", "0 > 1: `cors` stands below `acl`, which refuses"),
+            ("[ip_filter: {deny: [10.0.0.1]}, request_id]", "0 > 1: `request_id` stands below `ip_filter`"),
         ] {
             let told = told(list);
             assert!(told.len() == 1 && told[0].starts_with(expected), "{list}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn an_acl_needs_above_it_what_it_asks_about() {
+        const JWT: &str = "jwt: {issuer: any, audience: any}";
+        const NAMING: &str = "jwt: {issuer: any, audience: any, consumer: sub}";
+        for (list, expected) in [
+            (format!("[acl: {{groups: [a]}}, {JWT}, api_key]"), "2 > 0: `acl` stands above `api_key`, which finds out who the consumer is"),
+            (format!("[acl: {{scopes: [a]}}, api_key, {JWT}]"), "2 > 0: `acl` stands above `jwt`, which finds out what the token says"),
+            (format!("[{JWT}, acl: {{consumers: [a]}}]"), "1: no policy above `acl` finds out who the consumer is"),
+            ("[api_key, acl: {claims: {a: [b]}}]".to_owned(), "1: no policy above `acl` finds out what the token says"),
+            (format!("[api_key, acl: {{groups: [a], roles: [b]}}, {NAMING}]"), "2 > 1: `acl` stands above `jwt`, which finds out what"),
+        ] {
+            let entries: Vec<Entry> = yaml(&list).unwrap();
+            let told = shown(blind(&merge(&[(Scope::Document, &entries)])));
+            assert!(told.len() == 1 && told[0].starts_with(expected), "{list}: {told:?}");
+        }
+        for list in [
+            format!("[{NAMING}, acl: {{groups: [a], scopes: [b]}}]"),
+            format!("[api_key, acl: {{groups: [a]}}, {JWT}, acl: {{roles: [b]}}]"),
+            "[acl: {condition: \"has(consumer.name) || client.ip == '10.0.0.1'\"}]".to_owned(),
+        ] {
+            let entries: Vec<Entry> = yaml(&list).unwrap();
+            assert_eq!(shown(blind(&merge(&[(Scope::Document, &entries)]))), [""; 0], "{list}");
         }
     }
 

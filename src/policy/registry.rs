@@ -26,6 +26,11 @@ macro_rules! policies {
                 match self { $(PolicyConfig::$name(config) => serde_json::to_value(config).unwrap_or_default()),* }
             }
 
+            /// The files that the settings name.
+            pub fn files(&self) -> Vec<&str> {
+                match self { $(PolicyConfig::$name(config) => <$room::$file::$policy as Policy>::files(config)),* }
+            }
+
             /// Makes the policy ready to run.
             ///
             /// # Errors

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::Exchange;
 use crate::problem::{Kind, Problem};
-use crate::types::{GrpcStatus, Reply, grpc_timeout};
+use crate::types::{GrpcStatus, Reply, grpc_timeout, is_grpc_call};
 use crate::upstream::{Failure, Timeouts};
 
 /// One call.
@@ -22,12 +22,9 @@ pub(super) struct Grpc {
     pub messages: Messages,
 }
 
-/// Whether the request is a call: only HTTP/2 carries one, and gRPC-Web is another protocol.
+/// Whether the request is a call.
 pub(super) fn recognise(req: &RequestHeader) -> Option<Grpc> {
-    let kind = req.headers.get(header::CONTENT_TYPE)?.as_bytes();
-    let rest = kind.get(..16).filter(|start| start.eq_ignore_ascii_case(b"application/grpc")).and_then(|_| kind.get(16..))?;
-    let is_call = req.version == Version::HTTP_2 && req.method == Method::POST && matches!(rest.first(), None | Some(b'+' | b';' | b' '));
-    is_call.then(Grpc::default)
+    is_grpc_call(&req.method, req.version, &req.headers).then(Grpc::default)
 }
 
 /// Reads the deadline of a call.
@@ -150,6 +147,8 @@ pub(super) fn untold() -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use http::Version;
+
     use super::*;
 
     fn request(method: &str, version: Version, kind: &str) -> RequestHeader {

@@ -105,7 +105,8 @@ fn arrive(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> Resu
     }
     if is_http2(req) {
         form(req)?;
-        bounds(gateway, req)?;
+        // What the keep-alive loop checks for HTTP/1.1.
+        gateway.limits().of_header().check(req)?;
         if exchange.around.is_some() {
             inside::form(req)?;
         }
@@ -198,23 +199,6 @@ fn form(req: &RequestHeader) -> Result<(), Problem> {
     let path = req.raw_path();
     if !path.starts_with(b"/") && path != b"*" {
         return bad("the `:path` does not begin with a slash");
-    }
-    Ok(())
-}
-
-/// What the keep-alive loop checks for HTTP/1.1, of a header that would be so long there.
-fn bounds(gateway: &Gateway, req: &RequestHeader) -> Result<(), Problem> {
-    let limits = gateway.limits();
-    if req.uri.path_and_query().is_some_and(|target| target.as_str().len() > limits.target.bytes()) {
-        return Err(Problem::new(Kind::UriTooLong, format!("the request target is longer than {} bytes", limits.target.0)));
-    }
-    if req.headers.len() > limits.header_fields {
-        return Err(Problem::new(Kind::HeaderTooLarge, format!("the request has more than {} header fields", limits.header_fields)));
-    }
-    let fields: usize = req.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let line = req.method.as_str().len() + req.raw_path().len() + req.uri.authority().map_or(0, |authority| authority.as_str().len());
-    if fields + line > limits.header.bytes() {
-        return Err(Problem::new(Kind::HeaderTooLarge, format!("the request header is larger than {} bytes", limits.header.0)));
     }
     Ok(())
 }

@@ -308,16 +308,18 @@ pub(super) fn is_pending(error: &Error) -> bool {
 /// The body is over its bound: the problem waits in the exchange.
 pub(super) fn body(gateway: &Gateway, exchange: &mut Exchange, piece: &[u8]) -> Result<()> {
     exchange.received += piece.len() as u64;
-    let most = gateway.limits().body.0;
+    let own = exchange.cx.body_limit.filter(|limit| limit.bytes < gateway.limits().body.0);
+    let (most, policy) = own.map_or((gateway.limits().body.0, None), |limit| (limit.bytes, Some(limit.policy)));
+    let too_large = |detail: String| Problem { policy, ..Problem::new(Kind::ContentTooLarge, detail) };
     if let Some(call) = &mut exchange.grpc {
         let Some(longest) = call.messages.follow(piece) else {
             return Err(raise(exchange, Problem::new(Kind::BadRequest, "the request is called gRPC and its body is none")));
         };
         if longest as u64 > most {
-            return Err(raise(exchange, Problem::new(Kind::ContentTooLarge, format!("a message is larger than {most} bytes"))));
+            return Err(raise(exchange, too_large(format!("a message is larger than {most} bytes"))));
         }
     } else if exchange.received > most {
-        return Err(raise(exchange, Problem::new(Kind::ContentTooLarge, format!("the request body is larger than {most} bytes"))));
+        return Err(raise(exchange, too_large(format!("the request body is larger than {most} bytes"))));
     }
     if is_late(exchange) {
         return Err(raise(exchange, late(Step::Sending)));

@@ -8,7 +8,8 @@ use crate::building::{BuildError, Errors, Step};
 use crate::compose::{Batch, ComposeConfig, Composition};
 use crate::config::Config;
 use crate::handler::{Handler, Redirect};
-use crate::policy::{Chain, Chains, Plan, Runtime, doubled, identifies, merge};
+use crate::policy::guard::size_limit::Server;
+use crate::policy::{Chain, Chains, Plan, Runtime, beyond, doubled, identifies, merge};
 use crate::routing::{
     self, Caller, Destination, Goal, Mirror, MirrorConfig, PathTemplate, Route, RouteConfig, Split, ToConfig, Versions, Way,
 };
@@ -342,14 +343,16 @@ impl<'a> Builder<'a> {
         Plan { lists: lists(config, route, service), route: named, service, params }
     }
 
-    /// What stands twice in a list and cannot.
-    pub(super) fn doubled(&mut self) {
+    /// What stands twice in a list and cannot, and what changes nothing.
+    pub(super) fn listed(&mut self) {
         let config = self.config;
+        let limits = &config.server.limits;
+        let server = Server { body: limits.body, header: limits.of_header() };
         let services = config.services.iter().map(|(name, service)| (vec!["services".into(), name.as_str().into()], &service.policies));
         let routes = config.routes.iter().enumerate().map(|(index, route)| (vec!["routes".into(), index.into()], &route.policies));
         for (mut place, list) in std::iter::once((Vec::new(), &config.policies)).chain(services).chain(routes) {
             place.push("policies".into());
-            for error in doubled(list) {
+            for error in doubled(list).into_iter().chain(beyond(list, server)) {
                 self.errors.keep::<()>(&place, Err(error));
             }
         }

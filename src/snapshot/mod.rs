@@ -90,7 +90,7 @@ impl Snapshot {
         };
         let mut builder = Builder { config, shared, services, chains: Chains::new(Arc::new(consumers), shared, folder), errors };
         builder.names();
-        builder.doubled();
+        builder.listed();
         let routes: Vec<Option<Route>> = config.routes.iter().enumerate().map(|(index, route)| builder.route(index, route)).collect();
         builder.keys(&routes);
         let chain = builder.chain(None, None);

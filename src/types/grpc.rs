@@ -1,6 +1,13 @@
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+
+/// Whether a request is a call: only HTTP/2 carries one, and gRPC-Web is another protocol.
+pub fn is_grpc_call(method: &Method, version: Version, headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) else { return false };
+    let rest = kind.get(..16).filter(|start| start.eq_ignore_ascii_case(b"application/grpc")).and_then(|_| kind.get(16..));
+    version == Version::HTTP_2 && method == Method::POST && rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+}
 
 /// The table: status, code, the label in logs and metrics, and the word in lists of failures.
 macro_rules! statuses {

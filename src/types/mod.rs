@@ -16,7 +16,7 @@ pub use address::Address;
 pub use certificate::Certificate;
 pub use coding::{Coding, Recoding};
 pub use duration::Duration;
-pub use grpc::{GrpcStatus, grpc_timeout};
+pub use grpc::{GrpcStatus, grpc_timeout, is_grpc_call};
 pub use percent::Percent;
 pub use pieces::{Piece, pieces};
 pub use protocol::Protocol;

@@ -98,3 +98,31 @@ routes:
     );
     assert!(!right && said.contains("`cors` stands twice in this list"), "{said}");
 }
+
+#[test]
+fn origins_by_a_regex_are_allowed_as_a_whole_or_not_at_all() {
+    let gateway = Gateway::start(
+        r#"
+routes:
+  - name: a
+    policies: [{ cors: { origins: ['^https://pr-[0-9]+\.example\.dev$', "https://app.example.com"], credentials: true } }]
+    reply: { text: a }
+"#,
+    );
+    let mut client = gateway.client();
+    for (origin, expected) in [
+        ("https://pr-7.example.dev", true),
+        ("https://app.example.com", true),
+        ("https://pr-7.example.dev.evil.example", false),
+        ("https://evil.example?https://pr-7.example.dev", false),
+        ("http://pr-7.example.dev", false),
+        ("https://pr-7-example.dev", false),
+    ] {
+        let answer = client.get_with("/", &format!("Origin: {origin}\r\n"));
+        assert_eq!((allowed(&answer), answer.header("vary")), (expected.then_some(origin), Some("Origin")), "{origin}");
+        assert_eq!(answer.header("access-control-allow-credentials"), expected.then_some("true"));
+    }
+    let (right, said) =
+        check("routes:\n  - name: a\n    policies: [{ cors: { origins: ['^https://app.example\\.com$'] } }]\n    reply: { text: a }\n");
+    assert!(!right && said.contains("has a dot that stands for any character") && said.contains(":3:36"), "{said}");
+}

@@ -306,9 +306,12 @@ fn the_bound_of_a_body_holds_for_each_message() {
     let gateway = Gateway::start(&format!(
         "server:\n  limits: {{ body: 2KiB }}\nservices: {{ up: {{ targets: [\"http://{address}\"], protocol: http2 }} }}\nroutes: [{{ name: up, to: up }}]\n"
     ));
-    grpc_client(gateway.address, &["uploads", "outsizes"]).done();
-    let line = gateway.await_log("the refusal", |line| line["grpc_status"] == 8);
-    assert_eq!(line["problem"], "content-too-large", "{line}");
+    let narrower = before(address, "", ", policies: [{ size_limit: { body: 2KiB } }]");
+    for gateway in [gateway, narrower] {
+        grpc_client(gateway.address, &["uploads", "outsizes"]).done();
+        let line = gateway.await_log("the refusal", |line| line["grpc_status"] == 8);
+        assert_eq!(line["problem"], "content-too-large", "{line}");
+    }
 }
 
 #[tokio::test]

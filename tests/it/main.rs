@@ -2,10 +2,12 @@
 // clippy.toml lets tests panic, but knows only functions marked `#[test]` for tests; here the helpers are too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod acl;
 mod attempts;
 mod balance;
 mod batch;
 mod bounds;
+mod bot;
 mod breaker;
 mod client_certificates;
 mod compose;
@@ -38,6 +40,7 @@ mod http2;
 mod http2_bounds;
 mod http2_floods;
 mod includes;
+mod ip_filter;
 mod keepalive;
 mod krakend;
 mod lifecycle;
@@ -52,8 +55,10 @@ mod patience;
 mod readme;
 mod routing_order;
 mod schema;
+mod security_headers;
 mod semantics;
 mod siege;
+mod size_limit;
 mod slow_start;
 mod split;
 mod status;

@@ -10,9 +10,9 @@ use pingora_http::RequestHeader;
 use serde_json::Value as Json;
 
 use super::Parts;
-use super::reference::{How, Reference, What};
+use super::reference::{Caller, How, Reference, What};
 use crate::body::json::{Kind, Value};
-use crate::ctx::Ctx;
+use crate::ctx::{self, Ctx};
 
 /// What the places of one condition stand for in one request, each looked at when it is first asked for.
 pub(super) struct Look<'a> {
@@ -50,7 +50,11 @@ impl<'a> Look<'a> {
     fn value(&self, what: &'a What) -> Option<Box<dyn Val + 'a>> {
         match what {
             What::Request(template) => self.text(template.render(self.req, self.cx)?),
-            What::Claim(path) => self.claim(self.find(path)?),
+            What::Caller(caller, path) => self.of_caller(self.find(*caller, path)?),
+            What::Scopes => {
+                let texts = self.scopes()?.map(|scope| self.text(scope.into()));
+                Some(Box::new(CelList::from(texts.collect::<Option<Vec<_>>>()?)))
+            }
             What::Body(place) => self.json(self.body(place)?),
             What::Status(part) => Some(Box::new(CelInt::from(i64::from((self.parts)(*part).status?)))),
             What::Pattern(pattern) => Some(Box::new(pattern.clone())),
@@ -60,7 +64,8 @@ impl<'a> Look<'a> {
     fn has(&self, what: &What) -> bool {
         match what {
             What::Request(template) => template.render(self.req, self.cx).is_some(),
-            What::Claim(path) => self.find(path).is_some(),
+            What::Caller(caller, path) => self.find(*caller, path).is_some(),
+            What::Scopes => self.cx.claims.is_some(),
             What::Body(place) => self.body(place).is_some(),
             What::Status(part) => (self.parts)(*part).status.is_some(),
             What::Pattern(_) => true,
@@ -71,7 +76,8 @@ impl<'a> Look<'a> {
         let text = |text: &str| Some(text.chars().count());
         match what {
             What::Request(template) => text(&template.render(self.req, self.cx)?),
-            What::Claim(path) => match self.find(path)? {
+            What::Scopes => Some(self.scopes()?.count()),
+            What::Caller(caller, path) => match self.find(*caller, path)? {
                 Json::String(said) => text(said),
                 Json::Array(items) => Some(items.len()),
                 Json::Object(members) => Some(members.len()),
@@ -90,12 +96,20 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn find(&self, path: &[Box<str>]) -> Option<&'a Json> {
-        let claims = self.cx.claims.as_deref()?;
-        path.iter().try_fold(claims, |value, name| match value {
+    fn find(&self, caller: Caller, path: &[Box<str>]) -> Option<&'a Json> {
+        let facts = match caller {
+            Caller::Claims => self.cx.claims.as_deref()?,
+            Caller::Consumer => &self.cx.consumer.as_deref()?.facts,
+        };
+        path.iter().try_fold(facts, |value, name| match value {
             Json::Array(items) => items.get(name.parse::<usize>().ok()?),
             other => other.get(&**name),
         })
+    }
+
+    fn scopes(&self) -> Option<impl Iterator<Item = &'a str>> {
+        let claims = self.cx.claims.as_deref()?;
+        Some(ctx::scopes(|name| claims.get(name)))
     }
 
     fn body(&self, place: &crate::body::json::Place) -> Option<Value<'a>> {
@@ -130,18 +144,18 @@ impl<'a> Look<'a> {
         })
     }
 
-    fn claim(&self, value: &'a Json) -> Option<Box<dyn Val + 'a>> {
+    fn of_caller(&self, value: &'a Json) -> Option<Box<dyn Val + 'a>> {
         take(&self.values, 1)?;
         Some(match value {
             Json::Null => Box::new(CelNull),
             Json::Bool(is) => Box::new(CelBool::from(*is)),
             Json::Number(said) => number(&said.to_string())?,
             Json::String(text) => self.text(text.as_str().into())?,
-            Json::Array(items) => Box::new(CelList::from(items.iter().map(|item| self.claim(item)).collect::<Option<Vec<_>>>()?)),
+            Json::Array(items) => Box::new(CelList::from(items.iter().map(|item| self.of_caller(item)).collect::<Option<Vec<_>>>()?)),
             Json::Object(members) => {
                 let member = |(name, value): (&'a String, &'a Json)| {
                     take(&self.bytes, name.len())?;
-                    Some((CelMapKey::from(name.as_str()), self.claim(value)?))
+                    Some((CelMapKey::from(name.as_str()), self.of_caller(value)?))
                 };
                 Box::new(CelMap::from(members.iter().map(member).collect::<Option<HashMap<_, _>>>()?))
             }

@@ -29,7 +29,8 @@ use rewrite::Rewrite;
 ///
 /// The language is [CEL](https://cel.dev), without its times, bytes and optional values. The words are those of templates: path parameters by their names,
 /// `client.ip`, `request.method`, `consumer.name`, `version`, `client_cert.subject` and their like, all of them text. Headers and query parameters are
-/// `header["X-Tenant"]` and `query.page`. `claims.…` and `parts.NAME.body.…` are what they are in JSON: text, numbers, truth values, null, lists and maps, and
+/// `header["X-Tenant"]` and `query.page`. `consumer.groups` is a list of texts, `consumer.labels.tier` a text; `scopes` is the list of those that the token
+/// grants, as in `"orders.read" in scopes`. `claims.…` and `parts.NAME.body.…` are what they are in JSON: text, numbers, truth values, null, lists and maps, and
 /// `parts.NAME.status` is a number. `has(parts.user.body.plan)`, `has(query.page)` and `"x-tenant" in header` say whether something is there; `x.matches('^a')`
 /// takes a regex that is written out.
 ///
@@ -115,20 +116,25 @@ impl Condition {
         Ok(Self { text: text.into(), expression, places: rewrite.places.into() })
     }
 
-    /// Whether it holds. What cannot be worked out does not, and is told in the log at `debug`.
+    /// Whether it holds. What cannot be worked out does not.
     pub fn holds<'a>(&'a self, req: &'a RequestHeader, cx: &'a Ctx, parts: &'a Parts<'a>) -> bool {
+        self.verdict(req, cx, parts) == Some(true)
+    }
+
+    /// Whether it holds; none where that cannot be worked out, which is told in the log at `debug`.
+    pub fn verdict<'a>(&'a self, req: &'a RequestHeader, cx: &'a Ctx, parts: &'a Parts<'a>) -> Option<bool> {
         let look = Look::new(&self.places, req, cx, parts);
         let mut context = Context::with_env(ENV.clone());
         context.set_variable_resolver(&look);
         let why = match Cel::resolve_val(&self.expression, &context) {
             Ok(value) => match value.downcast_ref::<CelBool>() {
-                Some(holds) => return *holds.inner(),
+                Some(holds) => return Some(*holds.inner()),
                 None => "it comes to no truth value".to_owned(),
             },
             Err(error) => self.reason(&error),
         };
-        log::debug!("the condition `{}` does not hold: {why}", self.text);
-        false
+        log::debug!("the condition `{}` cannot be worked out: {why}", self.text);
+        None
     }
 
     /// Why it cannot be worked out; values of the request are not told.
@@ -149,7 +155,7 @@ impl Condition {
         self.places.iter().filter_map(|place| match &place.what {
             What::Body(place) => Some(place.part),
             What::Status(part) => Some(*part),
-            What::Request(_) | What::Claim(_) | What::Pattern(_) => None,
+            What::Request(_) | What::Caller(..) | What::Scopes | What::Pattern(_) => None,
         })
     }
 
@@ -166,6 +172,11 @@ impl Condition {
     /// Whether it asks who the client is.
     pub fn is_personal(&self) -> bool {
         self.places.iter().any(Reference::is_personal)
+    }
+
+    /// Whether it asks about a caller that a policy has found out: the consumer, claims or scopes.
+    pub fn asks_caller(&self) -> bool {
+        self.places.iter().any(Reference::asks_caller)
     }
 }
 

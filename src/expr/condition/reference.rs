@@ -22,14 +22,25 @@ pub(super) struct Reference {
 pub(super) enum What {
     /// A text of the request.
     Request(Template),
-    /// A claim of the token.
-    Claim(Box<[Box<str>]>),
+    /// Something in what is known of the caller.
+    Caller(Caller, Box<[Box<str>]>),
+    /// The scopes that the token grants.
+    Scopes,
     /// A value in the body of a part.
     Body(Place),
     /// The status of a part.
     Status(usize),
     /// A regex.
     Pattern(Pattern),
+}
+
+/// Where it is known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// The claims of the token.
+    Claims,
+    /// What the config says of the consumer.
+    Consumer,
 }
 
 /// What is asked about it.
@@ -51,7 +62,7 @@ pub(super) enum Step {
 }
 
 /// Names that things begin with; the text behind the first dot says which.
-const ROOTS: [&str; 9] = ["request", "client", "consumer", "client_cert", "header", "query", "claims", "parts", "version"];
+const ROOTS: [&str; 10] = ["request", "client", "consumer", "client_cert", "header", "query", "claims", "scopes", "parts", "version"];
 
 impl Reference {
     /// What a name and the steps from it on stand for.
@@ -65,7 +76,10 @@ impl Reference {
         } else {
             match root {
                 "parts" => return Ok(Self { what: of_parts(steps, &written, names)?, how, written: written.into(), header: None }),
-                "claims" => (What::Claim(claim(steps)?), steps.len()),
+                "claims" if steps.is_empty() => return Err(BuildError::new("`claims` is no value, but many", "name one: `claims.sub`")),
+                "claims" => (What::Caller(Caller::Claims, names_of(steps)), steps.len()),
+                "scopes" => (What::Scopes, 0),
+                "consumer" if !steps.is_empty() => (What::Caller(Caller::Consumer, names_of(steps)), of_consumer(steps, &written)?),
                 "version" => (What::Request(template(root, names)?), 0),
                 "header" | "query" | "request" | "client" | "consumer" | "client_cert" => {
                     let Some(Step::Name(name)) = steps.first() else {
@@ -94,7 +108,12 @@ impl Reference {
 
     /// Whether it says who the client is.
     pub fn is_personal(&self) -> bool {
-        matches!(self.what, What::Claim(_)) || ["client.", "consumer.", "client_cert."].iter().any(|start| self.written.starts_with(start))
+        self.asks_caller() || ["client.", "client_cert."].iter().any(|start| self.written.starts_with(start))
+    }
+
+    /// Whether it is known only of a caller that a policy has found out.
+    pub fn asks_caller(&self) -> bool {
+        matches!(self.what, What::Caller(..) | What::Scopes)
     }
 }
 
@@ -131,15 +150,24 @@ fn path(steps: &[Step]) -> Result<Option<Path>, BuildError> {
     Path::parse(&escaped.collect::<Vec<_>>().join(".")).map(Some)
 }
 
-fn claim(steps: &[Step]) -> Result<Box<[Box<str>]>, BuildError> {
-    if steps.is_empty() {
-        return Err(BuildError::new("`claims` is no value, but many", "name one: `claims.sub`"));
-    }
+fn names_of(steps: &[Step]) -> Box<[Box<str>]> {
     let name = |step: &Step| match step {
         Step::Name(name) => Box::from(name.as_str()),
         Step::Index(index) => index.to_string().into(),
     };
-    Ok(steps.iter().map(name).collect())
+    steps.iter().map(name).collect()
+}
+
+/// How many of the steps lead to something that a consumer has; those behind it would go into a text.
+fn of_consumer(steps: &[Step], written: &str) -> Result<usize, BuildError> {
+    match steps {
+        [Step::Name(word), ..] if word == "name" => Ok(1),
+        [Step::Name(word), rest @ ..] if word == "groups" || word == "labels" => Ok(1 + rest.len().min(1)),
+        _ => {
+            let fix = "write `consumer.name`, `consumer.groups`, or `consumer.labels.` and the name of one";
+            Err(BuildError::new(format!("`{written}` is nothing that a consumer has"), fix))
+        }
+    }
 }
 
 /// What a name and steps look like, written with dots.

@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::body::json::{Bounds, Document};
+use crate::consumer::{Consumer, Consumers};
 use crate::ctx::testing;
 
 const PARAMS: [&str; 2] = ["id", "user"];
@@ -11,11 +12,18 @@ fn parse(text: &str) -> Result<Condition, BuildError> {
     Condition::parse(text, Names { params: &params, parts: &["user", "my-orders", "none"] })
 }
 
+fn consumer() -> Option<Arc<Consumer>> {
+    let config = json!([{"name": "app", "groups": ["gold", "eu"], "labels": {"tier": "1", "a.b": "c"}}]);
+    Consumers::build(&serde_json::from_value::<Vec<_>>(config).unwrap()).unwrap().named("app").cloned()
+}
+
 fn holds_for(text: &str, body: &str) -> bool {
     let mut req = RequestHeader::build("GET", b"/users/42?page=2&q=a%20b&empty=", None).unwrap();
     req.insert_header("X-Tenant", "acme").unwrap();
     let mut cx = testing::ctx("/users/42", &[("id", 7..9)]);
-    cx.claims = Some(Arc::new(json!({"sub": "ann", "groups": ["beta", "staff"], "age": 40, "org": {"id": 7, "up": null}})));
+    let claims = json!({"sub": "ann", "groups": ["beta", "staff"], "age": 40, "org": {"id": 7, "up": null}, "scope": "orders.read users"});
+    cx.claims = Some(Arc::new(claims));
+    cx.consumer = consumer();
     let body = Document::parse(body.to_owned(), Bounds::default()).unwrap();
     let parts = |part: usize| match part {
         0 => Said { status: Some(200), body: Some(body.root()) },
@@ -55,6 +63,10 @@ fn what_is_true_holds_and_what_is_not_does_not() {
         "has(parts.user.body.x) ? false : client.ip == '192.0.2.1'",
         "type(parts.user.body.n) == int && type(parts.user.body.tags) == list && string(parts.user.body.n) + id == '342'",
         "parts.user.body.items.exists(id, id.n == 5)",
+        "consumer.name == 'app' && 'gold' in consumer.groups && !('silver' in consumer.groups) && consumer.groups[1] == 'eu'",
+        "consumer.labels.tier == '1' && consumer.labels['a.b'] == 'c' && has(consumer.labels.tier) && !has(consumer.labels.plan)",
+        "'tier' in consumer.labels && !('plan' in consumer.labels) && size(consumer.groups) == 2 && consumer.groups.exists(g, g == 'eu')",
+        "'orders.read' in scopes && !('orders' in scopes) && size(scopes) == 2 && scopes.all(s, s != 'admin')",
         "size('ab' + query.q) == 5 && query.q.size() == 3 && 'b' in parts.user.body.tags && parts.user.body.tags[int(query.page) - 1] == 'b'",
     ] {
         assert!(holds(text), "{text}");
@@ -67,7 +79,8 @@ fn what_cannot_be_worked_out_does_not_hold_and_neither_does_its_opposite() {
     for text in [
         "query.other == '1'",
         "header['x-other'] == 'a'",
-        "consumer.name == 'ann'",
+        "consumer.labels.plan == 'pro'",
+        "consumer.groups[7] == 'gold'",
         "version == 'v1'",
         "claims.none == 1",
         "parts.user.body.x == 1",
@@ -111,6 +124,12 @@ fn mistakes_are_told_when_the_condition_is_read() {
         ("query.page.x == ''", "`query.page.x` goes into a text", ""),
         ("id.x == ''", "`id.x` goes into a text", ""),
         ("claims == {}", "`claims` is no value", ""),
+        ("consumer == {}", "`consumer` is no value, but many", ""),
+        ("consumer.nam == 'a'", "`consumer.nam` is nothing that a consumer has", "consumer.groups"),
+        ("consumer.name.x == 'a'", "`consumer.name.x` goes into a text", ""),
+        ("consumer.labels.a.b == 'c'", "`consumer.labels.a.b` goes into a text", ""),
+        ("scopes.read", "`scopes.read` goes into a text", ""),
+        ("scope == 'a'", "`scope` stands for nothing here", "did you mean `scopes`?"),
         ("parts == {}", "`parts` is no value", ""),
         ("parts.usr.body == 1", "there is no part `usr`", "did you mean `user`?"),
         ("parts.user == 1", "`parts.user` is nothing that a part has", "parts.user.body"),
@@ -148,8 +167,28 @@ fn what_it_depends_on_is_known() {
     assert_eq!(condition.headers().collect::<Vec<_>>(), ["x-a", "x-b"]);
     assert_eq!((condition.parts().collect::<Vec<_>>(), condition.statuses().collect::<Vec<_>>()), (vec![1, 0], vec![1]));
     assert!(!condition.is_personal());
-    for text in ["claims.sub == 'a'", "'sub' in claims", "client.ip == 'a'", "has(consumer.name)", "client_cert.subject.matches('a')"] {
-        assert!(parse(text).unwrap().is_personal(), "{text}");
+    for text in ["claims.sub == 'a'", "'sub' in claims", "has(consumer.name)", "'a' in consumer.groups", "'a' in scopes"] {
+        let condition = parse(text).unwrap();
+        assert!(condition.is_personal() && condition.asks_caller(), "{text}");
+    }
+    for text in ["client.ip == 'a'", "client_cert.subject.matches('a')"] {
+        let condition = parse(text).unwrap();
+        assert!(condition.is_personal() && !condition.asks_caller(), "{text}");
+    }
+}
+
+#[test]
+fn of_a_caller_that_nobody_has_found_out_nothing_can_be_worked_out() {
+    let (req, cx) = (RequestHeader::build("GET", b"/users/42", None).unwrap(), testing::ctx("/users/42", &[("id", 7..9)]));
+    for (text, verdict) in [
+        ("'gold' in consumer.groups", None),
+        ("!('gold' in consumer.groups)", None),
+        ("'a' in scopes", None),
+        ("size(scopes) == 0", None),
+        ("has(consumer.name)", Some(false)),
+        ("has(claims.sub) || id == '42'", Some(true)),
+    ] {
+        assert_eq!(parse(text).unwrap().verdict(&req, &cx, &|_| Said::default()), verdict, "{text}");
     }
 }
 

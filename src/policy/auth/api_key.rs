@@ -60,6 +60,7 @@ impl Policy for ApiKey {
         if let Some(parameter) = &config.query {
             cx.told.credential(parameter);
         }
+        cx.told.challenge(CHALLENGE);
         Ok(Self { header, query: config.query.clone(), consumers: cx.consumers.clone() })
     }
 
@@ -99,9 +100,11 @@ impl ApiKey {
     }
 }
 
+/// RFC 9110 §11.6.1 wants a challenge on each 401; API keys have no registered scheme.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey");
+
 fn refuse(detail: &'static str) -> Problem {
-    // RFC 9110 §11.6.1 wants a challenge on each 401; API keys have no registered scheme.
-    Problem::new(Kind::Unauthorized, detail).header(header::WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"))
+    Problem::new(Kind::Unauthorized, detail).header(header::WWW_AUTHENTICATE, CHALLENGE)
 }
 
 /// Takes every parameter of that name out of the query; the others stay as they were sent, to the byte.

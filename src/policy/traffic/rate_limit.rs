@@ -315,7 +315,7 @@ mod tests {
     async fn each_consumer_has_its_bucket_and_others_count_by_address() {
         let mut kit = Kit::<RateLimit>::of(ONE);
         for name in ["a", "b", &"long".repeat(100), &"longer".repeat(100)] {
-            kit.cx.consumer = Some(Arc::new(Consumer { name: name.to_owned(), groups: Vec::new() }));
+            kit.cx.consumer = Some(Arc::new(Consumer { name: name.to_owned(), ..Consumer::default() }));
             assert_eq!((allowed(&mut kit).await, allowed(&mut kit).await), (true, false), "{name}");
         }
         kit.cx.consumer = None;

@@ -51,3 +51,8 @@ pub fn port() -> u16 {
         }
     }
 }
+
+/// Runs what waits, on this thread.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::config::Expiry;
 use super::token::{Refusal, shown};
+use crate::ctx;
 
 /// The rules, ready to run.
 #[derive(Debug)]
@@ -99,13 +100,9 @@ pub(super) fn media_type(typ: &str) -> String {
     typ.strip_prefix("application/").map(str::to_owned).unwrap_or(typ)
 }
 
-/// Whether the claims grant every one of these scopes: `scope` as RFC 8693 §4.2 has it, separated by spaces, or else `scp`; a list is read too.
+/// Whether the claims grant every one of these scopes.
 pub(super) fn grants(claims: &Map<String, Value>, scopes: &[String]) -> bool {
-    let granted: Vec<&str> = match claims.get("scope").or_else(|| claims.get("scp")) {
-        Some(Value::String(list)) => list.split(' ').collect(),
-        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    };
+    let granted: Vec<&str> = ctx::scopes(|name| claims.get(name)).collect();
     scopes.iter().all(|scope| granted.contains(&scope.as_str()))
 }
 

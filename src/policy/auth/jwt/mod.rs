@@ -88,6 +88,7 @@ impl Policy for Jwt {
         if let Some(parameter) = &config.query {
             cx.told.credential(parameter);
         }
+        cx.told.challenge(Challenge::new(&config.realm)?.0);
         Ok(Self {
             sources: sources(config)?,
             max_size: config.max_size.bytes(),

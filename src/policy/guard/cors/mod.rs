@@ -2,7 +2,7 @@
 //!
 //! ```yaml
 //! policies:
-//!   - cors: { origins: ["https://app.example.com", "https://*.example.com"], credentials: true }
+//!   - cors: { origins: ["https://app.example.com", "https://*.example.com", '^https://pr-[0-9]+\.example\.dev$'], credentials: true }
 //!   - jwt: { issuer: "https://id.example.com", audience: api }
 //! ```
 //!
@@ -13,6 +13,8 @@
 //! A preflight is answered by the `cors` of the route that takes the request it asks about, whatever the `methods` of that route are. One without `cors`
 //! there is answered with 405, unless the route takes OPTIONS too: then it goes to the service.
 
+// Each uses only those above it.
+mod pattern;
 mod origins;
 
 use std::collections::HashSet;
@@ -37,7 +39,8 @@ use origins::Origins;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Who may use the API from a browser: `https://app.example.com`, `http://localhost:3000`, `https://*.example.com` (every subdomain at any depth,
-    /// not the domain itself), `null` (sandboxed pages and files, so anyone's: without credentials only), or `*` alone for everyone.
+    /// not the domain itself), a regex from `^` to `$` for whole origins in lower case, like `^https://pr-[0-9]+\.example\.dev$`, `null` (sandboxed pages and
+    /// files, so anyone's: without credentials only), or `*` alone for everyone.
     pub origins: Vec<String>,
     /// Methods that a preflight allows; `*` allows whichever is asked for, `[]` only those that need no permission: GET, HEAD and POST. Default: GET, HEAD,
     /// POST, PUT, PATCH, DELETE.

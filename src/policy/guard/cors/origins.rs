@@ -2,7 +2,9 @@ use std::collections::HashSet;
 use std::net::Ipv6Addr;
 
 use http::HeaderValue;
+use regex_automata::meta::Regex;
 
+use super::pattern;
 use crate::building::BuildError;
 
 /// The origins that may use the API.
@@ -11,7 +13,7 @@ pub(super) enum Origins {
     /// Everyone.
     Any,
     /// These alone.
-    Listed { exact: HashSet<Box<str>>, subdomains: Vec<Subdomains> },
+    Listed { exact: HashSet<Box<str>>, subdomains: Vec<Subdomains>, patterns: Option<Regex> },
 }
 
 /// `https://*.example.com:8443` as what stands before and behind the star.
@@ -45,11 +47,15 @@ impl Origins {
             let fix = "take it off the list, or leave `credentials` out";
             return Err(BuildError::new("`null` with credentials lets every page act in the user's name", fix).at(place));
         }
-        let (mut exact, mut subdomains) = (HashSet::new(), Vec::new());
+        let (mut exact, mut subdomains, mut patterns) = (HashSet::new(), Vec::new(), Vec::new());
         for (place, text) in listed.iter().enumerate() {
+            if text.starts_with('^') {
+                patterns.push(pattern::read(text, credentials).map_err(|error| error.at(place))?);
+                continue;
+            }
             let origin = normalise(text).ok_or_else(|| {
                 let fix = "write scheme, host and port if it is not the usual one, without a path, like `https://app.example.com`; \
-                           a star may only stand for subdomains, like `https://*.example.com`";
+                           a star may only stand for subdomains, like `https://*.example.com`, and a regex begins with `^`";
                 BuildError::new(format!("`{text}` is not an origin"), fix).at(place)
             })?;
             match origin.split_once('*') {
@@ -57,15 +63,18 @@ impl Origins {
                 None => drop(exact.insert(origin.into())),
             }
         }
-        Ok(Origins::Listed { exact, subdomains })
+        let patterns = (!patterns.is_empty()).then(|| pattern::compile(&patterns)).transpose()?;
+        Ok(Origins::Listed { exact, subdomains, patterns })
     }
 
     /// Whether the request of that `Origin` may be read by its page. Compared byte by byte: browsers send origins in the form to which the config's
     /// were brought (HTML §7.1.1).
     pub(super) fn allow(&self, origin: Option<&HeaderValue>) -> bool {
-        let Origins::Listed { exact, subdomains } = self else { return true };
+        let Origins::Listed { exact, subdomains, patterns } = self else { return true };
         let Some(origin) = origin.and_then(|origin| origin.to_str().ok()) else { return false };
-        exact.contains(origin) || subdomains.iter().any(|parent| parent.allow(origin))
+        exact.contains(origin)
+            || subdomains.iter().any(|parent| parent.allow(origin))
+            || patterns.as_ref().is_some_and(|patterns| patterns.is_match(origin))
     }
 }
 
