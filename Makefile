@@ -27,6 +27,7 @@ test: lint deps-test tools ## check the format, lint, run every test
 lint: deps deps-lint ## format and clippy; a warning is an error
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo check --locked --quiet --lib --manifest-path tests/fuzz/Cargo.toml --target-dir $(TARGET)/fuzz-check
 
 bench: deps ## measure the parts: routing, policies
 	cargo bench --locked --bench '*'

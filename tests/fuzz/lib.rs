@@ -11,6 +11,10 @@ mod pieces;
 pub mod types {
     pub use crate::pieces::{Piece, pieces};
 
+    /// In what form an answer goes out.
+    #[derive(Debug)]
+    pub struct Recoding;
+
     /// What a client has shown over TLS.
     #[derive(Debug)]
     pub struct Certificate {
@@ -21,8 +25,11 @@ pub mod types {
     }
 }
 
-#[path = "../../src/body/mod.rs"]
-pub mod body;
+#[path = "."]
+pub mod body {
+    #[path = "../../src/body/json/mod.rs"]
+    pub mod json;
+}
 
 pub mod consumer {
     /// Who calls.
