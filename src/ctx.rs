@@ -41,6 +41,10 @@ pub struct Ctx {
     pub credentials: Option<Arc<[Box<str>]>>,
     /// The version that was chosen. Written by `proxy`; read by templates and the log.
     pub version: Option<Arc<str>>,
+    /// Whether the answer announces trailers, which its header says no more. Written by `proxy`; read by `compress`.
+    pub trailers: bool,
+    /// Tags of encoded answers that the client has asked with, as services know them. Written and read by `compress`.
+    pub encoded_tags: SmallVec<[HeaderValue; 1]>,
     /// The form in which the body of the answer goes out, where its header says so already. Written by `compress`; read by `proxy`.
     pub recoding: Option<Recoding>,
     /// How large the body of the request may be, where that is less than what the server takes. Written by `size_limit`; read by `proxy`.
@@ -93,6 +97,8 @@ impl Ctx {
             limits: SmallVec::new(),
             credentials: None,
             version: None,
+            trailers: false,
+            encoded_tags: SmallVec::new(),
             recoding: None,
             body_limit: None,
         }
@@ -169,6 +175,8 @@ pub(crate) mod testing {
             limits: Default::default(),
             credentials: None,
             version: None,
+            trailers: false,
+            encoded_tags: Default::default(),
             recoding: None,
             body_limit: None,
         }

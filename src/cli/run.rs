@@ -66,6 +66,7 @@ fn start(path: &Path, incoming: &mut Option<Incoming>, mut inherited: Inherited)
     let number = |files: Option<u64>| files.map_or_else(|| "any number of".to_owned(), |files| files.to_string());
     log::info!("{} files may be open at once, {} before", number(files), number(before));
     let server = &built.config.value.server;
+    shared.encoders.bound(server.limits.encoders);
     let mut sockets = Sockets::open(server, built.config.value.admin.address, inherited, incoming.is_some()).map_err(could_not_start)?;
     let control = match socket(server, &path) {
         Some(socket) => Some(Control::bind(&socket, incoming.is_some()).map_err(could_not_start)?),

@@ -96,7 +96,10 @@ pub struct PartConfig {
     /// the same; `claims.…` and `parts.NAME.body.…`, which are what they are in JSON; `parts.NAME.status`, a number. A name that is more than letters, digits and `_` is written `parts["my-orders"].body`. `has(query.page)`,
     /// `has(parts.user.body.plan)` and `"x-tenant" in header` say whether something is there.
     ///
-    /// What cannot be worked out does not hold: something is missing, types do not fit, or more than 4,096 values or 64 KiB of text would be looked at.
+    /// What cannot be worked out does not hold: something is missing, types do not fit, or more than 4,096 values or 64 KiB of text would be looked at. Loops
+    /// (`all`, `exists`, `exists_one`, `map`, `filter`) take, for each item, a step for each operator, name and value in what they do, and look anew at what lies
+    /// outside of them; `matches` takes one for 4 pairs of a byte of the text and a state of the regex, which has about as many as letters. What would take
+    /// more than 131,072 steps and values, or 1 MiB of text, all of them together, does not hold.
     ///
     /// A part whose condition does not hold is skipped. So is, required or not, every part that needs a value of it, unless it is a `value`. What is skipped does not
     /// lack: the answer is whole, and may be kept; in its place stands what stands where a part is missing. Where `Tidegate-Parts` is there for another reason, it is

@@ -81,6 +81,14 @@ pub(super) struct Missing {
 }
 
 impl Outcome {
+    /// What a part has come to.
+    pub fn of(made: Result<Got, Missing>) -> Self {
+        match made {
+            Ok(got) => Outcome::Got(Box::new(got)),
+            Err(missing) => Outcome::Missing(Box::new(missing)),
+        }
+    }
+
     /// Whether it is decided.
     pub fn is_settled(&self) -> bool {
         matches!(self, Outcome::Got(_) | Outcome::Missing(_) | Outcome::Skipped)

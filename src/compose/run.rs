@@ -1,11 +1,13 @@
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use futures_util::future::Either;
 use futures_util::stream::FuturesUnordered;
 use http::HeaderMap;
 
 use super::ask::Ask;
 use super::course::Course;
+use super::each::Fan;
 use super::fetch::{Fetch, Fetched, Means};
 use super::fill::Variable;
 use super::outcome::{Got, Missing, Outcome, Source};
@@ -16,6 +18,7 @@ use super::text::Facts;
 use crate::body::json::{Bounds, Document, Out, Template, Value, Why};
 use crate::handler::{Conversation, Failed};
 use crate::problem::Kind;
+use crate::state::Offload;
 use crate::upstream::{Backend, CallError, Client, Haste};
 
 /// So many times the longest answer are held of all its parts: shapes leave most of some out.
@@ -26,6 +29,29 @@ const HELD: usize = 4;
 pub(super) struct Of {
     pub part: usize,
     pub item: Option<usize>,
+}
+
+/// What is to be done for a part.
+pub(super) enum Task {
+    /// To ask a service.
+    Fetch(Fetch),
+    /// What would hold the worker up.
+    Large(Large),
+}
+
+/// What is too large for a worker.
+pub(super) enum Large {
+    /// To put the answers of its calls together.
+    Join(Box<Fan>),
+    /// To read what it is.
+    Read(Vec<u8>),
+}
+
+/// What has come of it.
+enum Ended {
+    Fetched(Fetched),
+    Joined(Result<Got, Missing>),
+    Read(Result<Got, Missing>),
 }
 
 /// What a call may take.
@@ -84,9 +110,13 @@ impl Composition {
         loop {
             while let Some((of, ready)) = self.next(talk, course) {
                 match ready {
-                    Ok(fetch) => {
+                    Ok(Task::Fetch(fetch)) => {
                         let fetched = fetch.run(course.shard.parts_running.with_label_values(&[&*self.route]), &self.offload);
-                        running.push(async move { (of, fetched.await) });
+                        running.push(Either::Left(async move { (of, Ended::Fetched(fetched.await)) }));
+                    }
+                    Ok(Task::Large(large)) => {
+                        let ended = self.beside(large, course.ends);
+                        running.push(Either::Right(Box::pin(async move { (of, ended.await) })));
                     }
                     Err(missing) => self.settle(of, Err(missing), course),
                 }
@@ -99,9 +129,15 @@ impl Composition {
             tokio::select! {
                 biased;
                 ended = running.next() => match ended {
-                    Some((of, ended)) => {
-                        let judged = self.judge(of, ended, &course.told);
+                    Some((of, Ended::Fetched(fetched))) => {
+                        let judged = self.judge(of, fetched, &course.told);
                         self.settle(of, judged, course);
+                    }
+                    // Its bytes were counted as they came.
+                    Some((of, Ended::Joined(made))) => course.settle(of.part, Outcome::of(made)),
+                    Some((of, Ended::Read(made))) => {
+                        let made = made.and_then(|got| self.fits(of, got));
+                        self.settle(of, made, course);
                     }
                     None => return Ok(()),
                 },
@@ -111,7 +147,7 @@ impl Composition {
     }
 
     /// A next call, ready to be made, or why it cannot be. What needs none is settled on the way.
-    fn next(&self, talk: &impl Conversation, course: &mut Course) -> Option<(Of, Result<Fetch, Missing>)> {
+    fn next(&self, talk: &impl Conversation, course: &mut Course) -> Option<(Of, Result<Task, Missing>)> {
         if let Some(next) = self.next_item(talk, course) {
             return Some(next);
         }
@@ -124,14 +160,17 @@ impl Composition {
             course.start(place);
             let of = Of { part: place, item: None };
             match &part.make {
-                Make::Value(value) => {
-                    let made = self.value(place, value, talk, course);
-                    self.settle(of, made, course);
-                }
+                Make::Value(value) => match self.value(value, talk, course) {
+                    Ok(text) if text.len() >= Offload::LARGE => return Some((of, Ok(Task::Large(Large::Read(text))))),
+                    made => {
+                        let made = made.and_then(read).and_then(|got| self.fits(of, got));
+                        self.settle(of, made, course);
+                    }
+                },
                 Make::Call(ask) => {
                     let ready = time(self.full(part, ask), course.ends)
                         .and_then(|time| self.prepare(of, ask, Terms { time, most: part.most }, talk, course));
-                    return Some((of, ready));
+                    return Some((of, ready.map(Task::Fetch)));
                 }
                 Make::Each(ask, each) => match self.open(part, ask, each, course) {
                     Ok(fan) => {
@@ -167,21 +206,26 @@ impl Composition {
         [part.timeout, own].into_iter().flatten().fold(self.timeout, Duration::min)
     }
 
-    /// What a part is that asks nobody.
-    fn value(&self, place: usize, value: &Template<Variable>, talk: &impl Conversation, course: &Course) -> Result<Got, Missing> {
+    /// What a part is that asks nobody, as text.
+    fn value(&self, value: &Template<Variable>, talk: &impl Conversation, course: &Course) -> Result<Vec<u8>, Missing> {
         let facts = facts(talk, &course.outcomes, None);
         let mut out = Out::new(self.most, 256);
         value.write(self.missing, &|variable| variable.fill(facts), &mut out);
         let long = |_| Missing::new(Kind::BadGateway, "shaping", "http_response_body_size", "would be longer than the answer may be");
-        let text = out.finish().map_err(long)?;
-        // What stands in it is nested as deep as it may be.
-        let bounds = Bounds { bytes: text.len(), depth: Bounds::default().depth * 2, ..Bounds::default() };
-        let body = Document::parse(text, bounds)
-            .map_err(|_| Missing::new(Kind::BadGateway, "shaping", "body_unusable", "is more or deeper JSON than is taken"))?;
-        self.fits(
-            Of { part: place, item: None },
-            Got { status: None, body, freshness: None, calls: None, cookies: Vec::new(), source: Source::Service },
-        )
+        out.finish().map_err(long)
+    }
+
+    /// Does beside the worker what would hold it up, within the time of the whole.
+    async fn beside(&self, large: Large, ends: Instant) -> Ended {
+        let done = async {
+            let work = move || match large {
+                Large::Join(fan) => Ended::Joined(fan.close()),
+                Large::Read(text) => Ended::Read(read(text)),
+            };
+            self.offload.run(work).await.unwrap_or_else(|work| work())
+        };
+        let late = || Missing::new(Kind::GatewayTimeout, "shaping", "http_response_timeout", "did not come in time");
+        tokio::time::timeout_at(ends.into(), done).await.unwrap_or_else(|_| Ended::Joined(Err(late())))
     }
 
     /// Makes a call ready: fills it in, finds whether the same was asked for before, and else has it admitted by its service.
@@ -233,7 +277,7 @@ impl Composition {
             Ok(()) => Ok(got),
             Err(missing) => Err(Missing { status: got.status, ..missing }),
         });
-        course.settle(of.part, held.map_or_else(|missing| Outcome::Missing(Box::new(missing)), |got| Outcome::Got(Box::new(got))));
+        course.settle(of.part, Outcome::of(held));
     }
 
     fn count(&self, course: &Course) {
@@ -244,6 +288,15 @@ impl Composition {
             }
         }
     }
+}
+
+/// The part that asks nobody, of its text.
+fn read(text: Vec<u8>) -> Result<Got, Missing> {
+    // What stands in it is nested as deep as it may be.
+    let bounds = Bounds { bytes: text.len(), depth: Bounds::default().depth * 2, ..Bounds::default() };
+    let body = Document::parse(text, bounds)
+        .map_err(|_| Missing::new(Kind::BadGateway, "shaping", "body_unusable", "is more or deeper JSON than is taken"))?;
+    Ok(Got { status: None, body, freshness: None, calls: None, cookies: Vec::new(), source: Source::Service })
 }
 
 /// What becomes of a part that is not to be asked.

@@ -9,6 +9,7 @@ use super::ListenerConfig;
 use super::upgrade::UpgradeConfig;
 use crate::building::{BuildError, Errors};
 use crate::policy::guard::size_limit::HeaderBounds;
+use crate::state::Encoders;
 use crate::types::{Duration, Size};
 
 /// What an address looks like: an editor tells a missing port.
@@ -107,6 +108,10 @@ impl Limits {
                 errors.push(BuildError::new("with 0, nobody would be served", "write a number from 1, or take it out").at(name));
             }
         }
+        if self.encoders == 0 {
+            let fix = "write a number from 1, or take `compress` out of the policies";
+            errors.push(BuildError::new("with 0, nothing would be encoded", fix).at("encoders"));
+        }
         if let (Some(all), Some(each)) = (self.connections, self.connections_per_client)
             && each > all
         {
@@ -175,6 +180,10 @@ pub struct Limits {
     /// four for each that does; ten times as many at once. More end the connection with ENHANCE_YOUR_CALM. Default: 100.
     #[schemars(range(min = 1))]
     pub control_frames: u32,
+    /// Answers at once that `compress` encodes, over all connections: each takes 0.3 to 2.7MiB until its end. What comes beyond goes out as it is.
+    /// Default: 128.
+    #[schemars(range(min = 1))]
+    pub encoders: usize,
 }
 
 impl Default for Limits {
@@ -192,6 +201,7 @@ impl Default for Limits {
             streams: 100,
             resets: 100,
             control_frames: 100,
+            encoders: Encoders::MOST,
         }
     }
 }

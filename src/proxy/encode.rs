@@ -5,6 +5,8 @@ use http::{HeaderValue, Method, header};
 use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
+use prometheus::IntGauge;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Exchange, is_http2};
 use crate::body::{Encoder, Flush};
@@ -17,11 +19,36 @@ const TURN: usize = 64 * 1024;
 pub(super) struct Encoding {
     encoder: Encoder,
     flush: Flush,
+    _counted: Counted,
+}
+
+/// One of the bodies that are encoded at once, for as long as it is.
+struct Counted {
+    gauge: IntGauge,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Counted {
+    fn new(gauge: IntGauge, place: OwnedSemaphorePermit) -> Self {
+        gauge.inc();
+        Self { gauge, _place: place }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.gauge.dec();
+    }
 }
 
 /// After the way up: begins to encode, where a policy wants that and none has changed its mind. The answer to a HEAD is framed as that to a GET.
 pub(super) fn begin(session: &Session, exchange: &mut Exchange, res: &mut ResponseHeader) {
-    let Some(Recoding { coding, length }) = exchange.cx.recoding.take() else { return };
+    let shard = &exchange.pinned.book.shard;
+    let (coding, length, place) = match exchange.cx.recoding.take() {
+        Some(Recoding::To { coding, length, place }) => (coding, length, place),
+        Some(Recoding::Crowded) => return shard.encoders_full.inc(),
+        None => return,
+    };
     if res.headers.get(header::CONTENT_ENCODING).is_none_or(|named| named != coding.name()) {
         return;
     }
@@ -34,7 +61,9 @@ pub(super) fn begin(session: &Session, exchange: &mut Exchange, res: &mut Respon
     match Encoder::new(coding, length) {
         // Whoever does not know how long it will be may have to wait for more.
         Ok(encoder) => {
-            exchange.encoding = Some(Box::new(Encoding { encoder, flush: if length.is_some() { Flush::No } else { Flush::Yes } }))
+            let flush = if length.is_some() { Flush::No } else { Flush::Yes };
+            let counted = Counted::new(shard.encoders.clone(), place);
+            exchange.encoding = Some(Box::new(Encoding { encoder, flush, _counted: counted }));
         }
         Err(_) => drop(res.remove_header(&header::CONTENT_ENCODING)),
     }

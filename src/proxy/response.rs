@@ -23,7 +23,7 @@ pub(super) fn up(gateway: &Gateway, session: &mut Session, exchange: &mut Exchan
     upstream::tried(gateway, exchange, res.status);
     exchange.answered = Some(res.status);
     exchange.step = Step::Reading;
-    hop_by_hop(res);
+    exchange.cx.trailers = hop_by_hop(res);
     if res.status == StatusCode::NO_CONTENT || switches {
         // RFC 9110 §8.6: an answer that cannot have a body says nothing of its length.
         res.remove_header(&header::CONTENT_LENGTH);
@@ -52,8 +52,8 @@ fn unchunk(session: &mut ServerSession, res: &mut ResponseHeader) {
     }
 }
 
-/// Removes what was meant for this hop alone (RFC 9110 §7.6.1). The framing is Pingora's own business.
-fn hop_by_hop(res: &mut ResponseHeader) {
+/// Removes what was meant for this hop alone (RFC 9110 §7.6.1). The framing is Pingora's own business. True where trailers were announced.
+fn hop_by_hop(res: &mut ResponseHeader) -> bool {
     const ALWAYS: [HeaderName; 6] = [
         header::UPGRADE,
         header::TRAILER,
@@ -73,6 +73,7 @@ fn hop_by_hop(res: &mut ResponseHeader) {
     for name in always.iter().chain(&named) {
         res.remove_header(name);
     }
+    always.contains(&header::TRAILER)
 }
 
 /// The problem that an error of Pingora's is to the client; none where there is nobody left to tell.

@@ -4,6 +4,7 @@ mod answer;
 mod breaker;
 mod buckets;
 mod checks;
+mod encoders;
 mod kept;
 mod load;
 mod offload;
@@ -16,6 +17,7 @@ pub use answer::{Answer, Known, Located};
 pub use breaker::{Admission, BreakerState};
 pub use buckets::{Buckets, Decision, Limit};
 pub use checks::{Checked, Checks};
+pub use encoders::Encoders;
 pub use kept::{Kept, KeptAnswer};
 pub use load::{Changes, InFlight, Load, millis};
 pub use offload::Offload;
@@ -50,6 +52,8 @@ pub struct Shared {
     pub answers: Registry<Answer>,
     /// Answers of services that are kept for a time.
     pub kept: Arc<Kept>,
+    /// Places for bodies that are encoded.
+    pub encoders: Arc<Encoders>,
     /// Threads for what would hold a worker up.
     pub offload: Arc<Offload>,
     /// What clients resume their TLS sessions by.

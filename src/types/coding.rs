@@ -2,6 +2,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// A form in which content is shorter (RFC 9110 §8.4.1): `zstd`, `br` or `gzip`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -16,12 +17,19 @@ pub enum Coding {
 }
 
 /// In what form a body goes out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recoding {
-    /// The form.
-    pub coding: Coding,
-    /// Bytes of the body as it came, where that was said.
-    pub length: Option<u64>,
+#[derive(Debug)]
+pub enum Recoding {
+    /// In this one.
+    To {
+        /// The form.
+        coding: Coding,
+        /// Bytes of the body as it came, where that was said.
+        length: Option<u64>,
+        /// Its place among those that are encoded at once, until it is dropped.
+        place: OwnedSemaphorePermit,
+    },
+    /// As it came: all places were taken.
+    Crowded,
 }
 
 impl Coding {

@@ -7,6 +7,7 @@ use std::sync::mpsc::channel;
 use http_body_util::BodyExt;
 
 use crate::support::client::{H2, Response};
+use crate::support::frames::Frames;
 use crate::support::gateway::check;
 use crate::support::{Gateway, Origin, PATIENCE, RawOrigin};
 
@@ -34,8 +35,13 @@ fn up() -> Origin {
     Origin::answering(|seen| {
         let answer = http::Response::builder().header("content-type", "application/json");
         match &*seen.target {
-            "/json" if seen.header("if-none-match").is_some_and(|tag| tag == "W/\"a\"") => {
+            "/json" | "/image" if seen.header("if-none-match").is_some_and(|tags| tags.split(", ").any(|tag| tag == "\"a\"")) => {
                 answer.status(304).header("etag", "\"a\"").body(String::new())
+            }
+            "/json" if seen.header("if-match").is_some_and(|tag| tag != "\"a\"") => answer.status(412).body(String::new()),
+            "/json" if seen.method == "PUT" => answer.status(204).header("etag", "\"b\"").body(String::new()),
+            "/json" if seen.header("range").is_some() && seen.header("if-range").is_none_or(|tag| tag == "\"a\"") => {
+                answer.status(206).header("etag", "\"a\"").header("content-range", "bytes 0-9/100").body(text()[..10].to_owned())
             }
             "/json" => answer.header("etag", "\"a\"").header("accept-ranges", "bytes").body(text()),
             "/small" => answer.body("{\"id\":1}".to_owned()),
@@ -43,7 +49,7 @@ fn up() -> Origin {
             "/fixed" => answer.header("cache-control", "no-transform").body(text()),
             "/part" => answer.status(206).header("content-range", "bytes 0-9999/20000").body(text()[..10_000].to_owned()),
             "/none" => answer.status(204).body(String::new()),
-            _ => http::Response::builder().header("content-type", "image/png").body(text()),
+            _ => http::Response::builder().header("content-type", "image/png").header("etag", "\"a\"").body(text()),
         }
         .unwrap()
     })
@@ -158,20 +164,69 @@ fn head_says_what_get_would() {
 }
 
 #[test]
-fn a_weak_tag_is_as_good_as_before() {
+fn the_tag_of_an_encoded_answer_is_as_good_as_the_services() {
     let up = up();
     let gateway = gateway(up.address);
     let mut client = gateway.client();
     for path in ["/json", "/composed"] {
+        let plain = client.get(path).header("etag").unwrap().to_owned();
         let first = client.get_with(path, "Accept-Encoding: gzip\r\n");
         let tag = first.header("etag").unwrap().to_owned();
-        assert!(tag.starts_with("W/\""), "{tag}");
-        let again = client.get_with(path, &format!("Accept-Encoding: gzip\r\nIf-None-Match: {tag}\r\n"));
-        assert_eq!((again.status, again.header("etag"), again.header("vary")), (304, Some(&*tag), Some("Accept-Encoding")), "{path}");
-        assert!(again.body.is_empty() && again.header("content-encoding").is_none());
-        let strong = client.get(path);
-        assert_eq!(strong.header("etag"), tag.strip_prefix("W/"), "{path}");
+        assert_eq!(tag, format!("W/{}~encoded\"", plain.strip_suffix('"').unwrap()));
+        // A 304 has the tag that the client has; whoever has both forms is told which one is meant.
+        for (named, told) in [(tag.clone(), &tag), (plain.clone(), &plain), (format!("\"b\", {tag}"), &tag)] {
+            let again = client.get_with(path, &format!("Accept-Encoding: gzip\r\nIf-None-Match: {named}\r\n"));
+            assert_eq!((again.status, again.header("etag"), again.header("vary")), (304, Some(&**told), Some("Accept-Encoding")), "{path}");
+            assert!(again.body.is_empty() && again.header("content-encoding").is_none());
+        }
+        let other = client.get_with(path, &format!("If-None-Match: {tag}\r\n"));
+        assert_eq!((other.status, other.header("etag")), (200, Some(&*plain)), "{path}: it cannot read what it has");
     }
+    // Neither was that encoded.
+    let image = client.get_with("/image", "Accept-Encoding: gzip\r\nIf-None-Match: \"a\"\r\n");
+    assert_eq!((image.status, image.header("etag")), (304, Some("\"a\"")));
+}
+
+#[test]
+fn who_changes_what_it_got_encoded_is_taken_at_its_word() {
+    let up = up();
+    let gateway = gateway(up.address);
+    let mut client = gateway.client();
+    let tag = client.get_with("/json", "Accept-Encoding: br\r\n").header("etag").unwrap().to_owned();
+    let mut put = |tag: &str| {
+        client.send(format!("PUT /json HTTP/1.1\r\nHost: a\r\nAccept-Encoding: br\r\nIf-Match: {tag}\r\nContent-Length: 2\r\n\r\n{{}}"));
+        let answer = client.read();
+        (answer.status, answer.header("etag").map(ToOwned::to_owned))
+    };
+    assert_eq!(put(&tag), (204, Some("\"b\"".to_owned())));
+    assert_eq!(put("W/\"old~encoded\"").0, 412);
+    assert_eq!(put("W/\"a\"").0, 412, "a tag that the service made weak is none of the gateway's");
+}
+
+#[test]
+fn a_part_is_never_put_to_what_came_encoded() {
+    let up = up();
+    let gateway = gateway(up.address);
+    let mut client = gateway.client();
+    let tag = client.get_with("/json", "Accept-Encoding: gzip\r\n").header("etag").unwrap().to_owned();
+    let range = |tag: &str| format!("Accept-Encoding: gzip\r\nRange: bytes=0-9\r\nIf-Range: {tag}\r\n");
+    let answer = client.get_with("/json", &range(&tag));
+    assert_eq!((answer.status, answer.header("content-encoding")), (200, Some("gzip")));
+    assert!(decoded("gzip", &answer.body) == text().as_bytes());
+    assert_eq!(client.get_with("/json", &range("\"a\"")).status, 206);
+}
+
+/// The gateway, encoding events too, so many answers at once.
+fn streaming(up: std::net::SocketAddr, encoders: usize) -> Gateway {
+    Gateway::start(&format!(
+        r#"
+server:
+  limits: {{ encoders: {encoders}, streams: 1000 }}
+services: {{ up: {{ targets: ["http://{up}"] }} }}
+policies: [compress: {{ types: [text/event-stream, text/plain] }}]
+routes: [{{ name: up, to: up }}]
+"#
+    ))
 }
 
 /// An origin that says one event after the other, each when it is told to.
@@ -197,7 +252,7 @@ fn events() -> (RawOrigin, std::sync::mpsc::Sender<()>) {
 #[tokio::test]
 async fn an_event_can_be_read_before_the_next_one_comes() {
     let (up, go) = events();
-    let gateway = gateway(up.address);
+    let gateway = streaming(up.address, 128);
     let client = H2::connect(gateway.address).await;
     for coding in ["zstd", "br", "gzip"] {
         let (head, mut body) = client.begin("GET", "/events", &[("accept-encoding", coding)], &[]).await;
@@ -219,7 +274,7 @@ async fn an_event_can_be_read_before_the_next_one_comes() {
 #[test]
 fn an_event_can_be_read_over_http1_too() {
     let (up, go) = events();
-    let gateway = gateway(up.address);
+    let gateway = streaming(up.address, 128);
     let mut client = gateway.client();
     client.send("GET /events HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
     let head = client.head();
@@ -255,7 +310,126 @@ fn an_event_can_be_read_over_http1_too() {
     let mut whole = String::new();
     flate2::read::GzDecoder::new(&*bytes).read_to_string(&mut whole).unwrap();
     assert_eq!(whole, sent, "to its end, with the right checksum");
-    assert_eq!(client.get("/composed").status, 200, "the connection goes on");
+    (0..3).for_each(|_| go.send(()).unwrap());
+    assert_eq!(client.get("/again").text(), sent, "the connection goes on");
+}
+
+#[test]
+fn events_stay_as_they_are_where_nobody_has_named_them() {
+    let (up, go) = events();
+    let gateway = gateway(up.address);
+    (0..3).for_each(|_| go.send(()).unwrap());
+    let answer = gateway.client().get_with("/events", "Accept-Encoding: gzip, identity;q=0\r\n");
+    assert_eq!((answer.header("content-encoding"), answer.header("vary")), (None, None));
+    assert_eq!(answer.text(), "data: 0\n\ndata: 1\n\ndata: 2\n\n");
+}
+
+/// An origin whose answers wait behind their first piece until they are let go, or with `/stays` for ever; `/long` says its length before.
+fn waiting() -> (RawOrigin, std::sync::mpsc::Sender<()>) {
+    let (go, told) = channel::<()>();
+    let told = Mutex::new(told);
+    let up = RawOrigin::start(move |mut talk| {
+        while let Some(request) = talk.request() {
+            if request.starts_with(b"GET /long") {
+                talk.say("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nETag: \"a\"\r\nContent-Length: 5000\r\n\r\n");
+                talk.say("x".repeat(5000));
+                continue;
+            }
+            let piece = "one line like the other\n".repeat(1000);
+            talk.say("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n");
+            talk.say(format!("{:x}\r\n{piece}\r\n", piece.len()));
+            if request.starts_with(b"GET /stays") {
+                return talk.until_closed();
+            }
+            if told.lock().unwrap().recv_timeout(PATIENCE).is_err() {
+                return;
+            }
+            talk.say("0\r\n\r\n");
+        }
+    });
+    (up, go)
+}
+
+#[tokio::test]
+async fn what_comes_beyond_the_bound_goes_out_as_it_is() {
+    let (up, go) = waiting();
+    let gateway = streaming(up.address, 2);
+    let client = H2::connect(gateway.address).await;
+    let gzip = [("accept-encoding", "gzip")];
+    let mut leaving = gateway.client();
+    leaving.send("GET /stays HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
+    assert_eq!(leaving.head().header("content-encoding"), Some("gzip"));
+    let (head, ending) = client.begin("GET", "/ends", &gzip, &[]).await;
+    assert_eq!(head.headers["content-encoding"], "gzip");
+    gateway.await_metric("tidegate_encoders", 2.0);
+    let (head, body) = client.request("GET", "/long", &gzip, &[]).await;
+    assert!(!head.headers.contains_key("content-encoding") && body.len() == 5000, "{head:?}");
+    assert_eq!(
+        (&head.headers["etag"], &head.headers["content-length"], &head.headers["vary"]),
+        (
+            &http::HeaderValue::from_static("\"a\""),
+            &http::HeaderValue::from_static("5000"),
+            &http::HeaderValue::from_static("Accept-Encoding"),
+        )
+    );
+    assert_eq!((gateway.metric("tidegate_encoders_full_total"), gateway.metric("tidegate_encoders")), (1.0, 2.0));
+    // One comes to its end, and the client of the other leaves: both make room.
+    go.send(()).unwrap();
+    let rest = ending.collect().await.unwrap().to_bytes();
+    gateway.await_metric("tidegate_encoders", 1.0);
+    assert_eq!(decoded("gzip", &rest).len(), 24_000);
+    drop(leaving);
+    gateway.await_metric("tidegate_encoders", 0.0);
+    let (head, _) = client.request("GET", "/long", &gzip, &[]).await;
+    assert_eq!(head.headers["content-encoding"], "gzip");
+}
+
+#[tokio::test]
+async fn a_stream_under_way_takes_little_memory() {
+    const STREAMS: u64 = 100;
+    for (coding, most) in [("zstd", 500), ("br", 1200), ("gzip", 450)] {
+        let (up, _go) = waiting();
+        let gateway = streaming(up.address, 1000);
+        let client = H2::connect(gateway.address).await;
+        let mut open = Vec::new();
+        let mut grown = Vec::new();
+        for coding in ["identity", coding] {
+            let before = gateway.memory();
+            for _ in 0..STREAMS {
+                let (head, mut body) = client.begin("GET", "/stays", &[("accept-encoding", coding)], &[]).await;
+                assert_eq!(head.headers.contains_key("content-encoding"), coding != "identity");
+                tokio::time::timeout(PATIENCE, body.frame()).await.unwrap().unwrap().unwrap();
+                open.push(body);
+            }
+            grown.push((gateway.memory() - before) / STREAMS);
+        }
+        assert!(grown[1] < grown[0] + most, "{coding}: {} KiB for each stream, and {} for one that is not encoded", grown[1], grown[0]);
+    }
+}
+
+#[tokio::test]
+async fn trailers_that_are_announced_arrive_and_others_are_lost() {
+    let up = RawOrigin::start(|talk| {
+        let Some(mut frames) = Frames::open(talk) else { return };
+        while let Some(stream) = frames.request() {
+            let announced = [("content-type", "text/plain"), ("trailer", "x-sum")];
+            frames.head_with(stream, if stream == 1 { &announced } else { &announced[..1] });
+            frames.body(stream, "one line like the other", false);
+            frames.trailers(stream, "x-sum", "5");
+        }
+    });
+    let gateway = Gateway::start(&format!(
+        "services: {{ up: {{ targets: [\"http://{}\"], protocol: http2 }} }}\npolicies: [compress]\nroutes: [{{ name: up, to: up }}]\n",
+        up.address
+    ));
+    let client = H2::connect(gateway.address).await;
+    let asked = [("accept-encoding", "gzip"), ("te", "trailers")];
+    let (head, body, trailers) = client.whole("GET", "/", &asked, &[]).await;
+    assert_eq!((head.headers.get("content-encoding"), &*body), (None, &b"one line like the other"[..]));
+    assert_eq!(trailers.unwrap()["x-sum"], "5");
+    let (head, body, trailers) = client.whole("GET", "/", &asked, &[]).await;
+    assert_eq!((head.headers["content-encoding"].to_str().unwrap(), trailers), ("gzip", None));
+    assert_eq!(decoded("gzip", &body), b"one line like the other");
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn bounds_that_would_serve_nobody_are_refused() {
     let (taken, said) = check(
         r#"
 server:
-  limits: { connections: 0, requests: 0, slowest_upload: 2MiB, streams: 0, resets: 0, control_frames: 0 }
+  limits: { connections: 0, requests: 0, slowest_upload: 2MiB, streams: 0, resets: 0, control_frames: 0, encoders: 0 }
   listeners: [{ address: 127.0.0.1:0, protocols: [] }]
 "#,
     );
@@ -202,8 +202,9 @@ server:
         "3:73: server.limits.streams: with 0, nobody would be served",
         "3:84: server.limits.resets: with 0, nobody would be served",
         "3:103: server.limits.control_frames: with 0, nobody would be served",
+        "3:116: server.limits.encoders: with 0, nothing would be encoded",
         "4:39: server.listeners[0].protocols: there is no HTTP to speak",
-        "\n7 errors",
+        "\n8 errors",
     ] {
         assert!(said.contains(part), "{part}\nis not in\n{said}");
     }

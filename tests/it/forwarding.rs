@@ -1,5 +1,6 @@
 //! What a service sees of a request and a client of its answer: who asked, by which way, for which path, and nothing meant for another hop.
 
+use crate::support::client::H2;
 use crate::support::{Client, Gateway, Origin, RawOrigin};
 
 /// The peer at 127.0.0.2 is a trusted proxy, the one at 127.0.0.1 is not.
@@ -297,4 +298,52 @@ fn the_gateway_as_a_whole_can_be_asked_and_nothing_else_of_it() {
     assert_eq!((answer.status, answer.header("x-request-id").is_some()), (204, true));
     client.send("GET * HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.read().problem(400, "bad-request")["detail"], "the target `*` is for OPTIONS alone");
+}
+
+#[tokio::test]
+async fn equal_lines_of_an_answer_stay_as_many_as_they_were() {
+    const LINES: [(&str, &str); 6] = [
+        ("set-cookie", "a=1; Path=/"),
+        ("set-cookie", "b=2"),
+        ("set-cookie", "a=1; Path=/"),
+        ("set-cookie", "a=1; Path=/"),
+        ("link", "</a>; rel=next"),
+        ("link", "</a>; rel=next"),
+    ];
+    let say = |talk: &mut crate::support::origin::Talk| {
+        let lines: String = LINES.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let body = "one line like the other\n".repeat(100);
+        talk.say(format!("HTTP/1.1 200 OK\r\n{lines}Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    };
+    let up = RawOrigin::start(move |mut talk| {
+        while talk.request().is_some() {
+            say(&mut talk)
+        }
+    });
+    let gateway = Gateway::start(&format!(
+        r#"
+services: {{ up: {{ targets: ["http://{0}"] }} }}
+policies:
+  - request_id
+  - hsts
+  - cors: {{ origins: ["https://a.test"], credentials: true }}
+  - response: {{ headers: {{ rename: {{ Link: X-Link }}, add: {{ Set-Cookie: "a=1; Path=/", Link: "</a>; rel=next" }} }} }}
+  - compress
+routes: [{{ name: up, to: up }}]
+"#,
+        up.address
+    ));
+    let mut cookies: Vec<_> = LINES.iter().filter(|(name, _)| *name == "set-cookie").map(|(_, value)| *value).collect();
+    cookies.push("a=1; Path=/");
+    let asked = [("accept-encoding", "gzip"), ("origin", "https://a.test")];
+    let lines: String = asked.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let answer = gateway.client().get_with("/", &lines);
+    assert_eq!(answer.header("content-encoding"), Some("gzip"));
+    assert_eq!(
+        (answer.all("set-cookie"), answer.all("x-link"), answer.all("link")),
+        (cookies.clone(), vec!["</a>; rel=next"; 2], vec!["</a>; rel=next"],)
+    );
+    let (head, _) = H2::connect(gateway.address).await.request("GET", "/", &asked, &[]).await;
+    assert_eq!(head.headers.get_all("set-cookie").iter().collect::<Vec<_>>(), cookies);
+    assert_eq!(head.headers.get_all("x-link").iter().count(), 2);
 }

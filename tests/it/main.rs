@@ -14,6 +14,7 @@ mod compose;
 mod compose_cache;
 mod compose_conditions;
 mod compose_etag;
+mod compose_large;
 mod compose_same;
 mod compose_doubts;
 mod compose_parts;

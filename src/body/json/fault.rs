@@ -11,6 +11,9 @@ pub struct Bounds {
     pub values: usize,
 }
 
+/// The longest text that any bounds allow: places are told in 32 bits.
+pub(super) const LONGEST: usize = u32::MAX as usize - 1;
+
 /// The deepest nesting that any bounds allow.
 pub(super) const DEEPEST: usize = 512;
 

@@ -1,6 +1,6 @@
 use smallvec::SmallVec;
 
-use super::fault::{Bounds, DEEPEST, Fault, Wrong};
+use super::fault::{Bounds, DEEPEST, Fault, LONGEST, Wrong};
 use super::scan::{self, Escapes};
 
 /// What is told of a text while it is read, in its order.
@@ -29,7 +29,7 @@ impl Sink for () {
 /// # Errors
 /// What RFC 8259 does not allow, and what is beyond the bounds.
 pub(super) fn parse<S: Sink>(bytes: &[u8], bounds: Bounds, sink: S) -> Result<S, Fault> {
-    let longest = bounds.bytes.min(u32::MAX as usize - 1);
+    let longest = bounds.bytes.min(LONGEST);
     if bytes.len() > longest {
         return Err(Fault { at: longest, wrong: Wrong::TooLong(longest) });
     }

@@ -1,7 +1,6 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt};
 use cel::common::value::{CowVal, Val};
@@ -10,7 +9,9 @@ use pingora_http::RequestHeader;
 use serde_json::Value as Json;
 
 use super::Parts;
-use super::reference::{Caller, How, Reference, What};
+use super::pattern::Matcher;
+use super::reference::{Caller, How, Looks, Reference, What};
+use super::toll::{Left, Size, Toll};
 use crate::body::json::{Kind, Value};
 use crate::ctx::{self, Ctx};
 
@@ -20,12 +21,15 @@ pub(super) struct Look<'a> {
     req: &'a RequestHeader,
     cx: &'a Ctx,
     parts: &'a Parts<'a>,
-    seen: Vec<OnceLock<Option<Box<dyn Val + 'a>>>>,
-    /// Values that may still be looked at.
-    values: AtomicUsize,
-    /// Bytes of text that may.
-    bytes: AtomicUsize,
+    seen: Vec<OnceLock<Option<Seen<'a>>>>,
+    /// What may still be looked at, each for the first time.
+    left: Left,
+    /// What loops and regexes may still take.
+    work: Arc<Left>,
 }
+
+/// What a place stands for, and how much that is where it is looked at again.
+struct Seen<'a>(Box<dyn Val + 'a>, Size);
 
 /// Values of one condition at most.
 const VALUES: usize = 4096;
@@ -33,10 +37,18 @@ const VALUES: usize = 4096;
 /// Bytes of its texts at most.
 const BYTES: usize = 64 * 1024;
 
+const ONE: Size = Size { values: 1, bytes: 0 };
+
 impl<'a> Look<'a> {
     pub fn new(places: &'a [Reference], req: &'a RequestHeader, cx: &'a Ctx, parts: &'a Parts<'a>) -> Self {
         let seen = places.iter().map(|_| OnceLock::new()).collect();
-        Self { places, req, cx, parts, seen, values: VALUES.into(), bytes: BYTES.into() }
+        Self { places, req, cx, parts, seen, left: Left::new(VALUES, BYTES), work: Arc::new(Left::of_work()) }
+    }
+
+    fn see(&self, place: &'a Reference) -> Option<Seen<'a>> {
+        let value = self.look(place)?;
+        let size = if place.looks == Looks::Again { Size::of(&*value) } else { Size::default() };
+        Some(Seen(value, size))
     }
 
     fn look(&self, place: &'a Reference) -> Option<Box<dyn Val + 'a>> {
@@ -57,7 +69,8 @@ impl<'a> Look<'a> {
             }
             What::Body(place) => self.json(self.body(place)?),
             What::Status(part) => Some(Box::new(CelInt::from(i64::from((self.parts)(*part).status?)))),
-            What::Pattern(pattern) => Some(Box::new(pattern.clone())),
+            What::Pattern(pattern) => Some(Box::new(Matcher::new(pattern.clone(), self.work.clone()))),
+            What::Loop(work) => Some(Box::new(Toll::new(*work, self.work.clone()))),
         }
     }
 
@@ -68,7 +81,7 @@ impl<'a> Look<'a> {
             What::Scopes => self.cx.claims.is_some(),
             What::Body(place) => self.body(place).is_some(),
             What::Status(part) => (self.parts)(*part).status.is_some(),
-            What::Pattern(_) => true,
+            What::Pattern(_) | What::Loop(_) => true,
         }
     }
 
@@ -92,7 +105,7 @@ impl<'a> Look<'a> {
                     Kind::Null | Kind::Bool | Kind::Number => None,
                 }
             }
-            What::Status(_) | What::Pattern(_) => None,
+            What::Status(_) | What::Pattern(_) | What::Loop(_) => None,
         }
     }
 
@@ -118,12 +131,12 @@ impl<'a> Look<'a> {
     }
 
     fn text(&self, text: Cow<'a, str>) -> Option<Box<dyn Val + 'a>> {
-        take(&self.bytes, text.len())?;
+        self.left.take(Size { values: 0, bytes: text.len() })?;
         Some(Box::new(CelString::from(text)))
     }
 
     fn json(&self, value: Value<'a>) -> Option<Box<dyn Val + 'a>> {
-        take(&self.values, 1)?;
+        self.left.take(ONE)?;
         Some(match value.kind() {
             Kind::Null => Box::new(CelNull),
             Kind::Bool => Box::new(CelBool::from(value.raw() == b"true")),
@@ -136,7 +149,7 @@ impl<'a> Look<'a> {
             Kind::Object => {
                 let member = |(name, value): (crate::body::json::Text<'a>, Value<'a>)| {
                     let name = name.decoded()?;
-                    take(&self.bytes, name.len())?;
+                    self.left.take(Size { values: 0, bytes: name.len() })?;
                     Some((CelMapKey::String(CelString::from(name)), self.json(value)?))
                 };
                 Box::new(CelMap::from(value.members().map(member).collect::<Option<HashMap<_, _>>>()?))
@@ -145,7 +158,7 @@ impl<'a> Look<'a> {
     }
 
     fn of_caller(&self, value: &'a Json) -> Option<Box<dyn Val + 'a>> {
-        take(&self.values, 1)?;
+        self.left.take(ONE)?;
         Some(match value {
             Json::Null => Box::new(CelNull),
             Json::Bool(is) => Box::new(CelBool::from(*is)),
@@ -154,7 +167,7 @@ impl<'a> Look<'a> {
             Json::Array(items) => Box::new(CelList::from(items.iter().map(|item| self.of_caller(item)).collect::<Option<Vec<_>>>()?)),
             Json::Object(members) => {
                 let member = |(name, value): (&'a String, &'a Json)| {
-                    take(&self.bytes, name.len())?;
+                    self.left.take(Size { values: 0, bytes: name.len() })?;
                     Some((CelMapKey::from(name.as_str()), self.of_caller(value)?))
                 };
                 Box::new(CelMap::from(members.iter().map(member).collect::<Option<HashMap<_, _>>>()?))
@@ -175,16 +188,14 @@ fn number<'v>(text: &str) -> Option<Box<dyn Val + 'v>> {
     near.is_finite().then(|| Box::new(CelDouble::from(near)) as Box<dyn Val + 'v>)
 }
 
-/// Takes so much of what is left; none where it is not.
-fn take(left: &AtomicUsize, count: usize) -> Option<()> {
-    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(count)).ok().map(|_| ())
-}
-
 impl VariableResolver for Look<'_> {
     fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
         let place = name.strip_prefix('@')?.parse::<usize>().ok()?;
         let reference = self.places.get(place)?;
-        let seen = self.seen.get(place)?.get_or_init(|| self.look(reference));
-        seen.as_deref().map(CowVal::Borrowed)
+        let Seen(value, size) = self.seen.get(place)?.get_or_init(|| self.see(reference)).as_ref()?;
+        if reference.looks == Looks::Again {
+            self.work.take(*size)?;
+        }
+        Some(CowVal::Borrowed(&**value))
     }
 }

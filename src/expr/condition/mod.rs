@@ -4,6 +4,7 @@
 //! name is told with its place, what the answer depends on is known, and for a request only what the expression comes to is turned into a value of CEL.
 
 // Each uses only those above it.
+mod toll;
 mod pattern;
 mod reference;
 mod rewrite;
@@ -11,7 +12,7 @@ mod look;
 
 use std::sync::{Arc, LazyLock};
 
-use cel::common::types::{CelBool, STRING_TYPE};
+use cel::common::types::{CelBool, DYN_TYPE, STRING_TYPE};
 use cel::parser::Expression;
 use cel::{Context, Env, ExecutionError, Value as Cel};
 use http::HeaderName;
@@ -21,9 +22,10 @@ use crate::body::json::Value;
 use crate::building::BuildError;
 use crate::ctx::Ctx;
 use look::Look;
-use pattern::PATTERN;
+use pattern::{MATCHES, PATTERN};
 use reference::{Reference, What};
 use rewrite::Rewrite;
+use toll::{LOOP, TOLL};
 
 /// What is true or not of a request, and of what parts have said: `"beta" in claims.groups && parts.user.body.plan != 'free'`.
 ///
@@ -38,7 +40,13 @@ use rewrite::Rewrite;
 /// everywhere, `a || b` holds if one of the two does, though the other cannot be worked out.
 ///
 /// An expression has at most 1,000 bytes and looks at 4,096 values and 64 KiB of text at most; what would look at more does not hold. `size(…)` of a list or a map
-/// costs nothing of that. Loops (`all`, `exists`, `exists_one`, `map`, `filter`) do not stand within loops.
+/// costs nothing of that.
+///
+/// Loops (`all`, `exists`, `exists_one`, `map`, `filter`) do not stand within loops, and there are at most 8. A loop takes as many steps as there are operators, names and values in what it
+/// does, for each item; and it looks at its items each time that it names them, and at what lies outside of it anew for each. `matches` takes a step for
+/// 4 pairs of a byte of the text and a state of the regex, which has about one for each letter, and hundreds for `\w`. An expression has 131,072 such
+/// steps and values and 1 MiB of such text. What would take more is not begun, though the first item might decide it, and does not hold.
+/// A sum (`+`) has at most 10 names.
 #[derive(Debug)]
 pub struct Condition {
     text: Box<str>,
@@ -80,7 +88,8 @@ const NESTED: u16 = 24;
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::default().with_optional_support(false).with_stdlib();
     // It takes a pattern that was compiled when the config was read; there is no other overload of it without the crate's own regexes.
-    let _ = env.add_overload("matches", "matches_pattern", vec![STRING_TYPE, PATTERN], pattern::matches);
+    let _ = env.add_overload(MATCHES, "matches_pattern", vec![STRING_TYPE, PATTERN], pattern::matches);
+    let _ = env.add_overload(LOOP, "pay_loop", vec![DYN_TYPE, TOLL], toll::pay);
     Arc::new(env)
 });
 
@@ -146,6 +155,9 @@ impl Condition {
             }
             ExecutionError::NoSuchOverload(error) => error.to_string(),
             ExecutionError::NoSuchKey(_) => "a member is missing".to_owned(),
+            ExecutionError::FunctionError { function, .. } if [LOOP, MATCHES].contains(&function.as_str()) => {
+                "it would take too many steps".to_owned()
+            }
             _ => "its values do not fit".to_owned(),
         }
     }
@@ -155,7 +167,7 @@ impl Condition {
         self.places.iter().filter_map(|place| match &place.what {
             What::Body(place) => Some(place.part),
             What::Status(part) => Some(*part),
-            What::Request(_) | What::Caller(..) | What::Scopes | What::Pattern(_) => None,
+            What::Request(_) | What::Caller(..) | What::Scopes | What::Pattern(_) | What::Loop(_) => None,
         })
     }
 

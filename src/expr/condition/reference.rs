@@ -2,6 +2,7 @@ use http::HeaderName;
 
 use super::Names;
 use super::pattern::Pattern;
+use super::toll::Work;
 use crate::body::json::{Path, Place};
 use crate::building::{BuildError, did_you_mean};
 use crate::expr::template::{Template, Variables};
@@ -15,6 +16,17 @@ pub(super) struct Reference {
     pub written: Box<str>,
     /// The request header that it is.
     pub header: Option<HeaderName>,
+    /// How often it is looked at.
+    pub looks: Looks,
+}
+
+/// How often a reference is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looks {
+    /// At most once.
+    Once,
+    /// For each item of a loop.
+    Again,
 }
 
 /// What is asked about.
@@ -32,6 +44,8 @@ pub(super) enum What {
     Status(usize),
     /// A regex.
     Pattern(Pattern),
+    /// What a loop does.
+    Loop(Work),
 }
 
 /// Where it is known from.
@@ -75,7 +89,7 @@ impl Reference {
             (What::Request(template(root, names)?), 0)
         } else {
             match root {
-                "parts" => return Ok(Self { what: of_parts(steps, &written, names)?, how, written: written.into(), header: None }),
+                "parts" => return Ok(Self::new(of_parts(steps, &written, names)?, how, written)),
                 "claims" if steps.is_empty() => return Err(BuildError::new("`claims` is no value, but many", "name one: `claims.sub`")),
                 "claims" => (What::Caller(Caller::Claims, names_of(steps)), steps.len()),
                 "scopes" => (What::Scopes, 0),
@@ -98,12 +112,21 @@ impl Reference {
             Some(Step::Name(name)) if root == "header" => HeaderName::try_from(name.as_str()).ok(),
             _ => None,
         };
-        Ok(Self { what, how, written: written.into(), header })
+        Ok(Self { header, ..Self::new(what, how, written) })
     }
 
     /// A regex.
     pub fn pattern(pattern: Pattern) -> Self {
-        Self { what: What::Pattern(pattern), how: How::Value, written: "a pattern".into(), header: None }
+        Self::new(What::Pattern(pattern), How::Value, "a pattern".to_owned())
+    }
+
+    /// What a loop does.
+    pub fn of_loop(work: Work) -> Self {
+        Self::new(What::Loop(work), How::Value, "a loop".to_owned())
+    }
+
+    fn new(what: What, how: How, written: String) -> Self {
+        Self { what, how, written: written.into(), header: None, looks: Looks::Once }
     }
 
     /// Whether it says who the client is.

@@ -1,9 +1,10 @@
-use cel::common::ast::{EntryExpr, Expr, LiteralValue, operators};
+use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators};
 use cel::parser::Expression;
 
 use super::Names;
 use super::pattern::Pattern;
-use super::reference::{How, Reference, Step};
+use super::reference::{How, Looks, Reference, Step};
+use super::toll::{self, Work};
 use crate::building::{BuildError, did_you_mean};
 
 /// The way through an expression that leaves numbered places where it says something of the world.
@@ -13,8 +14,16 @@ pub(super) struct Rewrite<'a> {
     /// The names that loops have given to their items.
     bound: Vec<String>,
     loops: Loops,
+    /// How many there were.
+    count: usize,
     depth: usize,
 }
+
+/// Loops of one expression at most: one behind the other they take much of the stack.
+const MOST_LOOPS: usize = 8;
+
+/// Names in one sum at most: the first value is copied for each of the others.
+const LONGEST_SUM: usize = 10;
 
 /// Where in loops it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,7 +66,7 @@ const TYPES: [&str; 9] = ["int", "uint", "double", "bool", "string", "list", "ma
 
 impl<'a> Rewrite<'a> {
     pub fn new(names: Names<'a>) -> Self {
-        Self { names, places: Vec::new(), bound: Vec::new(), loops: Loops::Outside, depth: 0 }
+        Self { names, places: Vec::new(), bound: Vec::new(), loops: Loops::Outside, count: 0, depth: 0 }
     }
 
     /// Goes through an expression and all that is in it.
@@ -76,10 +85,11 @@ impl<'a> Rewrite<'a> {
 
     fn one(&mut self, expression: &mut Expression) -> Result<(), BuildError> {
         if let Some(place) = self.place(expression)? {
-            self.places.push(place);
-            expression.expr = Expr::Ident(format!("@{}", self.places.len() - 1));
+            let looks = if self.loops == Loops::Inside { Looks::Again } else { Looks::Once };
+            expression.expr = self.put(Reference { looks, ..place });
             return Ok(());
         }
+        self.sum(expression)?;
         match &mut expression.expr {
             Expr::Call(call) => {
                 let name = call.func_name.as_str();
@@ -99,8 +109,8 @@ impl<'a> Rewrite<'a> {
                     let Expr::Literal(LiteralValue::String(text)) = &pattern.expr else {
                         return Err(BuildError::new("the regex of `matches` is not written out", "write it as a text, like `'^/api/'`"));
                     };
-                    self.places.push(Reference::pattern(Pattern::parse(text.inner())?));
-                    pattern.expr = Expr::Ident(format!("@{}", self.places.len() - 1));
+                    let reference = Reference::pattern(Pattern::parse(text.inner())?);
+                    pattern.expr = self.put(reference);
                     return call.args.first_mut().map_or(Ok(()), |text| self.all(text));
                 }
                 call.target.iter_mut().try_for_each(|target| self.all(target))?;
@@ -109,6 +119,10 @@ impl<'a> Rewrite<'a> {
             Expr::Comprehension(comprehension) => {
                 if self.loops == Loops::Inside {
                     return Err(BuildError::new("a loop stands within a loop", "write them one after the other"));
+                }
+                self.count += 1;
+                if self.count > MOST_LOOPS {
+                    return Err(BuildError::new(format!("there are more than {MOST_LOOPS} loops"), "write fewer"));
                 }
                 self.all(&mut comprehension.iter_range)?;
                 self.all(&mut comprehension.accu_init)?;
@@ -119,7 +133,13 @@ impl<'a> Rewrite<'a> {
                 let done = inside.into_iter().try_for_each(|inside| self.all(inside));
                 self.loops = Loops::Outside;
                 self.bound.clear();
-                done
+                done?;
+                let inside = [&comprehension.loop_cond, &comprehension.loop_step];
+                let toll = self.put(Reference::of_loop(Work::of(inside, &comprehension.iter_var)));
+                let range = std::mem::take(&mut comprehension.iter_range);
+                let args = vec![range, Expression { id: 0, expr: toll }];
+                comprehension.iter_range.expr = Expr::Call(CallExpr { func_name: toll::LOOP.to_owned(), target: None, args });
+                Ok(())
             }
             Expr::Ident(name) if self.bound.contains(name) || TYPES.contains(&name.as_str()) => Ok(()),
             Expr::Ident(name) => Err(BuildError::new(format!("`{name}` stands for nothing here"), "write names without a dot before them")),
@@ -132,6 +152,29 @@ impl<'a> Rewrite<'a> {
             Expr::Struct(_) => Err(no_messages()),
             Expr::Literal(_) => Ok(()),
             Expr::Unspecified => Err(BuildError::new("the condition is empty", "write one, like `query.page != \"1\"`")),
+        }
+    }
+
+    /// Gives a reference a place.
+    fn put(&mut self, reference: Reference) -> Expr {
+        self.places.push(reference);
+        Expr::Ident(format!("@{}", self.places.len() - 1))
+    }
+
+    /// Whether a sum has no more names than it may.
+    fn sum(&self, expression: &Expression) -> Result<(), BuildError> {
+        let Expr::Call(call) = &expression.expr else { return Ok(()) };
+        // What a loop has put together so far is not copied.
+        let loops = call.args.first().is_some_and(|first| matches!(&first.expr, Expr::Ident(name) if name.starts_with('@')));
+        if call.func_name != operators::ADD || loops {
+            return Ok(());
+        }
+        match names(expression) {
+            count if count > LONGEST_SUM => {
+                let reason = format!("a sum has {count} names");
+                Err(BuildError::new(reason, format!("write at most {LONGEST_SUM}, or compare the values one by one")))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -192,6 +235,15 @@ impl<'a> Rewrite<'a> {
             _ => None,
         }
     }
+}
+
+/// How many names stand in an expression. A loop counts as one.
+fn names(expression: &Expression) -> usize {
+    let mut count = usize::from(matches!(expression.expr, Expr::Ident(_) | Expr::Comprehension(_)));
+    if count == 0 {
+        toll::within(expression, &mut |inner| count += names(inner));
+    }
+    count
 }
 
 fn no_messages() -> BuildError {

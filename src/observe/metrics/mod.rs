@@ -59,6 +59,10 @@ pub struct Shard {
     pub batch_running: IntGaugeVec,
     /// Bytes of bodies that went out in another form, by that and by when they are counted: `before` and `after`.
     pub encoded: IntCounterVec,
+    /// Bodies that are being encoded now.
+    pub encoders: IntGauge,
+    /// Answers that went out as they were, for as many were being encoded as may be.
+    pub encoders_full: IntCounter,
     /// Answers of parts that may be kept, by route, part and result: `hit` and `miss` for each that is looked for, `stored` for each that is kept.
     pub part_cache: IntCounterVec,
     /// Bytes of answers of parts that are kept: one number of all workers, so every shard has the same.
@@ -246,6 +250,11 @@ impl Shard {
                 IntGaugeVec::new(Opts::new("tidegate_batch_requests_running", "Requests within batches that are under way."), &["route"]),
             )?,
             encoded: counter("tidegate_encoded_bytes_total", "Bytes of bodies that went out shorter.", &["coding", "when"])?,
+            encoders: register(&registry, IntGauge::new("tidegate_encoders", "Bodies that are being encoded."))?,
+            encoders_full: register(
+                &registry,
+                IntCounter::new("tidegate_encoders_full_total", "Answers that were not encoded, for too many others were."),
+            )?,
             part_cache: counter("tidegate_part_cache_total", "Answers of parts that may be kept.", &["route", "part", "result"])?,
             part_cache_bytes: process.part_cache_bytes.clone(),
             part_cache_evicted: process.part_cache_evicted.clone(),

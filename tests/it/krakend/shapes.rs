@@ -1,10 +1,9 @@
 //! In what form parts go on, and where they stand in the whole.
 
-use super::Case;
+use super::{Case, Same};
 
 const TIME: &str = "whose member it is would depend on which service is faster";
 const ARRAYS: &str = "paths go through arrays";
-const LISTS: &str = "an array is a part like any other";
 
 pub const CASES: &[Case] = &[
     Case {
@@ -13,7 +12,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"id":7,"name":"Ann","total":2}"#],
         compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { pick: [id, name] } }, orders: { get: \"s:/orders\", shape: { pick: [total] } } }",
         answer: r#"200 | {"id":7,"name":"Ann","total":2} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "two members of one name",
@@ -21,7 +20,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"id":7}"#, r#"200 true {"id":99}"#],
         compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { pick: [id] } }, orders: { get: \"s:/orders\", shape: { pick: [id] } } }",
         answer: r#"200 | {"id":99} | -"#,
-        why: Some(TIME),
+        same: Same::No(TIME),
     },
     Case {
         name: "two objects of one name",
@@ -29,7 +28,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"address":{"city":"Rome"}}"#, r#"200 true {"address":{"zip":"00100"}}"#],
         compose: "merge: root, parts: { a: { get: \"s:/user\", shape: { pick: [address.city] } }, b: { get: \"s:/user\", shape: { pick: [address.zip] } } }",
         answer: r#"200 | {"address":{"zip":"00100"}} | -"#,
-        why: Some(TIME),
+        same: Same::No(TIME),
     },
     Case {
         name: "group",
@@ -37,7 +36,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"orders":{"id":99},"user":{"id":7}}"#],
         compose: "parts: { user: { get: \"s:/user\", shape: { pick: [id] } }, orders: { get: \"s:/orders\", shape: { pick: [id] } } }",
         answer: r#"200 | {"user":{"id":7},"orders":{"id":99}} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "group of one beside the members of another",
@@ -45,7 +44,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"id":7,"orders":{"id":99}}"#],
         compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { pick: [id] } }, orders: { get: \"s:/orders\", shape: { pick: [id], wrap: orders } } }",
         answer: r#"200 | {"id":7,"orders":{"id":99}} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "allow with dots",
@@ -53,7 +52,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"address":{"city":"Rome"},"id":7}"#],
         compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { pick: [id, address.city] } } }",
         answer: r#"200 | {"id":7,"address":{"city":"Rome"}} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "allow in a list",
@@ -61,7 +60,7 @@ pub const CASES: &[Case] = &[
         said: &["200 false {}"],
         compose: "merge: root, parts: { orders: { get: \"s:/orders\", shape: { pick: [items.sku] } } }",
         answer: r#"200 | {"items":[{"sku":"a"},{"sku":"b"}]} | -"#,
-        why: Some(ARRAYS),
+        same: Same::No(ARRAYS),
     },
     Case {
         name: "deny with dots",
@@ -69,7 +68,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"address":{"city":"Rome"},"id":7,"name":"Ann"}"#],
         compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { drop: [password, address.zip, team_id] } } }",
         answer: r#"200 | {"id":7,"name":"Ann","address":{"city":"Rome"}} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "deny in a list",
@@ -77,7 +76,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"id":99,"items":[{"secret":1,"sku":"a"},{"secret":2,"sku":"b"}],"total":2}"#],
         compose: "merge: root, parts: { orders: { get: \"s:/orders\", shape: { drop: [items.secret] } } }",
         answer: r#"200 | {"id":99,"total":2,"items":[{"sku":"a"},{"sku":"b"}]} | -"#,
-        why: Some(ARRAYS),
+        same: Same::No(ARRAYS),
     },
     Case {
         name: "mapping",
@@ -85,7 +84,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"full_name":"Ann","id":7}"#],
         compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { pick: [id, name], rename: { name: full_name } } } }",
         answer: r#"200 | {"id":7,"full_name":"Ann"} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "mapping to a name that is there",
@@ -93,7 +92,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"id":"Ann"}"#],
         compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { pick: [id, name], rename: { name: id } } } }",
         answer: r#"200 | {"id":"Ann"} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "mapping with dots",
@@ -101,7 +100,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"address":{"city":"Rome"},"id":7}"#],
         compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { pick: [id, address.city], move: { address.city: city } } } }",
         answer: r#"200 | {"id":7,"address":{},"city":"Rome"} | -"#,
-        why: Some("a move takes a value from any depth to any other"),
+        same: Same::No("a move takes a value from any depth to any other"),
     },
     Case {
         name: "target",
@@ -109,7 +108,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"id":7,"name":"Ann"}"#],
         compose: "merge: root, parts: { user: { get: \"s:/wrapped\", shape: { take: data.user } } }",
         answer: r#"200 | {"id":7,"name":"Ann"} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "target, allow, mapping and group",
@@ -117,7 +116,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"who":{"key":7}}"#],
         compose: "merge: root, parts: { user: { get: \"s:/wrapped\", shape: { take: data.user, pick: [id], rename: { id: key }, wrap: who } } }",
         answer: r#"200 | {"who":{"key":7}} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "target that is not there",
@@ -125,15 +124,15 @@ pub const CASES: &[Case] = &[
         said: &["200 false {}"],
         compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { take: data.user } } }",
         answer: "200 | {} | user;received-status=200;error=body_unusable",
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "target that is a list",
         krakend: r#"{"backend": [{"url_pattern": "/more", "target": "items"}]}"#,
         said: &["200 false {}"],
-        compose: "parts: { items: { get: \"s:/more\", shape: { take: items } } }",
-        answer: r#"200 | {"items":[{"sku":"c"}]} | -"#,
-        why: Some(LISTS),
+        compose: "merge: root, parts: { items: { get: \"s:/more\", shape: { take: items } } }",
+        answer: "200 | {} | items;received-status=200;error=body_unusable",
+        same: Same::Yes,
     },
     Case {
         name: "collection",
@@ -141,15 +140,15 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"collection":[{"id":1,"secret":1},{"id":2,"secret":2}],"id":7}"#],
         compose: "merge: root, parts: { list: { get: \"s:/list\", shape: { wrap: collection } }, user: { get: \"s:/user\", shape: { pick: [id] } } }",
         answer: r#"200 | {"collection":[{"id":1,"secret":1},{"id":2,"secret":2}],"id":7} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "collection under another name",
         krakend: r#"{"backend": [{"url_pattern": "/list", "is_collection": true, "mapping": {"collection": "items"}}]}"#,
         said: &[r#"200 true {"items":[{"id":1,"secret":1},{"id":2,"secret":2}]}"#],
-        compose: "parts: { items: { get: \"s:/list\" } }",
+        compose: "merge: root, parts: { list: { get: \"s:/list\", shape: { wrap: items } } }",
         answer: r#"200 | {"items":[{"id":1,"secret":1},{"id":2,"secret":2}]} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "collection in a group",
@@ -157,7 +156,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"list":{"collection":[{"id":1,"secret":1},{"id":2,"secret":2}]}}"#],
         compose: "parts: { list: { get: \"s:/list\", shape: { wrap: collection } } }",
         answer: r#"200 | {"list":{"collection":[{"id":1,"secret":1},{"id":2,"secret":2}]}} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "json-collection",
@@ -165,15 +164,15 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true [{"id":1,"secret":1},{"id":2,"secret":2}]"#],
         compose: "template: \"{parts.list.body}\", parts: { list: { get: \"s:/list\" } }",
         answer: r#"200 | [{"id":1,"secret":1},{"id":2,"secret":2}] | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "allow in a collection",
         krakend: r#"{"backend": [{"url_pattern": "/list", "is_collection": true, "allow": ["collection.id"]}]}"#,
         said: &["200 false {}"],
-        compose: "parts: { collection: { get: \"s:/list\", shape: { pick: [id] } } }",
+        compose: "merge: root, parts: { list: { get: \"s:/list\", shape: { pick: [id], wrap: collection } } }",
         answer: r#"200 | {"collection":[{"id":1},{"id":2}]} | -"#,
-        why: Some(ARRAYS),
+        same: Same::No(ARRAYS),
     },
     Case {
         name: "two collections",
@@ -181,7 +180,9 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"collection":["x","y"]}"#, r#"200 true {"collection":[{"id":1,"secret":1},{"id":2,"secret":2}]}"#],
         compose: "parts: { list: { get: \"s:/list\" }, tags: { get: \"s:/tags\" } }",
         answer: r#"200 | {"list":[{"id":1,"secret":1},{"id":2,"secret":2}],"tags":["x","y"]} | -"#,
-        why: Some(LISTS),
+        same: Same::No(
+            "under one name one would take the place of the other, which is refused as the config is read: here each has its own",
+        ),
     },
     Case {
         name: "a list that nobody called a collection",
@@ -189,7 +190,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 false {"user":{"id":7}}"#],
         compose: "parts: { tags: { get: \"s:/tags\" }, user: { get: \"s:/user\", shape: { pick: [id] } } }",
         answer: r#"200 | {"tags":["x","y"],"user":{"id":7}} | -"#,
-        why: Some(LISTS),
+        same: Same::No("an array is a part like any other"),
     },
     Case {
         name: "a value that is no object",
@@ -197,7 +198,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 false {"user":{"id":7}}"#],
         compose: "parts: { number: { get: \"s:/number\" }, user: { get: \"s:/user\", shape: { pick: [id] } } }",
         answer: r#"200 | {"number":5,"user":{"id":7}} | -"#,
-        why: Some("any JSON is a part"),
+        same: Same::No("any JSON is a part"),
     },
     Case {
         name: "text",
@@ -205,7 +206,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"content":"hello","id":7}"#],
         compose: "merge: root, parts: { text: { get: \"s:/text\", shape: { wrap: content } }, user: { get: \"s:/user\", shape: { pick: [id] } } }",
         answer: r#"200 | {"content":"hello","id":7} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "long numbers, and a name that comes twice",
@@ -213,6 +214,6 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"a":2,"b":3,"big":12345678901234567890123,"price":1.10}"#],
         compose: "merge: root, parts: { numbers: { get: \"s:/numbers\" } }",
         answer: r#"200 | {"big":12345678901234567890123,"price":1.10,"b":1,"a":2,"b":3} | -"#,
-        why: None,
+        same: Same::Yes,
     },
 ];

@@ -1,6 +1,6 @@
 //! Parts that are missing, that need each other, or that say more than was asked for.
 
-use super::Case;
+use super::{Case, Same};
 
 const NAMED: &str = "the problem names the part and how far it had come, and a service that fails is no fault of the gateway's own";
 
@@ -11,7 +11,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 false {"id":7}"#],
         compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { pick: [id] } }, orders: { get: \"s:/failing\" } }",
         answer: r#"200 | {"id":7} | user;received-status=200, orders;received-status=500"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "partial: one of a group fails",
@@ -19,7 +19,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 false {"user":{"id":7}}"#],
         compose: "missing: absent, parts: { user: { get: \"s:/user\", shape: { pick: [id] } }, orders: { get: \"s:/failing\" } }",
         answer: r#"200 | {"user":{"id":7}} | user;received-status=200, orders;received-status=500"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "partial: one is too slow",
@@ -27,7 +27,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 false {"id":7}"#],
         compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { pick: [id] } }, orders: { get: \"slow:/\", timeout: 300ms } }",
         answer: r#"200 | {"id":7} | user;received-status=200, orders;error=http_response_timeout"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "partial: one is broken",
@@ -35,15 +35,23 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 false {"id":7}"#],
         compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { pick: [id] } }, orders: { get: \"s:/garbage\" } }",
         answer: r#"200 | {"id":7} | user;received-status=200, orders;received-status=200;error=body_unusable"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "all fail",
         krakend: r#"{"backend": [{"url_pattern": "/failing"}, {"url_pattern": "/failing"}]}"#,
         said: &["500 false "],
+        compose: "merge: root, parts: { user: { get: \"s:/failing\" }, orders: { get: \"s:/failing\" } }",
+        answer: "200 | {} | user;received-status=500, orders;received-status=500",
+        same: Same::No("what is not required may be missing, be it all; the next two have one that is required"),
+    },
+    Case {
+        name: "the only one fails",
+        krakend: r#"{"backend": [{"url_pattern": "/failing"}]}"#,
+        said: &["500 false "],
         compose: "parts: { user: { get: \"s:/failing\", required: true } }",
         answer: "502 | user answering | user;received-status=500",
-        why: Some(NAMED),
+        same: Same::No(NAMED),
     },
     Case {
         name: "the only one is not found",
@@ -51,7 +59,7 @@ pub const CASES: &[Case] = &[
         said: &["500 false "],
         compose: "parts: { user: { get: \"s:/absent\", required: true } }",
         answer: r#"404 | {"error":"no such user"} | user;received-status=404"#,
-        why: Some("the client is told that there is no such thing"),
+        same: Same::No("the client is told that there is no such thing"),
     },
     Case {
         name: "return_error_code",
@@ -59,7 +67,7 @@ pub const CASES: &[Case] = &[
         said: &["404 false "],
         compose: "parts: { user: { get: \"s:/absent\", required: true, pass: [404] } }",
         answer: r#"404 | {"error":"no such user"} | user;received-status=404"#,
-        why: Some("a status that passes has its body"),
+        same: Same::No("a status that passes has its body"),
     },
     Case {
         name: "return_error_details",
@@ -69,7 +77,7 @@ pub const CASES: &[Case] = &[
         ],
         compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { pick: [id] } }, orders: { get: \"s:/absent\" } }",
         answer: r#"200 | {"id":7} | user;received-status=200, orders;received-status=404"#,
-        why: Some("how parts stand is told in a header, and what a service says of its error to nobody"),
+        same: Same::No("how parts stand is told in a header, and what a service says of its error to nobody"),
     },
     Case {
         name: "sequential",
@@ -77,7 +85,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"id":7,"team":{"url":"/echo/core"},"team_id":"core"}"#],
         compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { pick: [id, team_id] } }, team: { get: \"s:/echo/{parts.user.body.team_id}\", shape: { pick: [url], wrap: team } } }",
         answer: r#"200 | {"id":7,"team_id":"core","team":{"url":"/echo/core"}} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "sequential, out of a group, with dots",
@@ -85,7 +93,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"city":{"url":"/echo/Rome"},"user":{"address":{"city":"Rome"}}}"#],
         compose: "parts: { user: { get: \"s:/user\", shape: { pick: [address.city] } }, city: { get: \"s:/echo/{parts.user.body.address.city}\", shape: { pick: [url] } } }",
         answer: r#"200 | {"user":{"address":{"city":"Rome"}},"city":{"url":"/echo/Rome"}} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "sequential, with a long number",
@@ -93,7 +101,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"big":12345678901234567890123,"price":1.10,"url":"/echo/12345678901234567890123"}"#],
         compose: "merge: root, parts: { n: { get: \"s:/numbers\", shape: { pick: [price, big] } }, e: { get: \"s:/echo/{parts.n.body.big}\", shape: { pick: [url] } } }",
         answer: r#"200 | {"big":12345678901234567890123,"price":1.10,"url":"/echo/12345678901234567890123"} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "sequential, with a list",
@@ -101,7 +109,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"tags":["x","y"],"url":"/echo/x,y"}"#],
         compose: "merge: root, parts: { tags: { get: \"s:/tags\", shape: { wrap: tags } }, e: { get: \"s:/echo/{parts.tags.body}\", shape: { pick: [url] } } }",
         answer: r#"200 | {"tags":["x","y"]} | tags;received-status=200, e;error=value_missing"#,
-        why: Some("an array is no text, and a comma may stand in an item"),
+        same: Same::No("an array is no text, and a comma may stand in an item"),
     },
     Case {
         name: "sequential, with a value that is not there",
@@ -109,7 +117,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"id":7,"url":"/echo/%7B%7B.Resp0_nothing%7D%7D"}"#],
         compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { pick: [id] } }, e: { get: \"s:/echo/{parts.user.body.nothing}\", shape: { pick: [url] } } }",
         answer: r#"200 | {"id":7} | user;received-status=200, e;error=value_missing"#,
-        why: Some("nobody is asked for a template"),
+        same: Same::No("nobody is asked for a template"),
     },
     Case {
         name: "sequential, with a value that is a path",
@@ -117,7 +125,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"path":"a/b?x=1","url":"/echo/a/b?x=1"}"#],
         compose: "merge: root, parts: { evil: { get: \"s:/evil\" }, e: { get: \"s:/echo/{parts.evil.body.path}\", shape: { pick: [url] } } }",
         answer: r#"200 | {"path":"a/b?x=1","url":"/echo/a%2Fb%3Fx%3D1"} | -"#,
-        why: Some("a value is one segment, whatever is in it"),
+        same: Same::No("a value is one segment, whatever is in it"),
     },
     Case {
         name: "sequential, and the first fails",
@@ -125,7 +133,7 @@ pub const CASES: &[Case] = &[
         said: &["500 false "],
         compose: "merge: root, parts: { user: { get: \"s:/failing\", required: true }, e: { get: \"s:/echo/{parts.user.body.id}\" } }",
         answer: "502 | user answering | user;received-status=500, e;error=part_missing",
-        why: Some(NAMED),
+        same: Same::No(NAMED),
     },
     Case {
         name: "sequential, and one fails that the next does not need",
@@ -133,7 +141,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 false {"id":7}"#],
         compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { pick: [id] } }, second: { get: \"s:/failing\" }, orders: { get: \"s:/orders\", shape: { pick: [total] } } }",
         answer: r#"200 | {"id":7,"total":2} | user;received-status=200, second;received-status=500, orders;received-status=200"#,
-        why: Some("a part waits for those that it needs alone"),
+        same: Same::No("a part waits for those that it needs alone"),
     },
     Case {
         name: "flatmap del",
@@ -141,7 +149,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"items":[{"sku":"a"},{"sku":"b"}],"total":2}"#],
         compose: "merge: root, parts: { orders: { get: \"s:/orders\", shape: { drop: [items.secret, id] } } }",
         answer: r#"200 | {"total":2,"items":[{"sku":"a"},{"sku":"b"}]} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "flatmap del in every member of an object",
@@ -149,7 +157,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"de":{"name":"Berlin"},"it":{"name":"Rome"}}"#],
         compose: "merge: root, parts: { map: { get: \"s:/map\", shape: { drop: [de.pop, it.pop] } } }",
         answer: r#"200 | {"de":{"name":"Berlin"},"it":{"name":"Rome"}} | -"#,
-        why: None,
+        same: Same::ByOtherMeans("no path goes through all members of an object: they are named, and others would keep theirs"),
     },
     Case {
         name: "flatmap move in a list",
@@ -157,7 +165,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"items":[{"ref":{"id":"c"}}]}"#],
         compose: "merge: root, parts: { more: { get: \"s:/more\", shape: { move: { items.sku: items.ref.id } } } }",
         answer: r#"200 | {"items":[{"ref":{"id":"c"}}]} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "flatmap move to a higher level",
@@ -165,7 +173,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"meta":{"page":1},"name":"Ann"}"#],
         compose: "merge: root, parts: { w: { get: \"s:/wrapped\", shape: { drop: [data.user.id], flatten: [data, data.user] } } }",
         answer: r#"200 | {"name":"Ann","meta":{"page":1}} | -"#,
-        why: None,
+        same: Same::ByOtherMeans("what is dropped cannot be moved: the members that must not come along are named, and others would come"),
     },
     Case {
         name: "flatmap append",
@@ -173,31 +181,31 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"items":[{"secret":1,"sku":"a"},{"secret":2,"sku":"b"},{"sku":"c"}]}"#],
         compose: "template: { items: [\"{parts.orders.body.items...}\", \"{parts.more.body.items...}\"] }, parts: { orders: { get: \"s:/orders\" }, more: { get: \"s:/more\" } }",
         answer: r#"200 | {"items":[{"sku":"a","secret":1},{"sku":"b","secret":2},{"sku":"c"}]} | -"#,
-        why: None,
+        same: Same::ByOtherMeans("a template makes one list of two, and names all else that is to be there"),
     },
     Case {
         name: "static, always",
         krakend: r#"{"extra_config": {"github.com/devopsfaith/krakend/proxy": {"static": {"strategy": "always", "data": {"v": 1}}}}, "backend": [{"url_pattern": "/user", "allow": ["id"]}]}"#,
         said: &[r#"200 true {"id":7,"v":1}"#],
-        compose: "template: { id: \"{parts.user.body.id}\", v: 1 }, parts: { user: { get: \"s:/user\" } }",
+        compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { pick: [id] } }, static: { value: { v: 1 } } }",
         answer: r#"200 | {"id":7,"v":1} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "static, if incomplete",
         krakend: r#"{"extra_config": {"github.com/devopsfaith/krakend/proxy": {"static": {"strategy": "incomplete", "data": {"orders": []}}}}, "backend": [{"url_pattern": "/user", "allow": ["id"]}, {"url_pattern": "/failing", "group": "orders"}]}"#,
         said: &[r#"200 false {"id":7,"orders":[]}"#],
-        compose: "template: { id: \"{parts.user.body.id}\", orders: \"{parts.orders.body}\" }, parts: { user: { get: \"s:/user\" }, orders: { get: \"s:/failing\" } }",
-        answer: r#"200 | {"id":7,"orders":null} | user;received-status=200, orders;received-status=500"#,
-        why: Some("what is not known is not made up: no orders and no answer about them are not the same"),
+        compose: "merge: root, parts: { user: { get: \"s:/user\", shape: { pick: [id] } }, static: { value: { orders: [] }, when: \"!(has(parts.orders.status) && parts.orders.status == 200)\" }, orders: { get: \"s:/failing\", shape: { wrap: orders } } }",
+        answer: r#"200 | {"id":7,"orders":[]} | user;received-status=200, static, orders;received-status=500"#,
+        same: Same::Yes,
     },
     Case {
         name: "static, if all fail",
         krakend: r#"{"extra_config": {"github.com/devopsfaith/krakend/proxy": {"static": {"strategy": "errored", "data": {"v": 1}}}}, "backend": [{"url_pattern": "/failing"}]}"#,
         said: &[r#"200 false {"v":1}"#],
-        compose: "template: { orders: \"{parts.orders.body}\", v: 1 }, missing: absent, parts: { orders: { get: \"s:/failing\" } }",
-        answer: r#"200 | {"v":1} | orders;received-status=500"#,
-        why: None,
+        compose: "merge: root, parts: { orders: { get: \"s:/failing\" }, static: { value: { v: 1 }, when: \"!(has(parts.orders.status) && parts.orders.status == 200)\" } }",
+        answer: r#"200 | {"v":1} | orders;received-status=500, static"#,
+        same: Same::Yes,
     },
     Case {
         name: "neither query nor headers go along unasked",
@@ -205,7 +213,7 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"auth":null,"url":"/echo/x"}"#],
         compose: "merge: root, parts: { e: { get: \"s:/echo/x\" } }",
         answer: r#"200 | {"url":"/echo/x","auth":null} | -"#,
-        why: None,
+        same: Same::Yes,
     },
     Case {
         name: "input_query_strings and input_headers",
@@ -213,6 +221,6 @@ pub const CASES: &[Case] = &[
         said: &[r#"200 true {"auth":"Bearer t","url":"/echo/x?page=1"}"#],
         compose: "merge: root, parts: { e: { get: \"s:/echo/x?page={query.page}&sort={query.sort}\", headers: { Authorization: \"{header.Authorization}\" } } }",
         answer: r#"200 | {"url":"/echo/x?page=1","auth":"Bearer t"} | -"#,
-        why: None,
+        same: Same::Yes,
     },
 ];

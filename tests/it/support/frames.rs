@@ -55,6 +55,12 @@ impl Frames {
         self.say(HEADERS, 4, stream, &[0x88]);
     }
 
+    /// The same with more lines, all of them short.
+    pub fn head_with(&mut self, stream: u32, lines: &[(&str, &str)]) {
+        let lines: Vec<_> = lines.iter().flat_map(|(name, value)| line(name, value)).collect();
+        self.say(HEADERS, 4, stream, &[&[0x88], &*lines].concat());
+    }
+
     /// A piece of an answer's body.
     pub fn body(&mut self, stream: u32, text: &str, last: bool) {
         self.say(DATA, if last { END } else { 0 }, stream, text.as_bytes());
@@ -66,11 +72,9 @@ impl Frames {
         self.body(stream, text, true);
     }
 
-    /// Trailers of one short line, which end the answer (RFC 7541 §6.2.2).
+    /// Trailers of one short line, which end the answer.
     pub fn trailers(&mut self, stream: u32, name: &str, value: &str) {
-        let length = |text: &str| u8::try_from(text.len()).unwrap();
-        let line = [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat();
-        self.say(HEADERS, 4 | END, stream, &line);
+        self.say(HEADERS, 4 | END, stream, &line(name, value));
     }
 
     /// Ends a stream with an error code (RFC 9113 §7).
@@ -98,4 +102,10 @@ impl Frames {
     pub fn until_closed(&mut self) {
         self.0.until_closed();
     }
+}
+
+/// One line of a header, as itself (RFC 7541 §6.2.2).
+fn line(name: &str, value: &str) -> Vec<u8> {
+    let length = |text: &str| u8::try_from(text.len()).unwrap();
+    [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat()
 }
