@@ -5,6 +5,7 @@ use http::HeaderMap;
 
 use super::each::Fan;
 use super::outcome::{Missing, Outcome};
+use super::run::Large;
 use super::same::Calls;
 use crate::observe::Shard;
 use crate::problem::Kind;
@@ -17,6 +18,8 @@ pub(super) struct Course {
     pub times: Vec<Duration>,
     /// The calls of each part that makes one for each element of an array, while they are under way.
     pub fans: Vec<Option<Fan>>,
+    /// What is to be made of parts beside the worker.
+    pub large: Vec<(usize, Large)>,
     /// Bytes of the bodies that are here.
     held: usize,
     /// Bytes of them that are held at most.
@@ -39,6 +42,7 @@ impl Course {
             started: vec![None; parts],
             times: vec![Duration::ZERO; parts],
             fans: (0..parts).map(|_| None).collect(),
+            large: Vec::new(),
             held: 0,
             most,
             ends,

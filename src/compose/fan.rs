@@ -5,10 +5,11 @@ use std::time::Instant;
 use super::ask::Ask;
 use super::course::Course;
 use super::each::{Each, Fan};
+use super::fetch::Fetch;
 use super::outcome::{Got, Missing, Outcome};
 use super::part::{Make, Part};
 use super::plan::Composition;
-use super::run::{Large, Of, Task, Terms, time};
+use super::run::{Large, Of, Terms, time};
 use crate::body::json;
 use crate::handler::Conversation;
 use crate::problem::Kind;
@@ -34,20 +35,15 @@ impl Composition {
         Ok(Fan::new(count, full, Instant::now() + time.within))
     }
 
-    /// A next element to ask for, of any part, or all of one to put together.
-    pub(super) fn next_item(&self, talk: &impl Conversation, course: &mut Course) -> Option<(Of, Result<Task, Missing>)> {
+    /// A next element to ask for, of any part.
+    pub(super) fn next_item(&self, talk: &impl Conversation, course: &mut Course) -> Option<(Of, Result<Fetch, Missing>)> {
         for (place, part) in self.parts.iter().enumerate() {
-            let (Make::Each(ask, each), Some(open)) = (&part.make, course.fans.get_mut(place)) else { continue };
-            if let Some(fan) = open.take_if(|fan| fan.is_whole()) {
-                course.calls.forget(place);
-                return Some((Of { part: place, item: None }, Ok(Task::Large(Large::Join(Box::new(fan))))));
-            }
-            let Some(fan) = open else { continue };
+            let (Make::Each(ask, each), Some(Some(fan))) = (&part.make, course.fans.get_mut(place)) else { continue };
             let Some(item) = fan.next(each) else { continue };
             let (time, most) = (time(fan.full, fan.ends.min(course.ends)), part.most.saturating_sub(fan.held));
             let of = Of { part: place, item: Some(item) };
             let ready = time.and_then(|time| self.prepare(of, ask, Terms { time, most }, talk, course));
-            return Some((of, ready.map(Task::Fetch)));
+            return Some((of, ready));
         }
         None
     }
@@ -80,11 +76,14 @@ impl Composition {
         }
     }
 
-    /// Puts the answers of all elements together, if they have come. Those that are large wait for [`Self::next_item`].
+    /// Puts the answers of all elements together, if they have come.
     pub(super) fn close(&self, place: usize, course: &mut Course) {
-        let is_ready = |fan: &mut Fan| fan.is_whole() && !fan.is_large();
-        let Some(fan) = course.fans.get_mut(place).and_then(|fan| fan.take_if(is_ready)) else { return };
+        let Some(fan) = course.fans.get_mut(place).and_then(|fan| fan.take_if(|fan| fan.is_whole())) else { return };
         course.calls.forget(place);
-        course.settle(place, Outcome::of(fan.close()));
+        if fan.is_large() {
+            course.large.push((place, Large::Join(Box::new(fan))));
+        } else {
+            course.settle(place, Outcome::of(fan.close()));
+        }
     }
 }

@@ -31,15 +31,7 @@ pub(super) struct Of {
     pub item: Option<usize>,
 }
 
-/// What is to be done for a part.
-pub(super) enum Task {
-    /// To ask a service.
-    Fetch(Fetch),
-    /// What would hold the worker up.
-    Large(Large),
-}
-
-/// What is too large for a worker.
+/// What would hold a worker up.
 pub(super) enum Large {
     /// To put the answers of its calls together.
     Join(Box<Fan>),
@@ -110,16 +102,16 @@ impl Composition {
         loop {
             while let Some((of, ready)) = self.next(talk, course) {
                 match ready {
-                    Ok(Task::Fetch(fetch)) => {
+                    Ok(fetch) => {
                         let fetched = fetch.run(course.shard.parts_running.with_label_values(&[&*self.route]), &self.offload);
                         running.push(Either::Left(async move { (of, Ended::Fetched(fetched.await)) }));
                     }
-                    Ok(Task::Large(large)) => {
-                        let ended = self.beside(large, course.ends);
-                        running.push(Either::Right(Box::pin(async move { (of, ended.await) })));
-                    }
                     Err(missing) => self.settle(of, Err(missing), course),
                 }
+            }
+            for (part, large) in course.large.drain(..) {
+                let (of, ended) = (Of { part, item: None }, self.beside(large, course.ends));
+                running.push(Either::Right(Box::pin(async move { (of, ended.await) })));
             }
             let failed = |(part, outcome): (&Part, &Outcome)| part.is_required() && matches!(outcome, Outcome::Missing(_));
             // A call may be left of a part that is settled already.
@@ -147,7 +139,7 @@ impl Composition {
     }
 
     /// A next call, ready to be made, or why it cannot be. What needs none is settled on the way.
-    fn next(&self, talk: &impl Conversation, course: &mut Course) -> Option<(Of, Result<Task, Missing>)> {
+    fn next(&self, talk: &impl Conversation, course: &mut Course) -> Option<(Of, Result<Fetch, Missing>)> {
         if let Some(next) = self.next_item(talk, course) {
             return Some(next);
         }
@@ -161,7 +153,7 @@ impl Composition {
             let of = Of { part: place, item: None };
             match &part.make {
                 Make::Value(value) => match self.value(value, talk, course) {
-                    Ok(text) if text.len() >= Offload::LARGE => return Some((of, Ok(Task::Large(Large::Read(text))))),
+                    Ok(text) if text.len() >= Offload::LARGE => course.large.push((place, Large::Read(text))),
                     made => {
                         let made = made.and_then(read).and_then(|got| self.fits(of, got));
                         self.settle(of, made, course);
@@ -170,7 +162,7 @@ impl Composition {
                 Make::Call(ask) => {
                     let ready = time(self.full(part, ask), course.ends)
                         .and_then(|time| self.prepare(of, ask, Terms { time, most: part.most }, talk, course));
-                    return Some((of, ready.map(Task::Fetch)));
+                    return Some((of, ready));
                 }
                 Make::Each(ask, each) => match self.open(part, ask, each, course) {
                     Ok(fan) => {

@@ -32,8 +32,8 @@ enum Loops {
     Inside,
 }
 
-/// The deepest expression.
-const DEEPEST: usize = 64;
+/// The deepest expression: each level takes some of a worker's stack.
+const DEEPEST: usize = 32;
 
 /// Operators that are no functions to the eye.
 const OPERATORS: [&str; 19] = [

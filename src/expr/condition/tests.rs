@@ -154,7 +154,7 @@ fn mistakes_are_told_when_the_condition_is_read() {
         ),
         ("id+id+id+(id+id+(id+(has(query.x) ? id+id : id+id+id))) == ''", "a sum has 12 names", "at most 10"),
         (&long, "the condition has 1008 bytes", "at most 1000"),
-        (&sum, "nested deeper than 64", ""),
+        (&sum, "nested deeper than 32", ""),
         (&nested, "", ""),
         (&deep, "", ""),
     ] {
@@ -248,87 +248,79 @@ fn what_loops_would_take_too_much_for_does_not_hold() {
 
 #[test]
 fn the_deepest_expressions_find_room_on_the_stack() {
-    if let Ok(text) = std::env::var("DEEP") {
-        let kib: usize = std::env::var("KIB").unwrap().parse().unwrap();
-        std::thread::Builder::new()
-            .stack_size(kib * 1024)
-            .spawn(move || eprintln!("RESULT {}", holds_for(&text, "{\"d\": [[1]]}")))
-            .unwrap()
-            .join()
-            .unwrap();
-        return;
-    }
     let deep = |start: &str, step: &str, end: &str, count: usize| format!("{start}{}{end}", step.repeat(count));
     for (text, is_true) in [
-        (deep("", "!!", "true", 31), true),
-        (deep("1", "+1", "> 1", 60), true),
+        (deep("", "!", "true", 30), true),
+        (deep("1", "+1", "> 1", 29), true),
         (deep("[1]", ".map(x, x + 1)", "[0] == 9", 8), true),
-        (deep("", "false ? false : ", "true", 60), true),
+        (deep("", "false ? false : ", "true", 20), true),
         (deep("size(", "[", "1", 20) + &"]".repeat(20) + ") == 1", true),
-        (deep("parts.user.body.d.map(x, x)", "[0]", " == 1", 40), false),
+        (deep("parts.user.body.d.map(x, x)", "[0]", " == 1", 25), false),
     ] {
         assert_eq!(holds_for(&text, "{\"d\": [[1]]}"), is_true, "{text}");
     }
 }
 
-/// Expressions that are made to take long, with the bodies that they take longest for.
+/// Expressions that are made to take long, with bodies that are about the most that they take.
 fn costly() -> Vec<(String, String)> {
     let list = |count: usize, item: &str| format!("[{}]", vec![item; count].join(","));
-    let long = |body: &str, piece: &str, end: &str| (format!("{}{end}", piece.repeat((1000 - 40) / piece.len())), body.to_owned());
-    let values = format!("{{\"a\": {}, \"b\": {}}}", list(2000, "1"), list(2000, "2"));
-    let texts = format!("{{\"a\": {}, \"t\": \"{}\"}}", list(1000, "\"y\""), "x".repeat(62_000));
+    let body = |a: String, b: String, t: &str| format!("{{\"a\": {a}, \"b\": {b}, \"t\": \"{t}\"}}");
+    let values = |a: usize, b: usize| body(list(a, "1"), list(b, "2"), "");
+    let text = |a: usize, t: usize| body(list(a, "\"y\""), list(0, ""), &"x".repeat(t));
+    let thick = |a: usize, t: usize| body(list(a, &format!("\"{}\"", "ab".repeat(t / 2))), list(0, ""), "");
+    let nested = |a: usize, b: usize| body(list(a, &list(b, "1")), list(0, ""), "");
     let mut dice = crate::body::json::Dice(7);
-    let mut mixed = |bytes: usize| {
-        let text: String = (0..bytes).map(|_| dice.pick(&['x', 'y'])).collect();
-        format!("{{\"a\": {}, \"t\": \"{text}\"}}", list(15, "\"y\""))
+    let mut mixed = |a: usize, t: usize| {
+        let text: String = (0..t).map(|_| dice.pick(&['x', 'y'])).collect();
+        body(list(a, "1"), list(0, ""), &text)
     };
-    let few = format!("{{\"a\": {}, \"t\": \"{}\"}}", list(15, "\"y\""), "x".repeat(62_000));
-    let thick = format!("{{\"a\": {}}}", list(60, &format!("\"{}\"", "ab".repeat(500))));
-    let nested = format!("{{\"a\": {}}}", list(30, &list(130, "1")));
-    let looped = |body: &str, piece: &str, end: &str| {
-        let (inner, body) = long(body, piece, end);
-        (format!("parts.user.body.a.all(x, {inner})"), body)
+    let looped = |piece: &str, end: &str, body: String| {
+        let pieces = piece.repeat((LONGEST - 40) / piece.len());
+        (format!("parts.user.body.a.all(x, {pieces}{end})"), body)
     };
-    let map = |body: &str, step: &str, count: usize| {
-        (format!("size(parts.user.body.a{}) > 0", format!(".map(x, {step})").repeat(count)), body.to_owned())
+    let map = |step: &str, count: usize, body: String| {
+        let steps = format!(".map(x, {step})").repeat(count);
+        (format!("size(parts.user.body.a{steps}) > 0"), body)
     };
+    let plain = |text: &str, body: String| (text.to_owned(), body);
     vec![
-        ("parts.user.body.a.exists(x, x in parts.user.body.b)".to_owned(), values.clone()),
-        ("parts.user.body.a.exists(x, parts.user.body.t.contains(x))".to_owned(), texts.clone()),
-        ("parts.user.body.a.exists(x, parts.user.body.t.contains(x))".to_owned(), few.clone()),
-        ("!parts.user.body.t.matches('(x|y)*x(x|y){120}z')".to_owned(), mixed(1400)),
-        ("!parts.user.body.t.matches('x(x|y){1000}z')".to_owned(), mixed(150)),
-        ("!parts.user.body.t.matches('x(.|y|x){100}z')".to_owned(), mixed(350)),
-        ("!parts.user.body.t.matches('(x|y)*x(x|y){8}z')".to_owned(), mixed(11_000)),
-        ("parts.user.body.a.all(x, !parts.user.body.t.matches('(x|y)*x(x|y){120}z'))".to_owned(), mixed(350)),
-        looped(&values, "x==x&&", "true"),
-        looped(&thick, "x==x&&", "true"),
-        looped(&thick, "x<=x&&", "true"),
-        looped(&thick, "x.contains(x)&&", "true"),
-        looped(&thick, "!x.contains('abc')&&", "true"),
-        looped(&thick, "x.matches('^(a|b)*$')&&", "true"),
-        looped(&thick, "x.size()>1&&", "true"),
-        looped(&thick, "x!=x+x&&", "true"),
-        looped(&nested, "x==x&&", "true"),
-        looped(&nested, "!(1 in x)||", "true"),
-        looped(&nested, "x!=x+x&&", "true"),
-        looped(&nested, "x+1==x||", "true"),
-        looped(&nested, "[x]!=[x,x]&&", "true"),
-        looped("{\"a\": [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]}", "x>0&&", "true"),
-        map(&values, "parts.user.body.b", 1),
-        map(&nested, "[x,x]", 8),
-        map(&nested, "x+x", 8),
-        map(&thick, "x+x", 8),
-        map(&thick, "x+x+x+x+x+x+x+x+x+x", 2),
-        map(&values, "x+1", 8),
-        (format!("size({}) > 0", vec!["parts.user.body.a.map(x,[x])"; 8].join("+")), format!("{{\"a\": {}}}", list(400, "1"))),
+        plain("!parts.user.body.a.exists(x, x in parts.user.body.b)", values(60, 2000)),
+        plain("!parts.user.body.a.exists(x, parts.user.body.b == x)", values(3000, 30)),
+        plain("!parts.user.body.a.exists(x, parts.user.body.t.contains(x))", text(16, 64_000)),
+        plain("!parts.user.body.a.exists(x, parts.user.body.t.contains(x))", text(4000, 250)),
+        plain("parts.user.body.a.all(x, x == 1 && x > 0 && x < 2 && x != 3)", values(4000, 0)),
+        plain("parts.user.body.a.map(x, [x]).filter(x, x[0] == 1).exists_one(x, x == 1) || true", values(4000, 0)),
+        plain("!parts.user.body.t.matches('(x|y)*x(x|y){120}z')", mixed(0, 1400)),
+        plain("!parts.user.body.t.matches('x(x|y){1000}z')", mixed(0, 120)),
+        plain("!parts.user.body.t.matches('x(.|y|x){100}z')", mixed(0, 350)),
+        plain("!parts.user.body.t.matches('(x|y)*x(x|y){8}z')", mixed(0, 11_000)),
+        plain("parts.user.body.a.all(x, !parts.user.body.t.matches('(x|y)*x(x|y){120}z'))", mixed(15, 80)),
+        looped("x==x&&", "true", values(100, 0)),
+        looped("x==x&&", "true", thick(3, 1000)),
+        looped("x<=x&&", "true", thick(3, 1000)),
+        looped("x.contains(x)&&", "true", thick(7, 1000)),
+        looped("!x.contains('abc')&&", "true", thick(20, 1000)),
+        looped("x.matches('^(ab)*$')&&", "true", thick(1, 1000)),
+        looped("x.size()>1&&", "true", thick(12, 1000)),
+        looped("x!=x+x&&", "true", thick(2, 1000)),
+        looped("x==x&&", "true", nested(2, 150)),
+        looped("!(2 in x)&&", "true", nested(10, 100)),
+        looped("x!=x+x&&", "true", nested(2, 150)),
+        looped("x+1==x||", "true", nested(4, 100)),
+        looped("[x]!=[x,x]&&", "true", nested(4, 100)),
+        map("parts.user.body.b", 1, values(60, 2000)),
+        map("[x,x]", 5, values(600, 0)),
+        map("x+x", 5, nested(13, 100)),
+        map("x+x", 6, thick(5, 1000)),
+        map("x+x+x+x+x+x+x+x+x+x", 2, thick(8, 1000)),
+        map("x+1", 8, values(1700, 0)),
+        plain(&format!("size({}) > 0", ["parts.user.body.a.map(x,[x])"; 8].join("+")), values(500, 0)),
     ]
 }
 
 #[test]
 fn the_costliest_expressions_are_quick_enough() {
     for (text, body) in costly() {
-        let text = if text.len() > LONGEST { text.replace("&&true", "").replace("||true", "") } else { text };
         let body = Document::parse(body, Bounds::default()).unwrap();
         let parts = |_: usize| Said { status: Some(200), body: Some(body.root()) };
         let (req, cx) = (RequestHeader::build("GET", b"/users/42", None).unwrap(), testing::ctx("/users/42", &[("id", 7..9)]));
@@ -336,7 +328,9 @@ fn the_costliest_expressions_are_quick_enough() {
         let started = std::time::Instant::now();
         let holds = condition.holds(&req, &cx, &parts);
         let took = started.elapsed();
-        eprintln!("{took:10.1?} {holds:5} {}", text.get(..90).unwrap_or(&text));
+        eprintln!("{took:10.1?} {}", text.get(..100).unwrap_or(&text));
+        assert!(holds, "{text}: it is not done at all");
+        // Without optimisation, and beside other tests.
         assert!(took < std::time::Duration::from_secs(2), "{text}: {took:?}");
     }
 }
