@@ -15,7 +15,7 @@ use crate::observe::{Kept, Metrics};
 use crate::policy::Entry;
 use crate::snapshot::{Live, Snapshot};
 use crate::state::Shared;
-use crate::upstream::{ServiceConfig, Tending};
+use crate::upstream::{Beside, Client, ServiceConfig, Tending};
 
 /// A config file that was read and built.
 pub struct Built {
@@ -59,6 +59,8 @@ pub struct Reloader {
     generation: i64,
     /// The runtime of what is done beside requests, and that itself, for the present snapshot.
     control: Handle,
+    /// Asks for what is fetched beside requests.
+    client: Arc<Client>,
     _tending: Tending,
     /// Snapshots that requests may still hold. To free a large one takes milliseconds, which no worker has.
     retired: Vec<Arc<Snapshot>>,
@@ -69,7 +71,8 @@ impl Reloader {
     pub async fn start(path: PathBuf, shared: Arc<Shared>, metrics: Arc<Metrics>, built: Built) -> (Self, Arc<Live>) {
         let control = Handle::current();
         let Built { config: present, snapshot } = built;
-        let tending = tend(&snapshot, &control, &metrics).await;
+        let client = Arc::new(Client::new(metrics.control.clone(), KEPT));
+        let tending = tend(&snapshot, &control, &client, &metrics).await;
         let live = Arc::new(Live::new(snapshot));
         let sources = present.sources.clone();
         let reloader = Self {
@@ -81,6 +84,7 @@ impl Reloader {
             sources,
             generation: 1,
             control,
+            client,
             _tending: tending,
             retired: Vec::new(),
         };
@@ -140,7 +144,7 @@ impl Reloader {
             }
         }
         let change = change(&self.present.json(), &built.config.json());
-        let tending = self.control.block_on(tend(&built.snapshot, &self.control, &self.metrics));
+        let tending = self.control.block_on(tend(&built.snapshot, &self.control, &self.client, &self.metrics));
         let renewed = changed(&self.live.load(), &built.snapshot);
         let before = self.live.swap(built.snapshot);
         self.retired.push(before);
@@ -169,7 +173,9 @@ impl Reloader {
             let unmatched = std::iter::once("-");
             let routes = config.routes.iter().map(|route| route.name.as_str()).chain(unmatched).collect();
             let snapshot = self.live.load();
-            let names: Vec<String> = snapshot.services.iter().flat_map(|service| service.names()).collect();
+            let hosts = snapshot.providers.iter().flat_map(|provider| provider.hosts());
+            let names: Vec<String> = snapshot.services.iter().flat_map(|service| service.names()).chain(hosts).collect();
+            let sources = snapshot.providers.iter().map(|provider| provider.name()).collect();
             let pools: Vec<_> = snapshot.services.iter().filter_map(|service| Some((&*service.name, service.pool()?))).collect();
             let of = |has: fn(&ServiceConfig<Vec<Entry>>) -> bool| -> HashSet<(&str, &str)> {
                 let pools = pools.iter().filter(|(name, _)| config.services.get(*name).is_some_and(has));
@@ -179,7 +185,7 @@ impl Reloader {
             let breakers = config.services.iter().filter(|(_, service)| service.breaker.is_some()).map(|(name, _)| name.as_str()).collect();
             let names = names.iter().map(String::as_str).collect();
             let (ejected, checked) = (of(|service| service.ejection.is_some()), of(|service| service.health.is_some()));
-            self.metrics.keep(&Kept { routes, services, names, breakers, ejected, checked });
+            self.metrics.keep(&Kept { routes, services, names, sources, breakers, ejected, checked });
         }
         !self.retired.is_empty()
     }
@@ -221,11 +227,12 @@ fn changed(before: &Snapshot, after: &Snapshot) -> bool {
     shown(before) != shown(after)
 }
 
-/// Starts what is done for the services of a snapshot, and waits a moment for what requests should find: better an old config than one without targets.
-async fn tend(snapshot: &Snapshot, control: &Handle, metrics: &Arc<Metrics>) -> Tending {
-    let mut tending = Tending::start(&snapshot.services, control, metrics);
+/// Starts what is done beside the requests of a snapshot, and waits a moment for what requests should find: better an old config than one without targets.
+async fn tend(snapshot: &Snapshot, control: &Handle, client: &Arc<Client>, metrics: &Arc<Metrics>) -> Tending {
+    let others = snapshot.providers.iter().map(|provider| -> Arc<dyn Beside> { provider.clone() });
+    let mut tending = Tending::start(&snapshot.services, others, control, client, metrics);
     if !tending.settle(SETTLE).await {
-        log::warn!("not all is known of the services' targets yet; going on without");
+        log::warn!("not all is known of the services' targets and the issuers' keys yet; going on without");
     }
     tending
 }
@@ -239,6 +246,9 @@ fn surviving(reload: impl FnOnce() -> &'static str) -> &'static str {
         "refused"
     })
 }
+
+/// Idle connections that are kept to where keys are fetched from.
+const KEPT: usize = 8;
 
 /// How long a config waits at most before it is used.
 const SETTLE: Duration = Duration::from_secs(2);

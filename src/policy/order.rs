@@ -151,7 +151,7 @@ pub fn beyond(list: &[Entry], server: Server) -> Vec<BuildError> {
 pub fn identifies(policy: &PolicyConfig) -> bool {
     match policy {
         PolicyConfig::api_key(_) => true,
-        PolicyConfig::jwt(jwt) => jwt.consumer.is_some(),
+        PolicyConfig::jwt(jwt) => jwt.identifies(),
         _ => false,
     }
 }

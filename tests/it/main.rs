@@ -41,6 +41,8 @@ mod http2_bounds;
 mod http2_floods;
 mod includes;
 mod ip_filter;
+mod jwks;
+mod jwks_trouble;
 mod keepalive;
 mod krakend;
 mod lifecycle;
