@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use pingora_error::Error;
+use pingora_error::{Error, ErrorType};
 
 use super::stage::{Progress, Stage};
 
@@ -107,7 +107,12 @@ impl Allowance {
     }
 
     pub(super) fn note_refusal(&self, error: &Error) {
-        *self.refusal.lock() = Some(error.root_cause().to_string());
+        // Of a handshake of TLS the cause is our own address, and the reason stands beside it.
+        let reason = match (&error.context, error.etype()) {
+            (Some(reason), ErrorType::TLSHandshakeFailure) => reason.as_str().to_owned(),
+            _ => error.root_cause().to_string(),
+        };
+        *self.refusal.lock() = Some(reason);
     }
 
     /// Bytes of the answer's body that may be held now.

@@ -34,6 +34,7 @@ mod gateway_api;
 mod grpc;
 mod health;
 mod house;
+mod identity_providers;
 mod http1_consensus;
 mod h2spec;
 mod http2;

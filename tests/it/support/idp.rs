@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -28,7 +28,7 @@ struct Manners {
     cache_control: Option<String>,
     /// What is answered to a path in the place of the truth.
     lies: HashMap<String, Answer>,
-    asked: HashMap<String, usize>,
+    asked: HashMap<String, Vec<Instant>>,
 }
 
 impl Idp {
@@ -43,13 +43,7 @@ impl Idp {
     /// One that nobody can reach yet, without keys.
     pub fn down() -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port()));
-        Self {
-            issuer: format!("http://{address}"),
-            address,
-            manners: Arc::default(),
-            origin: Mutex::default(),
-            keys: Mutex::default(),
-        }
+        Self { issuer: format!("http://{address}"), address, manners: Arc::default(), origin: Mutex::default(), keys: Mutex::default() }
     }
 
     /// From now on nobody reaches it.
@@ -100,7 +94,12 @@ impl Idp {
 
     /// How often it was asked for a path.
     pub fn asked(&self, path: &str) -> usize {
-        self.manners.lock().unwrap().asked.get(path).copied().unwrap_or_default()
+        self.asked_at(path).len()
+    }
+
+    /// When it was asked for a path.
+    pub fn asked_at(&self, path: &str) -> Vec<Instant> {
+        self.manners.lock().unwrap().asked.get(path).cloned().unwrap_or_default()
     }
 
     /// What a good token says.
@@ -128,7 +127,7 @@ impl Idp {
 
 impl Manners {
     fn answer(&mut self, issuer: &str, path: &str) -> Answer {
-        *self.asked.entry(path.to_owned()).or_default() += 1;
+        self.asked.entry(path.to_owned()).or_default().push(Instant::now());
         if let Some(lie) = self.lies.get(path) {
             return lie.clone();
         }

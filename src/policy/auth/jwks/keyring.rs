@@ -142,6 +142,11 @@ impl Keyring {
         }
     }
 
+    /// How long no token can cause an attempt.
+    pub(super) fn quiet(&self, cooldown: Duration) -> Duration {
+        self.rounds.borrow().asked.map_or(Duration::ZERO, |asked| cooldown.saturating_sub(asked.elapsed()))
+    }
+
     /// Waits for the attempt that is under way, or is to come at once: nothing is known yet.
     pub(super) async fn first(&self, patience: &Patience) -> Wish {
         let Rounds { begun, ended, .. } = *self.rounds.borrow();

@@ -188,6 +188,7 @@ impl Provider {
     pub fn unavailable(&self) -> Problem {
         let known = self.known();
         let left = self.due(&known).saturating_duration_since(Instant::now());
+        let left = if self.keys(&known).is_some() { left.min(self.ring.quiet(self.patience.cooldown)) } else { left };
         let cause = match (&known.cause, &known.fetched) {
             (Some(cause), None) => format!("the keys of {} could not be fetched yet: {cause}", self.name),
             (Some(cause), Some(_)) if self.keys(&known).is_none() => {
