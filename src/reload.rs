@@ -15,7 +15,7 @@ use crate::observe::{Kept, Metrics};
 use crate::policy::Entry;
 use crate::snapshot::{Live, Snapshot};
 use crate::state::Shared;
-use crate::upstream::{Beside, Client, ServiceConfig, Tending};
+use crate::upstream::{Client, ServiceConfig, Tending};
 
 /// A config file that was read and built.
 pub struct Built {
@@ -68,11 +68,14 @@ pub struct Reloader {
 
 impl Reloader {
     /// Goes on from the config that the gateway was started with. Must be called on the control thread's runtime.
-    pub async fn start(path: PathBuf, shared: Arc<Shared>, metrics: Arc<Metrics>, built: Built) -> (Self, Arc<Live>) {
+    ///
+    /// # Errors
+    /// Something that it needs to begin with is not there.
+    pub async fn start(path: PathBuf, shared: Arc<Shared>, metrics: Arc<Metrics>, built: Built) -> Result<(Self, Arc<Live>), String> {
         let control = Handle::current();
         let Built { config: present, snapshot } = built;
         let client = Arc::new(Client::new(metrics.control.clone(), KEPT));
-        let tending = tend(&snapshot, &control, &client, &metrics).await;
+        let tending = tend(&snapshot, &control, &client, &metrics).await?;
         let live = Arc::new(Live::new(snapshot));
         let sources = present.sources.clone();
         let reloader = Self {
@@ -97,7 +100,7 @@ impl Reloader {
                 warn(&reminded.load());
             }
         });
-        (reloader, live)
+        Ok((reloader, live))
     }
 
     /// The files that were read last, whether or not they were taken: where the next change will be.
@@ -144,7 +147,13 @@ impl Reloader {
             }
         }
         let change = change(&self.present.json(), &built.config.json());
-        let tending = self.control.block_on(tend(&built.snapshot, &self.control, &self.client, &self.metrics));
+        let tending = match self.control.block_on(tend(&built.snapshot, &self.control, &self.client, &self.metrics)) {
+            Ok(tending) => tending,
+            Err(why) => {
+                log::error!("the config was not taken, the present one stays: {why}");
+                return "refused";
+            }
+        };
         let renewed = changed(&self.live.load(), &built.snapshot);
         let before = self.live.swap(built.snapshot);
         self.retired.push(before);
@@ -228,13 +237,16 @@ fn changed(before: &Snapshot, after: &Snapshot) -> bool {
 }
 
 /// Starts what is done beside the requests of a snapshot, and waits a moment for what requests should find: better an old config than one without targets.
-async fn tend(snapshot: &Snapshot, control: &Handle, client: &Arc<Client>, metrics: &Arc<Metrics>) -> Tending {
-    let others = snapshot.providers.iter().map(|provider| -> Arc<dyn Beside> { provider.clone() });
-    let mut tending = Tending::start(&snapshot.services, others, control, client, metrics);
-    if !tending.settle(SETTLE).await {
+async fn tend(snapshot: &Snapshot, control: &Handle, client: &Arc<Client>, metrics: &Arc<Metrics>) -> Result<Tending, String> {
+    let mut tending = Tending::start(&snapshot.services, snapshot.providers.iter().cloned(), control, client, metrics);
+    let most = snapshot.providers.iter().filter_map(|provider| provider.holds_up()).fold(SETTLE, Duration::max);
+    if !tending.settle(most).await {
         log::warn!("not all is known of the services' targets and the issuers' keys yet; going on without");
     }
-    tending
+    match snapshot.providers.iter().find_map(|provider| provider.lacks()) {
+        Some(why) => Err(why),
+        None => Ok(tending),
+    }
 }
 
 /// A defect that a config brings to light costs that config, not the gateway's ear for the next one.

@@ -6,7 +6,9 @@ use parking_lot::Mutex;
 
 /// State by key whose type belongs to a room below, kept as long as some snapshot holds it. A clone is the same.
 #[derive(Clone, Debug, Default)]
-pub struct Slots(Arc<Mutex<HashMap<(TypeId, String), Weak<dyn Any + Send + Sync>>>>);
+pub struct Slots(Arc<Mutex<Known>>);
+
+type Known = HashMap<(TypeId, String), Weak<dyn Any + Send + Sync>>;
 
 impl Slots {
     /// The state of this type under `key`, made if no snapshot holds it. Only for `build()`: this takes a lock.

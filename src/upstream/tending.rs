@@ -35,9 +35,9 @@ pub trait Beside: Send + Sync {
 
 impl Tending {
     /// Starts what these services ask for, and these others.
-    pub fn start(
+    pub fn start<B: Beside + 'static>(
         services: &[Arc<Service>],
-        others: impl IntoIterator<Item = Arc<dyn Beside>>,
+        others: impl IntoIterator<Item = Arc<B>>,
         control: &Handle,
         client: &Arc<Client>,
         metrics: &Arc<Metrics>,

@@ -45,6 +45,10 @@ fn keys_come_from_a_url_and_verify_tokens() {
     assert!(gateway.metric(&format!("tidegate_jwks_fetched_seconds{{source=\"{url}\"}}")) > now() as f64 - 60.0);
     assert_eq!(refreshes(&gateway, &url, "renewed"), 1.0);
     gateway.await_said(&format!("the keys of {url} are now \"k1\" (EdDSA)"));
+    let status: serde_json::Value = serde_json::from_str(&gateway.ask("/status").1).unwrap();
+    let keys = &status["keys"][0];
+    assert_eq!((keys["source"].as_str(), &keys["usable"], &keys["failing"]), (Some(&*url), &json!(1), &json!(null)), "{status}");
+    assert!(keys["fetched"].as_str().unwrap().starts_with("20"), "{status}");
 }
 
 #[test]
@@ -104,7 +108,7 @@ fn a_new_key_is_found_at_once_and_strangers_cause_one_fetch_in_a_while() {
     }
     assert_eq!(idp.asked("/keys"), 2);
     let line = gateway.await_log("the key", |line| line["cause"].as_str().is_some_and(|cause| cause.contains("random-7")));
-    assert_eq!(line["cause"], "alg EdDSA, kid \"random-7\"");
+    assert_eq!(line["cause"], "the token is signed with an unknown key: alg EdDSA, kid \"random-7\"");
 }
 
 #[test]

@@ -262,3 +262,30 @@ fn keys_without_tls_are_not_asked_for_unless_it_is_allowed() {
     assert!(!content && said.contains("would come without TLS"), "{said}");
     assert_eq!(idp.asked(DISCOVERY), 0);
 }
+
+#[test]
+fn keys_that_are_required_hold_up_a_config_and_an_upgrade_until_they_are_there() {
+    let idp = Idp::down();
+    idp.publish("k1");
+    let before = "server:\n  upgrade: { socket: upgrade.sock, timeout: 15s }\nroutes: [{ name: none, reply: { text: here } }]\n";
+    let after = format!(
+        "server:\n  upgrade: {{ socket: upgrade.sock, timeout: 15s }}\n{}",
+        discovering(&idp, "required: true, min_ttl: 100ms, max_ttl: 100ms, timeout: 2s")
+    );
+    let mut gateway = Gateway::start(before);
+    assert_eq!(gateway.rewrite(&after), "refused");
+    assert!(gateway.said().contains(&format!("the keys of {} are required, and are not there: no connection", idp.issuer)));
+    assert_eq!(gateway.client().get("/").text(), "here");
+    idp.revive();
+    assert_eq!(gateway.reload(), "done");
+    assert_eq!(status(&gateway, &idp.token("k1")), 200);
+    idp.kill();
+    gateway.await_said("the last ones stay for a while");
+    let (code, said) = gateway.upgrade(&[]);
+    assert!(code == 1 && said.contains("are required, and are not there"), "{code}: {said}");
+    assert_eq!(status(&gateway, &idp.token("k1")), 200, "the present process serves on");
+    idp.revive();
+    let (code, said) = gateway.upgrade(&[]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(status(&gateway, &idp.token("k1")), 200);
+}

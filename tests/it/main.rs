@@ -44,6 +44,7 @@ mod includes;
 mod ip_filter;
 mod jwks;
 mod jwks_trouble;
+mod jwt;
 mod keepalive;
 mod krakend;
 mod lifecycle;

@@ -31,6 +31,9 @@ pub struct FetchConfig {
     pub cooldown: Duration,
     /// How long a request waits for keys: for such a fetch, or for the first one of all. Default: `2s`.
     pub wait: Duration,
+    /// Whether a process starts, and a config is taken, only once keys are there: an upgrade while the issuer is down then leaves the present process in
+    /// its place. Default: `false`; tokens get 503 until they are there.
+    pub required: bool,
     /// How many requests wait at once; others get 503. Default: 1000.
     #[schemars(range(min = 1))]
     pub waiting: usize,
@@ -48,6 +51,7 @@ impl Default for FetchConfig {
             stale: Duration::secs(3600),
             cooldown: Duration::secs(10),
             wait: Duration::secs(2),
+            required: false,
             waiting: 1000,
         }
     }

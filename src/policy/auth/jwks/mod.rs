@@ -6,12 +6,14 @@ mod jwk;
 mod keyring;
 mod pem;
 mod provider;
+mod status;
 
 pub use fetch::FetchConfig;
 pub use jwk::read as read_jwks;
 pub use keyring::{Known, Wish};
 pub use pem::read as read_pem;
 pub use provider::{Provider, Providers, Source};
+pub use status::KeysStatus;
 
 use std::fmt;
 

@@ -41,7 +41,7 @@ pub struct Provider {
     resource: Resource,
     ring: Arc<Keyring>,
     patience: Patience,
-    fetch: FetchConfig,
+    pub(super) fetch: FetchConfig,
     /// What keys of RSA are for that do not say it.
     fallback: Box<[Algorithm]>,
     /// The part of their time after which keys are fetched again: another for each, so that not all gateways come at once.
@@ -168,7 +168,7 @@ impl Provider {
     /// The keys, unless they are too old.
     pub fn keys<'k>(&self, known: &'k Known) -> Option<&'k KeySet> {
         let (fetched, _) = known.fetched?;
-        (fetched.elapsed() < self.ttl(known).saturating_add(self.fetch.stale.0)).then(|| known.keys.as_deref()).flatten()
+        (fetched.elapsed() < self.ttl(known).saturating_add(self.fetch.stale.0)).then_some(known.keys.as_deref()).flatten()
     }
 
     /// Asks for keys anew, since a token's is not among those of `version`; or waits for the first ones, where none are there yet.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use moka::Expiry;
 use moka::sync::Cache;
 use serde_json::Value;
@@ -24,7 +25,7 @@ pub(super) struct Verified {
 
 /// Those that are kept, by the token itself: no other is ever taken for it. They belong to one policy of one snapshot, so that other rules begin without.
 #[derive(Debug)]
-pub(super) struct Tokens(Option<Cache<Box<[u8]>, Arc<Verified>, foldhash::fast::RandomState>>);
+pub(super) struct Tokens(Option<Cache<Box<[u8]>, Arc<Verified>, RandomState>>);
 
 /// What an entry takes beside its token, and its claims for each byte of them: trees are larger than text.
 const ENTRY: usize = 512;
@@ -36,10 +37,10 @@ const LONGEST: Duration = Duration::from_secs(3600);
 impl Tokens {
     /// Of so many bytes at most.
     pub(super) fn new(most: u64) -> Self {
-        let weigher = |token: &Box<[u8]>, _: &Arc<Verified>| u32::try_from(ENTRY + token.len() * (1 + TREE)).unwrap_or(u32::MAX);
         let cache = || {
-            let builder = Cache::<Box<[u8]>, Arc<Verified>>::builder().max_capacity(most).weigher(weigher).expire_after(Ends);
-            builder.build_with_hasher(foldhash::fast::RandomState::default())
+            let builder = Cache::<Box<[u8]>, Arc<Verified>>::builder().max_capacity(most);
+            let builder = builder.weigher(|token, _| u32::try_from(ENTRY + token.len() * (1 + TREE)).unwrap_or(u32::MAX));
+            builder.expire_after(Ends).build_with_hasher(RandomState::default())
         };
         Self((most > 0).then(cache))
     }

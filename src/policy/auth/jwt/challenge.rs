@@ -1,9 +1,9 @@
 //! How a refusal tells the client what to do (RFC 6750 §3).
 
-use std::borrow::Cow;
-
 use http::{HeaderValue, header};
+use serde_json::{Map, Value};
 
+use super::claims::quoted;
 use super::token::Refusal;
 use crate::building::BuildError;
 use crate::problem::{Kind, Problem};
@@ -33,18 +33,24 @@ impl Challenge {
     }
 
     pub(super) fn invalid(&self, refusal: Refusal) -> Problem {
-        let problem = self.refuse(Kind::Unauthorized, "invalid_token", refusal.detail, "");
-        Problem { cause: refusal.cause, ..problem }
+        self.refuse(Kind::Unauthorized, "invalid_token", refusal, "")
     }
 
-    pub(super) fn insufficient(&self, scopes: &[String]) -> Problem {
+    pub(super) fn insufficient(&self, scopes: &[String], claims: &Map<String, Value>) -> Problem {
         let scope = format!(", scope=\"{}\"", scopes.join(" "));
-        self.refuse(Kind::Forbidden, "insufficient_scope", "the token lacks a scope that is needed here".into(), &scope)
+        let granted = claims
+            .get("scope")
+            .or_else(|| claims.get("scp"))
+            .map_or_else(|| "it has none".to_owned(), |scope| format!("it has {}", quoted(scope)));
+        let refusal = Refusal::because("the token lacks a scope that is needed here", granted);
+        self.refuse(Kind::Forbidden, "insufficient_scope", refusal, &scope)
     }
 
-    fn refuse(&self, kind: Kind, error: &str, detail: Cow<'static, str>, more: &str) -> Problem {
-        let bare = self.0.to_str().unwrap_or_default();
+    fn refuse(&self, kind: Kind, error: &str, refusal: Refusal, more: &str) -> Problem {
+        let (bare, Refusal { detail, cause }) = (self.0.to_str().unwrap_or_default(), refusal);
         let value = HeaderValue::from_str(&format!("{bare}, error=\"{error}\", error_description=\"{detail}\"{more}"));
-        Problem::new(kind, detail).header(header::WWW_AUTHENTICATE, value.unwrap_or_else(|_| self.0.clone()))
+        // The log has the whole reason: it does not have what the client is told.
+        let cause = cause.map_or_else(|| detail.to_string(), |cause| format!("{detail}: {cause}"));
+        Problem::new(kind, detail).cause(cause).header(header::WWW_AUTHENTICATE, value.unwrap_or_else(|_| self.0.clone()))
     }
 }

@@ -105,15 +105,18 @@ impl Window {
     /// The token is not good at `now`.
     pub(super) fn check(&self, now: f64, expiry: Expiry) -> Result<(), Refusal> {
         match self.until {
-            Some(until) if now >= until => return Err("the token has expired (exp)".into()),
+            Some(until) if now >= until => {
+                return Err(Refusal::because("the token has expired (exp)", format!("{:.0} s ago, with the leeway", now - until)));
+            }
             None if expiry == Expiry::Required => return Err("the token does not say when it expires (exp)".into()),
             _ => {}
         }
+        let ahead = |from: f64| format!("{:.0} s ahead, with the leeway", from - now);
         if now < self.not_before {
-            return Err("the token is not valid yet (nbf)".into());
+            return Err(Refusal::because("the token is not valid yet (nbf)", ahead(self.not_before)));
         }
         if now < self.issued {
-            return Err("the token was issued in the future (iat)".into());
+            return Err(Refusal::because("the token was issued in the future (iat)", ahead(self.issued)));
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! One issuer: its keys, and what its tokens must say.
 
+use std::sync::Arc;
+
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
 
@@ -8,10 +10,8 @@ use super::config::{Audience, Config, IssuerConfig};
 use super::keys;
 use crate::building::BuildError;
 use crate::policy::PolicyCx;
-use crate::policy::auth::jwks::Provider;
-use crate::policy::auth::jwks::{FetchConfig, KeySet, Source, configured};
+use crate::policy::auth::jwks::{KeySet, Provider, Source, configured};
 use crate::upstream::Base;
-use std::sync::Arc;
 
 /// One issuer, ready to run.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ fn keys(config: &IssuerConfig, algorithms: &[Algorithm], cx: &mut PolicyCx<'_>) 
         }
     };
     let base = Base { shared: cx.shared, folder: cx.folder, names: cx.names };
-    let fetch = config.fetch.clone().unwrap_or_else(FetchConfig::default);
+    let fetch = config.fetch.clone().unwrap_or_default();
     cx.providers.get(source, algorithms, &fetch, &base).map(Keys::Fetched)
 }
 

@@ -139,7 +139,7 @@ impl Policy for Jwt {
             return Err(self.challenge.missing());
         };
         if !grants(claims, &issuer.scopes) {
-            return Err(self.challenge.insufficient(&issuer.scopes));
+            return Err(self.challenge.insufficient(&issuer.scopes, claims));
         }
         if let Some(path) = &issuer.consumer {
             // The token has the say: whom another policy has found is not whom it names.
@@ -217,13 +217,23 @@ impl Jwt {
 
     /// Waits for other keys, or the first ones, and looks at the token once more.
     async fn again(&self, token: &[u8], provider: &Provider, version: Option<u64>) -> Result<Arc<Verified>, Problem> {
-        let wish = provider.renew(version).await;
-        match self.verify(token) {
-            Ok(verified) => Ok(verified),
-            Err(Stop::Refused(refusal)) => Err(self.challenge.invalid(refusal)),
-            // It is certain only where the issuer was asked, and not long ago.
-            Err(Stop::Unknown(_, _, refusal)) if wish != Wish::Open && !provider.is_in_trouble() => Err(self.challenge.invalid(refusal)),
-            Err(Stop::Unknown(..) | Stop::NoKeys(_)) => Err(provider.unavailable()),
+        let mut asked = version;
+        loop {
+            let wish = provider.renew(asked).await;
+            return match self.verify(token) {
+                Ok(verified) => Ok(verified),
+                Err(Stop::Refused(refusal)) => Err(self.challenge.invalid(refusal)),
+                // Others have renewed them in the meantime, and maybe too early for this one.
+                Err(Stop::Unknown(_, now, _)) if asked == version && version.is_some_and(|version| version != now) => {
+                    asked = Some(now);
+                    continue;
+                }
+                // It is certain only where the issuer was asked, and not long ago.
+                Err(Stop::Unknown(_, _, refusal)) if wish != Wish::Open && !provider.is_in_trouble() => {
+                    Err(self.challenge.invalid(refusal))
+                }
+                Err(Stop::Unknown(..) | Stop::NoKeys(_)) => Err(provider.unavailable()),
+            };
         }
     }
 
