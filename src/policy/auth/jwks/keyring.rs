@@ -119,7 +119,7 @@ impl Keyring {
             return Wish::Ended;
         }
         let mut number = None;
-        let is_new = self.rounds.send_if_modified(|rounds| {
+        self.rounds.send_if_modified(|rounds| {
             if rounds.wanted > rounds.ended {
                 number = Some(rounds.wanted);
                 return false;
@@ -133,13 +133,10 @@ impl Keyring {
             number = Some(rounds.wanted);
             true
         });
-        if is_new {
-            self.wanted.notify_one();
-        }
-        match number {
-            Some(number) => self.await_end(number, patience).await,
-            None => Wish::TooSoon,
-        }
+        let Some(number) = number else { return Wish::TooSoon };
+        // Each time: who was told before may have gone with its snapshot.
+        self.wanted.notify_one();
+        self.await_end(number, patience).await
     }
 
     /// How long no token can cause an attempt.
@@ -223,6 +220,17 @@ mod tests {
         assert_eq!(wish.await.unwrap(), Wish::Ended);
         assert!(!ring.is_wanted());
         assert_eq!(ring.first(&PATIENCE).await, Wish::TooSoon, "nothing is under way");
+    }
+
+    #[tokio::test]
+    async fn a_wish_that_went_with_a_snapshot_is_told_again_by_the_next() {
+        let ring = Keyring::default();
+        let hasty = Patience { wait: Duration::from_millis(1), ..PATIENCE };
+        for _ in 0..2 {
+            assert_eq!(ring.renew(0, &hasty).await, Wish::Open);
+            // It is heard, and nothing comes of it.
+            timeout(Duration::from_secs(10), ring.wanted()).await.unwrap();
+        }
     }
 
     #[tokio::test]

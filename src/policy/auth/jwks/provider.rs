@@ -312,6 +312,8 @@ impl Beside for Provider {
         // Better old keys than a wait for new ones.
         let mut settling = self.known().keys.is_none().then_some(settling);
         let mut is_over = false;
+        // Given up in the midst of it, an attempt would leave it to the next, and that one to the next.
+        client.warm().await;
         loop {
             let mut next = self.refresh(&client, &metrics).await;
             drop(settling.take());

@@ -23,6 +23,11 @@ impl Challenge {
             .ok_or_else(|| BuildError::new("this realm cannot stand in a header", "use plain letters, digits and spaces").at("realm"))
     }
 
+    /// What it says where there is no error.
+    pub(super) fn bare(&self) -> HeaderValue {
+        self.0.clone()
+    }
+
     /// No token: the client learns what is asked for, and no error (RFC 6750 §3.1).
     pub(super) fn missing(&self) -> Problem {
         Problem::new(Kind::Unauthorized, "a bearer token is required").header(header::WWW_AUTHENTICATE, self.0.clone())

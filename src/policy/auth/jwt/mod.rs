@@ -104,7 +104,8 @@ impl Policy for Jwt {
         if let Some(parameter) = &config.query {
             cx.told.credential(parameter);
         }
-        cx.told.challenge(Challenge::new(&config.realm)?.0);
+        let challenge = Challenge::new(&config.realm)?;
+        cx.told.challenge(challenge.bare());
         Ok(Self {
             sources: sources(config)?,
             max_size: config.max_size.bytes(),
@@ -114,7 +115,7 @@ impl Policy for Jwt {
             unknown: config.unknown_consumer,
             consumers: cx.consumers.clone(),
             forward: config.forward,
-            challenge: Challenge::new(&config.realm)?,
+            challenge,
         })
     }
 

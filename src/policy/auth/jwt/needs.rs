@@ -1,8 +1,12 @@
-//! What a request needs to get through, told from the config alone.
+//! What a request needs to get through, and what is doubtful, told from the config alone.
 
+use std::net::IpAddr;
+
+use http::Uri;
 use serde::Serialize;
 
 use super::config::{Audience, Config, IssuerConfig};
+use crate::building::BuildError;
 
 /// What a request needs.
 #[derive(Debug, Serialize)]
@@ -88,5 +92,26 @@ impl Needs {
     pub fn lines(&self) -> Vec<String> {
         let first = format!("a token in {}", self.places.join(" or "));
         std::iter::once(first).chain(self.issuers.iter().map(OfIssuer::line)).collect()
+    }
+}
+
+impl Config {
+    /// What is doubtful: keys that come from another machine without TLS.
+    pub fn plain(&self) -> Vec<BuildError> {
+        let told = |(place, issuer): (Option<usize>, IssuerConfig)| {
+            let (key, url) = issuer.jwks.as_ref().map_or(("issuer", &issuer.issuer), |url| ("jwks", url));
+            let uri = url.parse::<Uri>().ok().filter(|uri| issuer.keys.is_empty() && uri.scheme_str() == Some("http"))?;
+            let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+            if host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) {
+                return None;
+            }
+            let reason = "the keys come from another machine without TLS: anyone on the way can sign tokens";
+            let error = BuildError::new(reason, "write `https://`, and name the `ca` of the issuer where it has its own").at(key);
+            Some(match place {
+                Some(place) => error.at(place).at("issuers"),
+                None => error,
+            })
+        };
+        self.all().into_iter().filter_map(told).collect()
     }
 }
