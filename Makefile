@@ -99,8 +99,9 @@ deps:
 deps-test: deps
 	@.ci/need nginx curl openssl
 
-# Real peers for the tests, which look for them in tools/ beside what cargo builds: programs in Go in bin/, a Python with its packages in venv/.
-tools: $(TARGET)/tools/go $(TARGET)/tools/python
+# Real peers for the tests, which look for them in tools/ beside what cargo builds: programs in Go in bin/, a Python with its packages in venv/, packages
+# of Node in npm/.
+tools: $(TARGET)/tools/go $(TARGET)/tools/python $(TARGET)/tools/node
 
 $(TARGET)/tools/go: tests/tools/go.mod tests/tools/go.sum tests/tools/tools.go
 	@.ci/need go
@@ -113,6 +114,14 @@ $(TARGET)/tools/python: tests/tools/requirements.txt
 	rm -rf $(TARGET)/tools/venv
 	python3 -m venv $(TARGET)/tools/venv
 	$(TARGET)/tools/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --requirement tests/tools/requirements.txt
+	@touch $@
+
+$(TARGET)/tools/node: tests/tools/package.json tests/tools/package-lock.json
+	@.ci/need node npm
+	rm -rf $(TARGET)/tools/npm
+	mkdir -p $(TARGET)/tools/npm
+	cp tests/tools/package.json tests/tools/package-lock.json $(TARGET)/tools/npm/
+	npm ci --prefix $(TARGET)/tools/npm --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 deps-loadtest: deps

@@ -15,7 +15,7 @@ use crate::observe::{Kept, Metrics};
 use crate::policy::Entry;
 use crate::snapshot::{Live, Snapshot};
 use crate::state::Shared;
-use crate::upstream::{ServiceConfig, Tending};
+use crate::upstream::{Client, ServiceConfig, Tending};
 
 /// A config file that was read and built.
 pub struct Built {
@@ -59,6 +59,8 @@ pub struct Reloader {
     generation: i64,
     /// The runtime of what is done beside requests, and that itself, for the present snapshot.
     control: Handle,
+    /// Asks for what is fetched beside requests.
+    client: Arc<Client>,
     _tending: Tending,
     /// Snapshots that requests may still hold. To free a large one takes milliseconds, which no worker has.
     retired: Vec<Arc<Snapshot>>,
@@ -66,10 +68,14 @@ pub struct Reloader {
 
 impl Reloader {
     /// Goes on from the config that the gateway was started with. Must be called on the control thread's runtime.
-    pub async fn start(path: PathBuf, shared: Arc<Shared>, metrics: Arc<Metrics>, built: Built) -> (Self, Arc<Live>) {
+    ///
+    /// # Errors
+    /// Something that it needs to begin with is not there.
+    pub async fn start(path: PathBuf, shared: Arc<Shared>, metrics: Arc<Metrics>, built: Built) -> Result<(Self, Arc<Live>), String> {
         let control = Handle::current();
         let Built { config: present, snapshot } = built;
-        let tending = tend(&snapshot, &control, &metrics).await;
+        let client = Arc::new(Client::new(metrics.control.clone(), KEPT));
+        let tending = tend(&snapshot, &control, &client, &metrics).await?;
         let live = Arc::new(Live::new(snapshot));
         let sources = present.sources.clone();
         let reloader = Self {
@@ -81,6 +87,7 @@ impl Reloader {
             sources,
             generation: 1,
             control,
+            client,
             _tending: tending,
             retired: Vec::new(),
         };
@@ -93,7 +100,7 @@ impl Reloader {
                 warn(&reminded.load());
             }
         });
-        (reloader, live)
+        Ok((reloader, live))
     }
 
     /// The files that were read last, whether or not they were taken: where the next change will be.
@@ -140,7 +147,13 @@ impl Reloader {
             }
         }
         let change = change(&self.present.json(), &built.config.json());
-        let tending = self.control.block_on(tend(&built.snapshot, &self.control, &self.metrics));
+        let tending = match self.control.block_on(tend(&built.snapshot, &self.control, &self.client, &self.metrics)) {
+            Ok(tending) => tending,
+            Err(why) => {
+                log::error!("the config was not taken, the present one stays: {why}");
+                return "refused";
+            }
+        };
         let renewed = changed(&self.live.load(), &built.snapshot);
         let before = self.live.swap(built.snapshot);
         self.retired.push(before);
@@ -169,7 +182,9 @@ impl Reloader {
             let unmatched = std::iter::once("-");
             let routes = config.routes.iter().map(|route| route.name.as_str()).chain(unmatched).collect();
             let snapshot = self.live.load();
-            let names: Vec<String> = snapshot.services.iter().flat_map(|service| service.names()).collect();
+            let hosts = snapshot.providers.iter().flat_map(|provider| provider.hosts());
+            let names: Vec<String> = snapshot.services.iter().flat_map(|service| service.names()).chain(hosts).collect();
+            let sources = snapshot.providers.iter().map(|provider| provider.name()).collect();
             let pools: Vec<_> = snapshot.services.iter().filter_map(|service| Some((&*service.name, service.pool()?))).collect();
             let of = |has: fn(&ServiceConfig<Vec<Entry>>) -> bool| -> HashSet<(&str, &str)> {
                 let pools = pools.iter().filter(|(name, _)| config.services.get(*name).is_some_and(has));
@@ -179,7 +194,7 @@ impl Reloader {
             let breakers = config.services.iter().filter(|(_, service)| service.breaker.is_some()).map(|(name, _)| name.as_str()).collect();
             let names = names.iter().map(String::as_str).collect();
             let (ejected, checked) = (of(|service| service.ejection.is_some()), of(|service| service.health.is_some()));
-            self.metrics.keep(&Kept { routes, services, names, breakers, ejected, checked });
+            self.metrics.keep(&Kept { routes, services, names, sources, breakers, ejected, checked });
         }
         !self.retired.is_empty()
     }
@@ -221,13 +236,17 @@ fn changed(before: &Snapshot, after: &Snapshot) -> bool {
     shown(before) != shown(after)
 }
 
-/// Starts what is done for the services of a snapshot, and waits a moment for what requests should find: better an old config than one without targets.
-async fn tend(snapshot: &Snapshot, control: &Handle, metrics: &Arc<Metrics>) -> Tending {
-    let mut tending = Tending::start(&snapshot.services, control, metrics);
-    if !tending.settle(SETTLE).await {
-        log::warn!("not all is known of the services' targets yet; going on without");
+/// Starts what is done beside the requests of a snapshot, and waits a moment for what requests should find: better an old config than one without targets.
+async fn tend(snapshot: &Snapshot, control: &Handle, client: &Arc<Client>, metrics: &Arc<Metrics>) -> Result<Tending, String> {
+    let mut tending = Tending::start(&snapshot.services, snapshot.providers.iter().cloned(), control, client, metrics);
+    let most = snapshot.providers.iter().filter_map(|provider| provider.holds_up()).fold(SETTLE, Duration::max);
+    if !tending.settle(most).await {
+        log::warn!("not all is known of the services' targets and the issuers' keys yet; going on without");
     }
-    tending
+    match snapshot.providers.iter().find_map(|provider| provider.lacks()) {
+        Some(why) => Err(why),
+        None => Ok(tending),
+    }
 }
 
 /// A defect that a config brings to light costs that config, not the gateway's ear for the next one.
@@ -239,6 +258,9 @@ fn surviving(reload: impl FnOnce() -> &'static str) -> &'static str {
         "refused"
     })
 }
+
+/// Idle connections that are kept to where keys are fetched from.
+const KEPT: usize = 8;
 
 /// How long a config waits at most before it is used.
 const SETTLE: Duration = Duration::from_secs(2);

@@ -135,7 +135,7 @@ impl Sockets {
     }
 }
 
-fn live(path: PathBuf, shared: Arc<Shared>, built: Built, sockets: Sockets, files: Option<u64>, door: Door) -> io::Result<()> {
+fn live(path: PathBuf, shared: Arc<Shared>, built: Built, sockets: Sockets, files: Option<u64>, mut door: Door) -> io::Result<()> {
     let config = built.config.value.server.clone();
     let metrics = Arc::new(Metrics::new(config.workers.count()).map_err(io::Error::other)?);
     let log = AccessLog::start(&built.config.value.access_log, config.workers.count(), metrics.process.log_dropped.clone())?;
@@ -143,7 +143,13 @@ fn live(path: PathBuf, shared: Arc<Shared>, built: Built, sockets: Sockets, file
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut end, mut stop) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let (reloader, live) = Reloader::start(path, shared, metrics.clone(), built).await;
+        let begun = Reloader::start(path, shared, metrics.clone(), built).await;
+        let (reloader, live) = begun.map_err(|why| {
+            if let Some(incoming) = door.incoming.take() {
+                incoming.failed(&format!("the gateway could not start: {why}"));
+            }
+            io::Error::other(why)
+        })?;
         reloads(reloader)?;
         let (shutdown, ending) = watch::channel(false);
         let Sockets { listeners, admin: (_, admin), .. } = sockets;

@@ -33,7 +33,7 @@ impl JsonSchema for Entry {
         let mut policies = serde_json::Map::new();
         for (name, settings) in schemas(generator) {
             let mut forms = vec![json_schema!({"const": "off", "description": "Takes the policy off the list."})];
-            if settings.get("required").is_none() {
+            if settings.get("required").is_none() && settings.get("oneOf").is_none() {
                 alone.push(name);
                 forms.push(json_schema!({"type": "null"}));
             }

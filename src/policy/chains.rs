@@ -1,17 +1,17 @@
 //! From the lists of a config to chains: each policy is built once for the place where it stands, however many routes go through it.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+use super::auth::jwks::{Provider, Providers};
 use super::chain::{Chain, Entry, Scope, merge};
 use super::{PolicyConfig, PolicyCx, Runtime};
 use crate::building::{Errors, Step};
 use crate::consumer::Consumers;
-use crate::state::Shared;
+use crate::upstream::Base;
 
 /// What policies tell those below them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -84,8 +84,8 @@ impl Told {
 #[derive(Debug)]
 pub struct Chains<'a> {
     consumers: Arc<Consumers>,
-    shared: &'a Shared,
-    folder: &'a Path,
+    base: Base<'a>,
+    providers: Providers,
     /// What was built, by the place where it stands: more than once where a policy depends on those above it, and they differ.
     built: HashMap<Vec<Step>, Vec<Rc<Built>>>,
     slots: usize,
@@ -122,8 +122,13 @@ pub struct Plan<'a> {
 
 impl<'a> Chains<'a> {
     /// Nothing is built yet.
-    pub fn new(consumers: Arc<Consumers>, shared: &'a Shared, folder: &'a Path) -> Self {
-        Self { consumers, shared, folder, built: HashMap::new(), slots: 0 }
+    pub fn new(consumers: Arc<Consumers>, base: Base<'a>) -> Self {
+        Self { consumers, base, providers: Providers::default(), built: HashMap::new(), slots: 0 }
+    }
+
+    /// Who has the keys of issuers, for all that was built.
+    pub fn providers(self) -> Box<[Arc<Provider>]> {
+        self.providers.all()
     }
 
     /// One chain, without the policies that are wrong; `errors` says what is wrong with them, once.
@@ -182,8 +187,10 @@ impl<'a> Chains<'a> {
             slot: self.slots,
             params,
             consumers: &self.consumers,
-            shared: self.shared,
-            folder: self.folder,
+            shared: self.base.shared,
+            folder: self.base.folder,
+            names: self.base.names,
+            providers: &mut self.providers,
             told: &mut told,
             mistakes: &mut mistakes,
         };

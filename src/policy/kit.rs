@@ -6,12 +6,14 @@ use std::sync::Arc;
 use http::HeaderValue;
 use pingora_http::{RequestHeader, ResponseHeader};
 
+use super::auth::jwks::Providers;
 use super::{Flow, Policy, PolicyCx, Told};
 use crate::building::{BuildError, Errors};
 use crate::consumer::{ConsumerConfig, Consumers};
 use crate::ctx::{Ctx, testing};
 use crate::problem::Problem;
 use crate::state::Shared;
+use crate::upstream::{DnsConfig, Names};
 
 /// Settings as a user writes them. Tests may look down the house: this is the reader of real files.
 pub(crate) fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
@@ -67,6 +69,8 @@ fn build_whole<P: Policy>(config: &str, consumers: &str, shared: &Shared, mut to
             folder: Path::new(env!("CARGO_MANIFEST_DIR")),
             told: &mut told,
             mistakes: &mut mistakes,
+            names: &Arc::new(Names::new(&DnsConfig::default())),
+            providers: &mut Providers::default(),
         },
     );
     (built, mistakes)

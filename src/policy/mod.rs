@@ -36,6 +36,8 @@ use crate::ctx::Ctx;
 use crate::problem::Problem;
 use crate::state::Shared;
 use crate::types::Reply;
+use crate::upstream::Names;
+use auth::jwks::Providers;
 
 registry::policies! {
     request_id: transform::request_id::RequestId,
@@ -140,6 +142,10 @@ pub struct PolicyCx<'a> {
     pub shared: &'a Shared,
     /// The folder that relative file names in the config start from.
     pub folder: &'a Path,
+    /// Who finds the hosts of what is fetched.
+    pub names: &'a Arc<Names>,
+    /// Who has the keys of issuers.
+    pub providers: &'a mut Providers,
     /// What policies tell each other and their route.
     pub told: &'a mut Told,
     /// What is wrong beside the error that `build` gives, so that all of it is told at once. With one of these the policy is not taken.

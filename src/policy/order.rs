@@ -27,6 +27,8 @@ pub fn doubts(chain: &[Placed<'_>], versions: bool) -> Vec<Doubt> {
         // One doubt about each policy is enough: the first that it stands below.
         let found = chain.iter().take(below).enumerate().find_map(|(above, (_, _, upper))| doubt(upper, lower).map(|error| (above, error)));
         doubts.extend(found.map(|(above, error)| Doubt { other: Some(above), place: below, error }));
+        let insecure = if let PolicyConfig::jwt(jwt) = lower { jwt.plain() } else { Vec::new() };
+        doubts.extend(insecure.into_iter().map(|error| Doubt { other: None, place: below, error }));
         // A wider list may be for other routes.
         let missing = if *scope == Scope::Route { wanting(chain, lower, versions) } else { Vec::new() };
         doubts.extend(missing.into_iter().map(|error| Doubt { other: None, place: below, error }));
@@ -151,7 +153,7 @@ pub fn beyond(list: &[Entry], server: Server) -> Vec<BuildError> {
 pub fn identifies(policy: &PolicyConfig) -> bool {
     match policy {
         PolicyConfig::api_key(_) => true,
-        PolicyConfig::jwt(jwt) => jwt.consumer.is_some(),
+        PolicyConfig::jwt(jwt) => jwt.identifies(),
         _ => false,
     }
 }
@@ -230,6 +232,27 @@ mod tests {
         ] {
             let entries: Vec<Entry> = yaml(&list).unwrap();
             assert_eq!(shown(blind(&merge(&[(Scope::Document, &entries)]))), [""; 0], "{list}");
+        }
+    }
+
+    #[test]
+    fn keys_that_come_without_tls_from_another_machine_are_told() {
+        for (settings, place) in [
+            ("issuer: 'http://id.test'", "issuer: "),
+            ("issuer: any, jwks: 'http://id.test/keys'", "jwks: "),
+            ("issuers: [{issuer: 'https://id.test'}, {issuer: 'http://10.0.0.1'}]", "issuers[1].issuer: "),
+        ] {
+            let list = format!("[jwt: {{ audience: any, fetch: {{ allow_http: true }}, {settings} }}]");
+            let entries: Vec<Entry> = yaml(&list).unwrap();
+            let doubts = doubts(&merge(&[(Scope::Document, &entries)]), false);
+            let error = doubts[0].error.to_string();
+            assert!(doubts.len() == 1 && error.starts_with(place) && error.contains("without TLS"), "{doubts:?}");
+        }
+        for settings in
+            ["issuer: 'http://127.0.0.1:80/a'", "issuer: 'http://localhost'", "issuer: 'http://[::1]:1'", "issuer: 'https://id.test'"]
+        {
+            let none = told(&format!("[jwt: {{ audience: any, fetch: {{ allow_http: true }}, {settings} }}]"));
+            assert_eq!(none, [""; 0], "{settings}");
         }
     }
 

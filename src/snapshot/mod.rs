@@ -17,6 +17,7 @@ use crate::building::{BuildError, Errors};
 use crate::config::Config;
 use crate::consumer::Consumers;
 use crate::ctx::{Ctx, Params};
+use crate::policy::auth::jwks::Provider;
 use crate::policy::{Chain, Chains, Entry, Scope};
 use crate::problem::{Kind, Problem};
 use crate::routing::{Destination, Outcome, PathOptions, Query, Route, Router, Way};
@@ -37,6 +38,8 @@ pub struct Snapshot {
     pub paths: PathOptions,
     /// Where requests go, by name.
     pub services: Box<[Arc<Service>]>,
+    /// Who has the keys of issuers.
+    pub providers: Box<[Arc<Provider>]>,
     /// What each listener that speaks TLS does so with, in the order of the file.
     pub secure: Box<[Option<Secure>]>,
     /// Where answers of parts are kept.
@@ -88,7 +91,7 @@ impl Snapshot {
                 None
             }
         };
-        let mut builder = Builder { config, shared, services, chains: Chains::new(Arc::new(consumers), shared, folder), errors };
+        let mut builder = Builder { config, shared, services, chains: Chains::new(Arc::new(consumers), base), errors };
         builder.names();
         builder.listed();
         let routes: Vec<Option<Route>> = config.routes.iter().enumerate().map(|(index, route)| builder.route(index, route)).collect();
@@ -96,14 +99,15 @@ impl Snapshot {
         let chain = builder.chain(None, None);
         let way = Way { version: 0, chain, destination: Destination::Nowhere };
         let unmatched = Route::new("-", None, [way].into(), Chain::default());
-        let Builder { errors, services, .. } = builder;
+        let Builder { errors, services, chains, .. } = builder;
+        let providers = chains.providers();
         let mut services: Box<[_]> = services.into_values().collect();
         services.sort_unstable_by(|one: &Arc<Service>, other| one.name.cmp(&other.name));
         match (router, routes.into_iter().collect::<Option<Box<[_]>>>()) {
             (Some(router), Some(routes)) => {
                 let keeps = routes.iter().flat_map(|route| &route.ways).any(keeps).then_some(config.cache.size.0);
                 let (paths, kept) = (config.paths.clone(), shared.kept.clone());
-                errors.finish(Self { router, routes, unmatched, paths, services, secure, kept, keeps })
+                errors.finish(Self { router, routes, unmatched, paths, services, providers, secure, kept, keeps })
             }
             _ => Err(errors),
         }

@@ -10,6 +10,7 @@ mod load;
 mod offload;
 mod registry;
 mod room;
+mod slots;
 mod tickets;
 mod window;
 
@@ -23,6 +24,7 @@ pub use load::{Changes, InFlight, Load, millis};
 pub use offload::Offload;
 pub use registry::Registry;
 pub use room::Room;
+pub use slots::Slots;
 pub use tickets::Tickets;
 pub use window::Window;
 
@@ -56,6 +58,8 @@ pub struct Shared {
     pub encoders: Arc<Encoders>,
     /// Threads for what would hold a worker up.
     pub offload: Arc<Offload>,
+    /// What policies keep of their own.
+    pub slots: Slots,
     /// What clients resume their TLS sessions by.
     pub tickets: Arc<Tickets>,
 }

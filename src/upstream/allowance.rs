@@ -3,6 +3,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+use pingora_error::{Error, ErrorType};
+
 use super::stage::{Progress, Stage};
 
 /// What a call may take, and how far its present attempt has come. Who joins a call that is under way may widen it, and nobody narrows it.
@@ -16,6 +19,8 @@ pub struct Allowance {
     /// Bytes that are left for it and others.
     budget: Option<Arc<Budget>>,
     pub(super) progress: Progress,
+    /// Why the last connection did not come about.
+    refusal: Mutex<Option<String>>,
 }
 
 /// Bytes that the answers of several calls may hold together, while they come and afterwards.
@@ -66,7 +71,7 @@ impl Allowance {
     /// So many bytes of an answer's body, and so long from now.
     pub fn new(most: usize, within: Duration) -> Self {
         let (within, most) = (AtomicU64::new(nanos(within)), AtomicUsize::new(most));
-        Self { since: Instant::now(), within, most, budget: None, progress: Progress::default() }
+        Self { since: Instant::now(), within, most, budget: None, progress: Progress::default(), refusal: Mutex::default() }
     }
 
     /// The same with a budget that others have too.
@@ -94,6 +99,20 @@ impl Allowance {
     /// How far its present attempt has come.
     pub fn stage(&self) -> Stage {
         self.progress.stage()
+    }
+
+    /// Why the last connection did not come about, for the log.
+    pub fn refusal(&self) -> Option<String> {
+        self.refusal.lock().clone()
+    }
+
+    pub(super) fn note_refusal(&self, error: &Error) {
+        // Of a handshake of TLS the cause is our own address, and the reason stands beside it.
+        let reason = match (&error.context, error.etype()) {
+            (Some(reason), ErrorType::TLSHandshakeFailure) => reason.as_str().to_owned(),
+            _ => error.root_cause().to_string(),
+        };
+        *self.refusal.lock() = Some(reason);
     }
 
     /// Bytes of the answer's body that may be held now.

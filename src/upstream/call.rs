@@ -237,7 +237,10 @@ impl Client {
         prepare(&mut head, targets, &to.authority, sent).map_err(|_| Failure::Malformed)?;
         sent.allowed.progress.come_to(Stage::Connecting);
         let connector = self.connector().await;
-        let (mut lent, reused) = Lent::take(connector, &to.peer).await.map_err(|_| Failure::Connect)?;
+        let (mut lent, reused) = Lent::take(connector, &to.peer).await.map_err(|error| {
+            sent.allowed.note_refusal(&error);
+            Failure::Connect
+        })?;
         sent.allowed.progress.come_to(Stage::Waiting);
         let session = lent.session().ok_or(Failure::Connect)?;
         let told = talk(session, &to.peer, head, sent).await;

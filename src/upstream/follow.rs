@@ -33,6 +33,15 @@ async fn follow_one(service: &Service, question: &Question, answer: &Answer, set
     }
 }
 
+/// Looks the names of a service that nobody follows up now, unless what is known of them still holds.
+pub async fn find(service: &Service, metrics: &Metrics) {
+    let Backend::Targets(targets) = &service.backend else { return };
+    for (question, answer) in targets.plan.asked() {
+        targets.plan.names().refresh(&question, &answer, metrics).await;
+    }
+    renew(service, metrics);
+}
+
 /// Puts a pool of what is known now in the place of the present one, unless it is the same.
 pub(super) fn renew(service: &Service, metrics: &Metrics) {
     let Backend::Targets(targets) = &service.backend else { return };

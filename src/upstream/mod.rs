@@ -13,6 +13,7 @@ mod link;
 mod mock;
 mod plan;
 mod pool;
+mod resource;
 mod stage;
 mod status;
 mod talk;
@@ -36,10 +37,11 @@ pub use host::HostMode;
 pub use link::{Link, Linker};
 pub use mock::{Mock, MockConfig};
 pub use pool::{Picked, Pool};
+pub use resource::{Missed, Resource};
 pub use stage::Stage;
 pub use status::ServiceStatus;
 pub use target::{Target, TargetConfig};
-pub use tending::{Settling, Tending};
+pub use tending::{Beside, Settling, Tending};
 pub use timeouts::{Timeouts, TimeoutsConfig};
 pub use transport::{ConnectionsConfig, Protocol, TlsConfig, Verify};
 pub use websocket::{Seat, WebSocket, WebSocketConfig, WebSocketSettings};
@@ -63,7 +65,7 @@ use crate::state::Shared;
 use crate::types::{Duration, FRAMING, GrpcStatus, Percent};
 
 /// One entry of `services:`: either `targets` or `mock`. `P` is the list of policies, a matter of a later room.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ServiceConfig", bound = "P: Default + JsonSchema", extend("oneOf" = [{"required": ["targets"]}, {"required": ["mock"]}]))]
 pub struct ServiceConfig<P> {

@@ -189,7 +189,7 @@ fn a_silent_name_server_holds_up_neither_the_start_nor_a_reload_for_long() {
     let gateway = Gateway::start(&yaml);
     let lost = yaml.replace("services: {", "services: { lost: { targets: [\"http://lost.test\"] },");
     assert_eq!(gateway.rewrite(&lost), "done");
-    gateway.await_said("not all is known of the services' targets yet");
+    gateway.await_said("not all is known of the services' targets");
     assert_eq!(answers(&gateway, 2), ["1"]);
 }
 

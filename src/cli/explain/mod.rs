@@ -1,5 +1,6 @@
 //! `tidegate explain`: what would become of a request, and why, told from the config alone.
 
+mod needs;
 mod parts;
 mod text;
 
@@ -19,6 +20,7 @@ use super::{print, say};
 use crate::building::{ConfigPath, Step};
 use crate::config::{Config, Loaded};
 use crate::ctx::Ctx;
+use crate::policy::auth::jwt::Needs;
 use crate::policy::{Scope, merge};
 use crate::problem::Problem;
 use crate::reload::{Built, build};
@@ -130,6 +132,8 @@ struct Policy {
     scope: &'static str,
     place: String,
     settings: Value,
+    /// What it wants of the request, where it tells.
+    needs: Option<Needs>,
 }
 
 #[derive(Debug, Serialize)]
@@ -302,7 +306,8 @@ fn policies(config: &Loaded<Config>, route: Option<usize>, service: Option<&str>
             _ => (Vec::new(), "document"),
         };
         let place = ConfigPath([list, vec!["policies".into(), index.into(), policy.name().into()]].concat());
-        Policy { name: policy.name(), scope, settings: config.conceal(policy.settings(), &place), place: config.place(&place.0) }
+        let settings = config.conceal(policy.settings(), &place);
+        Policy { name: policy.name(), scope, needs: needs::needs(policy, &settings), settings, place: config.place(&place.0) }
     });
     told.collect()
 }

@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::{Explanation, To};
+use crate::policy::auth::jwt::Needs;
 
 /// How many candidates are told; `--json` has all.
 const MOST: usize = 8;
@@ -57,6 +58,11 @@ pub(super) fn render(told: &Explanation) -> String {
         let name = if number == 0 { "policies" } else { "" };
         let settings = settings(&policy.settings);
         line(name, &format!("{}. {}{settings} (of the {}, {})", number + 1, policy.name, policy.scope, policy.place));
+    }
+    for lines in told.policies.iter().filter_map(|policy| policy.needs.as_ref()).map(Needs::lines) {
+        for (number, text) in lines.iter().enumerate() {
+            line(if number == 0 { "needs" } else { "" }, text);
+        }
     }
     if let Some(refused) = &told.refused {
         let after = if told.policies.is_empty() { "" } else { " after the policies" };

@@ -18,11 +18,15 @@ impl Metrics {
 
     /// Forgets everything but these.
     pub fn keep(&self, kept: &Kept<'_>) {
-        let Kept { routes, services, names, breakers, ejected, checked } = kept;
-        let ProcessMetrics { dns_lookups, dns_addresses, dns_answered, healthy, checks, .. } = &self.process;
+        let Kept { routes, services, names, sources, breakers, ejected, checked } = kept;
+        let ProcessMetrics { dns_lookups, dns_addresses, dns_answered, healthy, checks, jwks, .. } = &self.process;
         keep(dns_lookups, names, |labels| dns_lookups.remove_label_values(labels));
         for family in [dns_addresses, dns_answered] {
             keep(family, names, |labels| family.remove_label_values(labels));
+        }
+        keep(&jwks.refreshes, sources, |labels| jwks.refreshes.remove_label_values(labels));
+        for family in [&jwks.fetched, &jwks.keys] {
+            keep(family, sources, |labels| family.remove_label_values(labels));
         }
         let not_in = |targets: &HashSet<(&str, &str)>, labels: &[&str]| matches!(labels, [service, target, ..] if !targets.contains(&(*service, *target)));
         remove(healthy, |labels| not_in(checked, labels), |labels| healthy.remove_label_values(labels));

@@ -2,6 +2,7 @@
 //! when someone asks.
 
 mod forget;
+mod jwks;
 mod sum;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Error, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
+pub use self::jwks::JwksMetrics;
 use self::sum::{Places, add, labels};
 
 /// Upper bounds of the latency buckets, in seconds.
@@ -123,6 +125,8 @@ pub struct ProcessMetrics {
     /// How many places a name stands for, by name.
     pub dns_addresses: IntGaugeVec,
     dns_answered: IntGaugeVec,
+    /// What is known of keys that are fetched.
+    pub jwks: JwksMetrics,
     /// Whether a service's breaker is open, by service.
     pub breakers: IntGaugeVec,
     ejected: IntGaugeVec,
@@ -139,6 +143,8 @@ pub struct Kept<'a> {
     pub services: HashSet<&'a str>,
     /// The names that targets go by.
     pub names: HashSet<&'a str>,
+    /// Where keys are fetched from.
+    pub sources: HashSet<&'a str>,
     /// The services that have a breaker.
     pub breakers: HashSet<&'a str>,
     /// Services with the targets that may be ejected.
@@ -151,6 +157,8 @@ pub struct Kept<'a> {
 #[derive(Debug)]
 pub struct Metrics {
     shards: Vec<Arc<Shard>>,
+    /// For what the control thread does as workers do.
+    pub control: Arc<Shard>,
     /// What the process counts.
     pub process: ProcessMetrics,
 }
@@ -162,8 +170,9 @@ impl Metrics {
     /// Only where a name is used twice, which the tests would find.
     pub fn new(workers: usize) -> Result<Self, Error> {
         let process = ProcessMetrics::new()?;
-        let shards = (0..workers).map(|worker| Shard::new(worker, &process).map(Arc::new)).collect::<Result<_, _>>()?;
-        Ok(Self { shards, process })
+        let shards: Vec<_> = (0..workers).map(|worker| Shard::new(worker, &process).map(Arc::new)).collect::<Result<_, _>>()?;
+        let control = shards.first().map_or_else(|| Shard::new(0, &process).map(Arc::new), |first| Ok(first.clone()))?;
+        Ok(Self { shards, control, process })
     }
 
     /// One shard for each worker.
@@ -337,6 +346,7 @@ impl ProcessMetrics {
                     &["name"],
                 ),
             )?,
+            jwks: JwksMetrics::new(&registry)?,
             breakers: register(
                 &registry,
                 IntGaugeVec::new(

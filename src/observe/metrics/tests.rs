@@ -40,15 +40,19 @@ fn what_is_gone_is_forgotten_and_nothing_else() {
     let one = || HashSet::from(["kept"]);
     for service in ["kept", "gone"] {
         metrics.process.breakers.with_label_values(&[service]).set(1);
+        metrics.process.jwks.refreshes.with_label_values(&[service, "renewed"]).inc();
+        metrics.process.jwks.keys.with_label_values(&[service]).set(2);
     }
     let target = || HashSet::from([("kept", "a")]);
-    let all = || Kept { routes: one(), services: one(), names: one(), breakers: one(), ejected: target(), checked: target() };
+    let all =
+        || Kept { routes: one(), services: one(), names: one(), sources: one(), breakers: one(), ejected: target(), checked: target() };
     metrics.keep(&all());
     let text = metrics.render().unwrap();
     assert!(text.contains("tidegate_requests_total{route=\"kept\",status=\"0\"} 2"), "{text}");
     assert!(text.contains("tidegate_retries_total{reason=\"connect\",service=\"kept\"} 2"), "{text}");
     assert_eq!(text.matches("service=\"kept\",target=\"a\"").count(), 3, "{text}");
     assert!(!text.contains("gone") && text.contains("tidegate_breaker_open{service=\"kept\"} 1"), "{text}");
+    assert!(text.contains("tidegate_jwks_keys{source=\"kept\"} 2"), "{text}");
     metrics.keep(&Kept { ejected: HashSet::new(), ..all() });
     let text = metrics.render().unwrap();
     assert!(!text.contains("tidegate_target_ejected{") && text.contains("tidegate_target_healthy{"), "{text}");

@@ -6,6 +6,7 @@ pub mod dns;
 pub mod frames;
 pub mod gateway;
 pub mod grpc;
+pub mod idp;
 pub mod nginx;
 pub mod origin;
 pub mod peers;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 pub use client::{Client, End, Response};
 pub use dns::Dns;
 pub use gateway::Gateway;
+pub use idp::Idp;
 pub use nginx::Nginx;
 pub use origin::{Answer, Origin, RawOrigin};
 

@@ -1,4 +1,4 @@
-//! Peers in Python: a script of `tests/it/peers`, what it prints line by line, and what it is told.
+//! Peers in Python and Node: a script of `tests/it/peers`, what it prints line by line, and what it is told.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
@@ -27,9 +27,17 @@ impl Peer {
     /// Starts a script with these arguments.
     pub fn start(script: &str, arguments: &[&str]) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/peers").join(script);
-        let mut command = Command::new(tools::python());
-        // Without `-B` Python would leave its own files beside the scripts.
-        command.arg("-B").arg(script).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = if script.extension().is_some_and(|extension| extension == "mjs") {
+            let mut node = Command::new("node");
+            node.env("MODULES", tools::modules());
+            node
+        } else {
+            let mut python = Command::new(tools::python());
+            // Without it Python would leave its own files beside the scripts.
+            python.arg("-B");
+            python
+        };
+        command.arg(script).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let said = Arc::<Mutex<Said>>::default();
         let (output, errors) = (BufReader::new(child.stdout.take().unwrap()), child.stderr.take().unwrap());

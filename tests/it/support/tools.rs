@@ -12,6 +12,11 @@ pub fn python() -> PathBuf {
     installed("venv/bin/python")
 }
 
+/// The packages of `tests/tools/package.json`, for Node.
+pub fn modules() -> PathBuf {
+    installed("npm/node_modules")
+}
+
 fn installed(path: &str) -> PathBuf {
     let built = Path::new(env!("CARGO_BIN_EXE_tidegate")).parent().and_then(Path::parent).unwrap();
     let path = built.join("tools").join(path);

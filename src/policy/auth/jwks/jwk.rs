@@ -40,9 +40,18 @@ struct Jwk {
 
 /// What became of one JWK.
 enum Read {
-    Usable(Key),
+    /// One key for each algorithm that it is for.
+    Usable(Vec<Key>),
     /// Passed over, as RFC 7517 §5 asks for keys that are not understood, with the reason.
     Other(String),
+}
+
+/// The keys of a set that an issuer has published.
+pub struct Published {
+    /// Those that verify signatures.
+    pub keys: Vec<Key>,
+    /// Why others do not.
+    pub others: Vec<String>,
 }
 
 /// Every key of a set, or of a single JWK, that verifies signatures. Keys for encryption and of unknown kinds are passed over; `fallback` is for keys
@@ -63,8 +72,8 @@ pub fn read(json: &[u8], fallback: Option<Algorithm>) -> Result<Vec<Key>, BuildE
     }
     let (mut keys, mut others) = (Vec::new(), Vec::new());
     for (index, jwk) in jwks.into_iter().enumerate() {
-        match one(jwk, fallback) {
-            Ok(Read::Usable(key)) => keys.push(key),
+        match one(jwk, fallback.as_slice()) {
+            Ok(Read::Usable(found)) => keys.extend(found),
             Ok(Read::Other(why)) => others.push(format!("key {index} {why}")),
             Err(error) => return Err(BuildError::new(format!("key {index}: {}", error.reason), error.fix)),
         }
@@ -76,7 +85,36 @@ pub fn read(json: &[u8], fallback: Option<Algorithm>) -> Result<Vec<Key>, BuildE
     Ok(keys)
 }
 
-fn one(jwk: Value, fallback: Option<Algorithm>) -> Result<Read, BuildError> {
+/// What is usable of a set that came over the network; keys of RSA that do not say their algorithm are for each of `fallback`. One bad key spoils no
+/// other. A secret is none any more once it is published, and so is a private key.
+///
+/// # Errors
+/// The text is not a JWK Set, or holds too many keys.
+pub fn published(json: &[u8], fallback: &[Algorithm]) -> Result<Published, String> {
+    let set: Set = serde_json::from_slice(json)
+        .map_err(|error| format!("what came is not a JWK Set (line {}, column {})", error.line(), error.column()))?;
+    if set.keys.len() > MOST {
+        return Err(format!("there are {} keys, and at most {MOST} are taken", set.keys.len()));
+    }
+    let mut published = Published { keys: Vec::new(), others: Vec::new() };
+    for (index, jwk) in set.keys.into_iter().enumerate() {
+        let why = match jwk.get("kty").and_then(Value::as_str) {
+            Some("oct") => "is a secret, which nobody may publish".to_owned(),
+            _ => match one(jwk, fallback) {
+                Ok(Read::Usable(found)) => {
+                    published.keys.extend(found);
+                    continue;
+                }
+                Ok(Read::Other(why)) => why,
+                Err(error) => format!("cannot be used: {}", error.reason),
+            },
+        };
+        published.others.push(format!("key {index} {why}"));
+    }
+    Ok(published)
+}
+
+fn one(jwk: Value, fallback: &[Algorithm]) -> Result<Read, BuildError> {
     let Ok(jwk) = serde_json::from_value::<Jwk>(jwk) else {
         return Err(BuildError::new("this is not a JWK", "give it `kty` and the members of that type, as text (RFC 7517 §4)"));
     };
@@ -95,24 +133,30 @@ fn one(jwk: Value, fallback: Option<Algorithm>) -> Result<Read, BuildError> {
             known => known,
         },
     };
-    let or_else = |family| named.or(fallback.filter(|algorithm| algorithm.family() == family));
+    let or_else = |family| -> Vec<Algorithm> {
+        let fits = |algorithm: &Algorithm| algorithm.family() == family;
+        named.map_or_else(|| fallback.iter().copied().filter(fits).collect(), |named| vec![named])
+    };
     let id = jwk.kid.as_deref();
-    let key = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+    let keys: Result<Vec<Key>, BuildError> = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
         ("oct", _) => {
-            let Some(algorithm) = or_else(AlgorithmFamily::Hmac) else { return Ok(Read::Other("does not say its `alg`".to_owned())) };
-            Key::secret(id, algorithm, &decode(jwk.k.as_deref())?)
+            let secret = decode(jwk.k.as_deref())?;
+            or_else(AlgorithmFamily::Hmac).into_iter().map(|algorithm| Key::secret(id, algorithm, &secret)).collect()
         }
         ("RSA", _) => {
-            let Some(algorithm) = or_else(AlgorithmFamily::Rsa) else { return Ok(Read::Other("does not say its `alg`".to_owned())) };
-            Key::public(id, Some(algorithm), Public::Rsa(decode(jwk.n.as_deref())?, decode(jwk.e.as_deref())?))
+            let public = Public::Rsa(decode(jwk.n.as_deref())?, decode(jwk.e.as_deref())?);
+            or_else(AlgorithmFamily::Rsa).into_iter().map(|algorithm| Key::public(id, Some(algorithm), public.clone())).collect()
         }
-        ("EC", Some("P-256")) => Key::public(id, named, Public::P256(point(&jwk, 32)?)),
-        ("EC", Some("P-384")) => Key::public(id, named, Public::P384(point(&jwk, 48)?)),
-        ("OKP", Some("Ed25519")) => Key::public(id, named, Public::Ed25519(decode(jwk.x.as_deref())?)),
+        ("EC", Some("P-256")) => Key::public(id, named, Public::P256(point(&jwk, 32)?)).map(|key| vec![key]),
+        ("EC", Some("P-384")) => Key::public(id, named, Public::P384(point(&jwk, 48)?)).map(|key| vec![key]),
+        ("OKP", Some("Ed25519")) => Key::public(id, named, Public::Ed25519(decode(jwk.x.as_deref())?)).map(|key| vec![key]),
         ("EC" | "OKP", Some(curve)) => return Ok(Read::Other(format!("is on the curve {curve:?}, which is not supported"))),
         (other, _) => return Ok(Read::Other(format!("is of the type {other:?}, which is not supported"))),
-    }?;
-    Ok(Read::Usable(key))
+    };
+    match keys? {
+        none if none.is_empty() => Ok(Read::Other("does not say its `alg`".to_owned())),
+        keys => Ok(Read::Usable(keys)),
+    }
 }
 
 fn decode(member: Option<&str>) -> Result<Vec<u8>, BuildError> {
@@ -167,6 +211,30 @@ mod tests {
         assert!(why(&format!(r#"{{{P256},"alg":"ES384"}}"#)).contains("cannot be used with ES384"));
         assert!(why(r#"{"kty":"EC","crv":"P-256","x":"AAA","y":"AAA"}"#).contains("malformed"));
         assert!(why(r#"{"kty":"oct","alg":"HS256","k":"c2hvcnQ"}"#).contains("too short"));
+    }
+
+    #[test]
+    fn of_a_published_set_each_key_is_taken_by_itself_and_no_secret() {
+        let n = URL_SAFE_NO_PAD.encode([0xff; 256]);
+        let set = format!(
+            r#"{{"keys":[{{{P256},"kid":"a"}},{SECRET},{{{P256},"d":"yy49"}},{{"kty":"EC","crv":"P-256","x":"AAA","y":"AAA"}},
+                {{"kty":"RSA","kid":"r","n":"{n}","e":"AQAB"}},{{"kty":"RSA","kid":"x","alg":"PS384","n":"{n}","e":"AQAB"}},7]}}"#
+        );
+        let published = published(set.as_bytes(), &[Algorithm::RS256, Algorithm::PS256]).unwrap();
+        let keys: Vec<_> = published.keys.iter().map(|key| (key.id.as_deref().unwrap(), key.algorithm)).collect();
+        use Algorithm::{ES256, PS256, PS384, RS256};
+        assert_eq!(keys, [("a", ES256), ("r", RS256), ("r", PS256), ("x", PS384)]);
+        let why = ["key 1 is a secret", "key 2 cannot be used: this is a private key", "key 3 cannot be used", "key 6 cannot be used"];
+        assert!(published.others.len() == 4 && published.others.iter().zip(why).all(|(other, why)| other.starts_with(why)));
+    }
+
+    #[test]
+    fn what_is_no_set_is_never_taken_for_one_of_no_keys() {
+        let why = |json: &str| super::published(json.as_bytes(), &[]).map(|_| ()).unwrap_err();
+        for wrong in ["", "<html>", "{}", "[]", r#"{"keys":{}}"#, r#"{"keys":"hunter2"}"#, r#"{"kty":"OKP"}"#] {
+            assert!(why(wrong).starts_with("what came is not a JWK Set") && !why(wrong).contains("hunter2"), "{wrong}");
+        }
+        assert!(why(&format!(r#"{{"keys":[{}1]}}"#, "1,".repeat(256))).contains("257 keys"));
     }
 
     #[test]

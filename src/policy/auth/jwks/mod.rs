@@ -1,10 +1,19 @@
 //! The keys that tokens are verified with: read once, checked once, each for one algorithm only.
 
+mod discovery;
+mod fetch;
 mod jwk;
+mod keyring;
 mod pem;
+mod provider;
+mod status;
 
+pub use fetch::FetchConfig;
 pub use jwk::read as read_jwks;
+pub use keyring::{Known, Wish};
 pub use pem::read as read_pem;
+pub use provider::{Provider, Providers, Source};
+pub use status::KeysStatus;
 
 use std::fmt;
 
@@ -75,6 +84,11 @@ pub enum Public {
 }
 
 impl Key {
+    /// Whether tokens can name it.
+    pub fn has_id(&self) -> bool {
+        self.id.is_some()
+    }
+
     /// A shared secret for an HMAC.
     ///
     /// # Errors
@@ -210,10 +224,43 @@ pub enum NoKey {
     Ambiguous,
 }
 
+/// Keys told in the log; the rest is a number.
+const TOLD: usize = 8;
+
+impl fmt::Display for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, key) in self.0.iter().take(TOLD).enumerate() {
+            // Whoever publishes it can write anything.
+            let id: Option<String> = key.id.as_deref().map(|id| id.chars().take(64).collect());
+            let before = if place == 0 { "" } else { ", " };
+            match id {
+                Some(id) => write!(f, "{before}{id:?} ({:?})", key.algorithm)?,
+                None => write!(f, "{before}one without id ({:?})", key.algorithm)?,
+            }
+        }
+        if self.0.len() > TOLD { write!(f, " and {} more", self.0.len() - TOLD) } else { Ok(()) }
+    }
+}
+
 impl KeySet {
     /// A set of these keys.
     pub fn new(keys: Vec<Key>) -> Self {
         Self(keys)
+    }
+
+    /// Whether one of them is for one of these algorithms.
+    pub fn is_for(&self, algorithms: &[Algorithm]) -> bool {
+        self.0.iter().any(|key| algorithms.contains(&key.algorithm))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The keys that may have signed a token: those of its `kid` and algorithm. `kid` only selects; it is never trusted (RFC 8725 §3.10).

@@ -17,6 +17,8 @@ pub(super) struct Rules {
     pub expiry: Expiry,
     /// Names of claims that must be there.
     pub required: Vec<String>,
+    /// Claims that must have one of these values.
+    pub values: Vec<(String, Vec<Value>)>,
     /// The media type without `application/`, lower case.
     pub typ: Option<String>,
     /// Seconds that clocks may differ.
@@ -45,7 +47,7 @@ impl Rules {
         if claims.get("cnf").is_some_and(|bound| !bound.is_null()) {
             return Err("the token is bound to a key (cnf), and is no bearer token".into());
         }
-        self.times(claims, now)?;
+        Window::of(claims, self.leeway)?.check(now, self.expiry)?;
         if let Some(wanted) = &self.issuer {
             match claims.get("iss") {
                 Some(Value::String(issuer)) if issuer == wanted => {}
@@ -62,27 +64,71 @@ impl Rules {
                 Some(other) => return Err(Refusal::because("the token is for another audience (aud)", format!("aud {}", quoted(other)))),
             }
         }
-        match self.required.iter().find(|name| claims.get(name.as_str()).is_none_or(Value::is_null)) {
-            Some(name) => Err(Refusal { detail: format!("the token lacks the claim {name}").into(), cause: None }),
-            None => Ok(()),
+        if let Some(name) = self.required.iter().find(|name| claims.get(name.as_str()).is_none_or(Value::is_null)) {
+            return Err(Refusal { detail: format!("the token lacks the claim {name}").into(), cause: None });
         }
-    }
-
-    fn times(&self, claims: &Map<String, Value>, now: f64) -> Result<(), Refusal> {
-        match date(claims, "exp")? {
-            // "on or after" which it must not be accepted: RFC 7519 §4.1.4.
-            Some(exp) if now >= exp + self.leeway => return Err("the token has expired (exp)".into()),
-            None if self.expiry == Expiry::Required => return Err("the token does not say when it expires (exp)".into()),
-            _ => {}
-        }
-        if date(claims, "nbf")?.is_some_and(|nbf| now + self.leeway < nbf) {
-            return Err("the token is not valid yet (nbf)".into());
-        }
-        if date(claims, "iat")?.is_some_and(|iat| now + self.leeway < iat) {
-            return Err("the token was issued in the future (iat)".into());
+        for (name, wanted) in &self.values {
+            let found = at(claims, name);
+            let fits = match found {
+                Some(Value::Array(list)) => list.iter().any(|value| wanted.contains(value)),
+                Some(value) => wanted.contains(value),
+                None => false,
+            };
+            if !fits {
+                let cause = found.map(|value| format!("{name} {}", quoted(value)));
+                return Err(Refusal { detail: format!("the claim {name} of the token has no value that is accepted").into(), cause });
+            }
         }
         Ok(())
     }
+}
+
+/// When a token is good, in seconds since 1970, with the leeway.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    not_before: f64,
+    issued: f64,
+    /// From when on it is no more, "on or after" which it must not be accepted (RFC 7519 §4.1.4); none where it does not say.
+    pub until: Option<f64>,
+}
+
+impl Window {
+    /// # Errors
+    /// A time that is none.
+    pub(super) fn of(claims: &Map<String, Value>, leeway: f64) -> Result<Self, Refusal> {
+        let (until, from) = (date(claims, "exp")?, |date: Option<f64>| date.unwrap_or(f64::NEG_INFINITY) - leeway);
+        let (not_before, issued) = (from(date(claims, "nbf")?), from(date(claims, "iat")?));
+        Ok(Self { not_before, issued, until: until.map(|exp| exp + leeway) })
+    }
+
+    /// # Errors
+    /// The token is not good at `now`.
+    pub(super) fn check(&self, now: f64, expiry: Expiry) -> Result<(), Refusal> {
+        match self.until {
+            Some(until) if now >= until => {
+                return Err(Refusal::because("the token has expired (exp)", format!("{:.0} s ago, with the leeway", now - until)));
+            }
+            None if expiry == Expiry::Required => return Err("the token does not say when it expires (exp)".into()),
+            _ => {}
+        }
+        let ahead = |from: f64| format!("{:.0} s ahead, with the leeway", from - now);
+        if now < self.not_before {
+            return Err(Refusal::because("the token is not valid yet (nbf)", ahead(self.not_before)));
+        }
+        if now < self.issued {
+            return Err(Refusal::because("the token was issued in the future (iat)", ahead(self.issued)));
+        }
+        Ok(())
+    }
+}
+
+/// The claim of that name, or where a dot goes deeper: a name may hold dots itself, as URLs do, so the whole name comes first.
+pub(super) fn at<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    if let Some(claim) = claims.get(path) {
+        return Some(claim);
+    }
+    let (first, rest) = path.split_once('.')?;
+    at(claims.get(first)?.as_object()?, rest)
 }
 
 /// A NumericDate: seconds since 1970, a fraction allowed (RFC 7519 §2).
@@ -106,7 +152,7 @@ pub(super) fn grants(claims: &Map<String, Value>, scopes: &[String]) -> bool {
     scopes.iter().all(|scope| granted.contains(&scope.as_str()))
 }
 
-fn quoted(value: &Value) -> String {
+pub(super) fn quoted(value: &Value) -> String {
     match value {
         Value::String(text) => shown(text),
         other => shown(&other.to_string()),
@@ -127,6 +173,7 @@ mod tests {
             audience: Some(vec!["api".into(), "web".into()]),
             expiry: Expiry::Required,
             required: vec![],
+            values: vec![],
             typ: None,
             leeway: 30.0,
         }
@@ -190,6 +237,22 @@ mod tests {
         assert_eq!(verdict(&rules, json!({"sub": "x"})), Ok(()));
         assert_eq!(verdict(&rules, json!({})), Err("the token lacks the claim sub".into()));
         assert!(verdict(&rules, json!({"sub": null})).is_err());
+    }
+
+    #[test]
+    fn a_claim_must_have_one_of_the_values_that_are_wanted() {
+        let wanted = |name: &str, values: Value| Rules { values: vec![(name.into(), values.as_array().unwrap().clone())], ..rules() };
+        let tenants = wanted("org.tenant", json!(["acme", 7]));
+        for right in [json!("acme"), json!(7), json!(["other", "acme"])] {
+            assert_eq!(verdict(&tenants, json!({"org": {"tenant": right}})), Ok(()));
+        }
+        for wrong in [json!("Acme"), json!("7"), json!(["other"]), json!([["acme"]]), json!({"acme": 1}), json!(null)] {
+            let told = verdict(&tenants, json!({"org": {"tenant": wrong}})).unwrap_err();
+            assert_eq!(told, "the claim org.tenant of the token has no value that is accepted");
+        }
+        assert!(verdict(&tenants, json!({})).is_err());
+        assert_eq!(verdict(&wanted("email_verified", json!([true])), json!({"email_verified": true})), Ok(()));
+        assert!(verdict(&wanted("email_verified", json!([true])), json!({"email_verified": "true"})).is_err());
     }
 
     #[test]

@@ -4,43 +4,51 @@
 //! ```yaml
 //! policies:
 //!   - jwt:
-//!       issuer: "https://id.example.com"
+//!       issuer: "https://id.example.com"   # an OpenID provider, which says where its keys are
 //!       audience: api
-//!       keys:
-//!         - { id: k1, algorithm: RS256, pem_file: keys/public.pem }
-//!         - { jwks_file: keys/jwks.json }
+//!       # keys: [{ id: k1, algorithm: RS256, pem_file: keys/public.pem }, { jwks_file: keys/jwks.json }]
+//!       # jwks: "https://id.example.com/keys"
 //!       scopes: [orders.read]
 //!       consumer: sub
 //! ```
 
+mod cache;
+mod challenge;
 mod claims;
 mod config;
+mod issuer;
 mod keys;
+mod needs;
 mod source;
 mod token;
 #[cfg(test)]
 mod vectors;
 
-pub use config::{Audience, Config, Expiry, KeyConfig, Unknown};
+pub use config::{Audience, Config, Expiry, IssuerConfig, KeyConfig, Unknown};
+pub use needs::Needs;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderName, HeaderValue, header};
+use arc_swap::Guard;
+use http::{HeaderName, header};
 use pingora_http::RequestHeader;
 use serde_json::{Map, Value};
 
 use crate::building::BuildError;
 use crate::consumer::{Consumer, Consumers};
 use crate::ctx::Ctx;
-use crate::policy::auth::jwks::KeySet;
+use crate::policy::auth::jwks::{KeySet, Known, Provider, Wish};
 use crate::policy::transform::editable;
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
 use crate::problem::{Kind, Problem};
-use claims::Rules;
+use cache::{Tokens, Verified};
+use challenge::Challenge;
+use claims::{Window, at, grants};
+use issuer::{Issuer, Keys};
 use source::Sources;
-use token::{Refusal, shown};
+use token::{Refusal, Token, Unverified, shown};
 
 /// The most that clocks may differ: RFC 7519 §4.1.4 allows "no more than a few minutes", and one is enough where clocks are kept.
 const MOST_LEEWAY: Duration = Duration::from_secs(60);
@@ -50,14 +58,35 @@ const MOST_LEEWAY: Duration = Duration::from_secs(60);
 pub struct Jwt {
     sources: Sources,
     max_size: usize,
-    keys: KeySet,
-    rules: Rules,
-    scopes: Vec<String>,
-    consumer: Option<String>,
+    issuers: Box<[Issuer]>,
+    expiry: Expiry,
+    tokens: Tokens,
     unknown: Unknown,
     consumers: Arc<Consumers>,
     forward: bool,
     challenge: Challenge,
+}
+
+/// Why a token goes no further, for now or for good.
+#[derive(Debug)]
+enum Stop {
+    Refused(Refusal),
+    /// Its key is not among those of this version.
+    Unknown(Arc<Provider>, u64, Refusal),
+    /// Its issuer has no keys that may be used.
+    NoKeys(Arc<Provider>),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Stop::Refused(refusal)
+    }
+}
+
+impl From<&'static str> for Stop {
+    fn from(detail: &'static str) -> Self {
+        Stop::Refused(detail.into())
+    }
 }
 
 impl Policy for Jwt {
@@ -72,42 +101,26 @@ impl Policy for Jwt {
         if config.max_size.bytes() == 0 {
             return Err(BuildError::new("no token fits into nothing", "write a size like `8KiB`").at("max_size"));
         }
-        // What may stand in a challenge (RFC 6750 §3).
-        let is_word = |text: &str| !text.is_empty() && text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
-        for (name, words) in [("scopes", &config.scopes), ("required", &config.required)] {
-            if let Some(index) = words.iter().position(|word| !is_word(word)) {
-                let reason = "this is not one word of plain letters";
-                return Err(BuildError::new(reason, "write one per entry, without spaces, quotes or backslashes").at(index).at(name));
-            }
-        }
-        for (name, value) in [("typ", &config.typ), ("consumer", &config.consumer)] {
-            if value.as_deref() == Some("") {
-                return Err(BuildError::new(format!("`{name}` is empty"), format!("write a value, or leave `{name}` out")).at(name));
-            }
-        }
         if let Some(parameter) = &config.query {
             cx.told.credential(parameter);
         }
-        cx.told.challenge(Challenge::new(&config.realm)?.0);
+        let challenge = Challenge::new(&config.realm)?;
+        cx.told.challenge(challenge.bare());
         Ok(Self {
             sources: sources(config)?,
             max_size: config.max_size.bytes(),
-            keys: keys::build(&config.keys, cx.folder)?,
-            rules: Rules {
-                issuer: issuer(&config.issuer)?,
-                audience: audience(&config.audience)?,
-                expiry: config.expiry,
-                required: config.required.clone(),
-                typ: config.typ.as_deref().map(claims::media_type),
-                leeway: config.leeway.0.as_secs_f64(),
-            },
-            scopes: config.scopes.clone(),
-            consumer: config.consumer.clone(),
+            issuers: issuers(config, cx)?,
+            expiry: config.expiry,
+            tokens: Tokens::new(config.cache.0),
             unknown: config.unknown_consumer,
             consumers: cx.consumers.clone(),
             forward: config.forward,
-            challenge: Challenge::new(&config.realm)?,
+            challenge,
         })
+    }
+
+    fn files(config: &Config) -> Vec<&str> {
+        config.files()
     }
 
     async fn request(&self, req: &mut RequestHeader, cx: &mut Ctx) -> Result<Flow, Problem> {
@@ -116,16 +129,24 @@ impl Policy for Jwt {
             Ok(None) => return Err(self.challenge.missing()),
             Err(source::Several) => return Err(self.challenge.several()),
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let claims = self.verify(&token, now).map_err(|refusal| self.challenge.invalid(refusal))?;
-        if !claims::grants(&claims, &self.scopes) {
-            return Err(self.challenge.insufficient(&self.scopes));
+        let verified = match self.verify(&token) {
+            Ok(verified) => verified,
+            Err(Stop::Refused(refusal)) => return Err(self.challenge.invalid(refusal)),
+            // Boxed: it hardly ever comes to that, and every request would hold the room for it.
+            Err(Stop::Unknown(provider, version, _)) => Box::pin(self.again(&token, &provider, Some(version))).await?,
+            Err(Stop::NoKeys(provider)) => Box::pin(self.again(&token, &provider, None)).await?,
+        };
+        let Some((issuer, claims)) = self.issuers.get(verified.issuer).zip(verified.claims.as_object()) else {
+            return Err(self.challenge.missing());
+        };
+        if !grants(claims, &issuer.scopes) {
+            return Err(self.challenge.insufficient(&issuer.scopes, claims));
         }
-        if self.consumer.is_some() {
+        if let Some(path) = &issuer.consumer {
             // The token has the say: whom another policy has found is not whom it names.
-            cx.consumer = self.consumer(&claims)?;
+            cx.consumer = self.consumer(claims, path)?;
         }
-        cx.claims = Some(Arc::new(Value::Object(claims)));
+        cx.claims = Some(verified.claims.clone());
         Ok(Flow::Next)
     }
 
@@ -135,21 +156,90 @@ impl Policy for Jwt {
 }
 
 impl Jwt {
-    /// The claims of a token that keeps every rule at `now`, in seconds since 1970. Claims are read only once the signature is known to be good.
-    fn verify(&self, token: &[u8], now: f64) -> Result<Map<String, Value>, Refusal> {
+    /// Finds a token to be good: one that was found so before, or by its issuer's keys and rules.
+    fn verify(&self, token: &[u8]) -> Result<Arc<Verified>, Stop> {
         if token.len() > self.max_size {
             return Err("the token is too long".into());
         }
-        let signed = token::verify_signature(token, &self.keys)?;
+        let now = now();
+        if let Some(known) = self.tokens.find(token)
+            && self.holds(&known, now)
+        {
+            return Ok(known);
+        }
+        let signed = Token::read(token)?;
+        // What the token says of itself only tells with which keys it is verified.
         let claims =
             token::object(&signed.payload).ok_or("the token's claims are not a JSON object, have a member twice, or nest too deeply")?;
-        self.rules.check(signed.typ.as_deref(), &claims, now)?;
-        Ok(claims)
+        let (number, issuer) = self.issuer(&claims)?;
+        let present = issuer.keys.present();
+        let verdict = issuer.keys.usable(&present).map(|keys| signed.verify(keys, issuer.algorithms.as_deref()));
+        if let Some(Err(Unverified::Wrong(refusal))) = verdict {
+            return Err(refusal.into());
+        }
+        // One that is refused whoever has signed it is not worth a wait.
+        issuer.rules.check(signed.typ.as_deref(), &claims, now)?;
+        match (verdict, &issuer.keys) {
+            (Some(Ok(())), _) => {}
+            (Some(Err(Unverified::Unknown(refusal))), Keys::Fetched(provider)) => {
+                return Err(Stop::Unknown(provider.clone(), version(&present), refusal));
+            }
+            (None, Keys::Fetched(provider)) => return Err(Stop::NoKeys(provider.clone())),
+            (Some(Err(Unverified::Unknown(refusal) | Unverified::Wrong(refusal))), _) => return Err(refusal.into()),
+            (None, Keys::Own(_)) => return Err(Refusal::from("the token is signed with an unknown key").into()),
+        }
+        let window = Window::of(&claims, issuer.rules.leeway)?;
+        let verified = Arc::new(Verified { issuer: number, version: version(&present), window, claims: Arc::new(Value::Object(claims)) });
+        self.tokens.keep(token, &verified);
+        Ok(verified)
+    }
+
+    /// Whether a token that was good is so still.
+    fn holds(&self, known: &Verified, now: f64) -> bool {
+        let Some(issuer) = self.issuers.get(known.issuer) else { return false };
+        let present = issuer.keys.present();
+        issuer.keys.usable(&present).is_some() && version(&present) == known.version && known.window.check(now, self.expiry).is_ok()
+    }
+
+    /// The issuer that a token says it is of, by its number.
+    fn issuer(&self, claims: &Map<String, Value>) -> Result<(usize, &Issuer), Refusal> {
+        let named =
+            |issuer: &Issuer| issuer.rules.issuer.as_ref().is_none_or(|name| claims.get("iss").and_then(Value::as_str) == Some(name));
+        match (&*self.issuers, self.issuers.iter().position(named)) {
+            // Who is alone is found out by its rules.
+            ([alone], None) => Ok((0, alone)),
+            (all, Some(number)) => all.get(number).map(|issuer| (number, issuer)).ok_or_else(|| Refusal::from(OTHER)),
+            (_, None) => Err(match claims.get("iss") {
+                None => "the token has no issuer (iss)".into(),
+                Some(other) => Refusal::because(OTHER, format!("iss {}", claims::quoted(other))),
+            }),
+        }
+    }
+
+    /// Waits for other keys, or the first ones, and looks at the token once more.
+    async fn again(&self, token: &[u8], provider: &Provider, version: Option<u64>) -> Result<Arc<Verified>, Problem> {
+        let mut asked = version;
+        loop {
+            let wish = provider.renew(asked).await;
+            return match self.verify(token) {
+                Ok(verified) => Ok(verified),
+                Err(Stop::Refused(refusal)) => Err(self.challenge.invalid(refusal)),
+                // Others have renewed them in the meantime, and maybe too early for this one.
+                Err(Stop::Unknown(_, now, _)) if asked == version && version.is_some_and(|version| version != now) => {
+                    asked = Some(now);
+                    continue;
+                }
+                // It is certain only where the issuer was asked, and not long ago.
+                Err(Stop::Unknown(_, _, refusal)) if wish != Wish::Open && !provider.is_in_trouble() => {
+                    Err(self.challenge.invalid(refusal))
+                }
+                Err(Stop::Unknown(..) | Stop::NoKeys(_)) => Err(provider.unavailable()),
+            };
+        }
     }
 
     /// The consumer that the claims name.
-    fn consumer(&self, claims: &Map<String, Value>) -> Result<Option<Arc<Consumer>>, Problem> {
-        let Some(path) = &self.consumer else { return Ok(None) };
+    fn consumer(&self, claims: &Map<String, Value>, path: &str) -> Result<Option<Arc<Consumer>>, Problem> {
         let name = match at(claims, path) {
             Some(Value::String(name)) => Cow::Borrowed(name.as_str()),
             Some(Value::Number(number)) => Cow::Owned(number.to_string()),
@@ -164,13 +254,62 @@ impl Jwt {
     }
 }
 
-/// The claim of that name, or where a dot goes deeper: a name may hold dots itself, as URLs do, so the whole name comes first.
-fn at<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
-    if let Some(claim) = claims.get(path) {
-        return Some(claim);
+const OTHER: &str = "the token is from another issuer (iss)";
+
+impl Keys {
+    /// What is known of keys that are fetched.
+    fn present(&self) -> Option<Guard<Arc<Known>>> {
+        if let Keys::Fetched(provider) = self { Some(provider.known()) } else { None }
     }
-    let (first, rest) = path.split_once('.')?;
-    at(claims.get(first)?.as_object()?, rest)
+
+    /// The keys, where they may be used.
+    fn usable<'k>(&'k self, present: &'k Option<Guard<Arc<Known>>>) -> Option<&'k KeySet> {
+        match (self, present) {
+            (Keys::Own(keys), _) => Some(keys),
+            (Keys::Fetched(provider), Some(known)) => provider.keys(known),
+            (Keys::Fetched(_), None) => None,
+        }
+    }
+}
+
+/// Which keys they are.
+fn version(present: &Option<Guard<Arc<Known>>>) -> u64 {
+    present.as_ref().map_or(0, |known| known.version)
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+fn issuers(config: &Config, cx: &mut PolicyCx<'_>) -> Result<Box<[Issuer]>, BuildError> {
+    let alone = [("issuer", config.issuer.is_some()), ("keys", !config.keys.is_empty()), ("jwks", config.jwks.is_some())];
+    if let Some((name, _)) = alone.iter().find(|(_, is_there)| *is_there && !config.issuers.is_empty()) {
+        let reason = format!("there are `issuers`, each with its own, and `{name}`");
+        return Err(BuildError::new(reason, format!("move `{name}` into one of the `issuers`, or leave these out")).at(*name));
+    }
+    let all = config.all();
+    for (at, (_, issuer)) in all.iter().enumerate() {
+        let error = match all.iter().take(at).position(|(_, other)| other.issuer == issuer.issuer) {
+            Some(first) => {
+                let error = BuildError::new(format!("`{}` is named twice", issuer.issuer), "give all its keys to one entry").at("issuer");
+                error.at(at).beside([first.into(), "issuer".into()])
+            }
+            None if issuer.issuer == "any" && all.len() > 1 => {
+                let reason = "beside other issuers `any` would let their tokens be signed by anyone's keys";
+                BuildError::new(reason, "name the issuer, or give it a policy of its own").at("issuer").at(at)
+            }
+            None => continue,
+        };
+        return Err(error.at("issuers"));
+    }
+    let built = all.iter().map(|(place, issuer)| {
+        Issuer::build(issuer, config, cx).map_err(|error| match place {
+            Some(place) => error.at(*place).at("issuers"),
+            None => error,
+        })
+    });
+    built.collect()
 }
 
 fn sources(config: &Config) -> Result<Sources, BuildError> {
@@ -187,67 +326,7 @@ fn sources(config: &Config) -> Result<Sources, BuildError> {
     Ok(Sources { header, query: config.query.clone(), cookie: config.cookie.clone() })
 }
 
-fn issuer(issuer: &str) -> Result<Option<String>, BuildError> {
-    match issuer {
-        "" => Err(BuildError::new("an issuer is needed", "write the `iss` of the tokens, or `any`").at("issuer")),
-        "any" => Ok(None),
-        issuer => Ok(Some(issuer.to_owned())),
-    }
-}
-
-fn audience(audience: &Audience) -> Result<Option<Vec<String>>, BuildError> {
-    let names = match audience {
-        Audience::One(name) if name == "any" => return Ok(None),
-        Audience::One(name) => std::slice::from_ref(name),
-        Audience::Several(names) => names,
-    };
-    if names.is_empty() || names.iter().any(String::is_empty) {
-        return Err(BuildError::new("an audience is needed", "write what the tokens name as `aud`, or `any`").at("audience"));
-    }
-    if names.iter().any(|name| name == "any") {
-        return Err(BuildError::new("`any` stands for every audience", "write `audience: any`, or take it off the list").at("audience"));
-    }
-    Ok(Some(names.to_vec()))
-}
-
-/// How a refusal tells the client what to do (RFC 6750 §3).
-#[derive(Debug)]
-struct Challenge(HeaderValue);
-
-impl Challenge {
-    fn new(realm: &str) -> Result<Self, BuildError> {
-        let plain = realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');
-        let value = HeaderValue::from_str(&format!("Bearer realm=\"{realm}\"")).ok().filter(|_| plain);
-        value
-            .map(Challenge)
-            .ok_or_else(|| BuildError::new("this realm cannot stand in a header", "use plain letters, digits and spaces").at("realm"))
-    }
-
-    /// No token: the client learns what is asked for, and no error (RFC 6750 §3.1).
-    fn missing(&self) -> Problem {
-        Problem::new(Kind::Unauthorized, "a bearer token is required").header(header::WWW_AUTHENTICATE, self.0.clone())
-    }
-
-    fn several(&self) -> Problem {
-        self.refuse(Kind::BadRequest, "invalid_request", "more than one token was sent".into(), "")
-    }
-
-    fn invalid(&self, refusal: Refusal) -> Problem {
-        let problem = self.refuse(Kind::Unauthorized, "invalid_token", refusal.detail, "");
-        Problem { cause: refusal.cause, ..problem }
-    }
-
-    fn insufficient(&self, scopes: &[String]) -> Problem {
-        let scope = format!(", scope=\"{}\"", scopes.join(" "));
-        self.refuse(Kind::Forbidden, "insufficient_scope", "the token lacks a scope that is needed here".into(), &scope)
-    }
-
-    fn refuse(&self, kind: Kind, error: &str, detail: Cow<'static, str>, more: &str) -> Problem {
-        let bare = self.0.to_str().unwrap_or_default();
-        let value = HeaderValue::from_str(&format!("{bare}, error=\"{error}\", error_description=\"{detail}\"{more}"));
-        Problem::new(kind, detail).header(header::WWW_AUTHENTICATE, value.unwrap_or_else(|_| self.0.clone()))
-    }
-}
-
+#[cfg(test)]
+mod several;
 #[cfg(test)]
 mod tests;

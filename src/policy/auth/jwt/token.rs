@@ -5,6 +5,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
 use jsonwebtoken::signature::Verifier as _;
 use serde::de::{self, DeserializeSeed};
 use serde_json::{Map, Value};
@@ -36,56 +37,85 @@ impl Refusal {
     }
 }
 
-/// A token whose signature is good. Nothing else is known of it.
+/// A compact JWS, taken apart. Nothing that it says is known to be true before [`Token::verify`].
 #[derive(Debug)]
-pub(super) struct Signed {
+pub(super) struct Token<'a> {
+    /// What is signed: header and payload as they came.
+    message: &'a [u8],
+    signature: Vec<u8>,
+    alg: Algorithm,
+    kid: Option<String>,
     /// The type that the token says it has (`typ`).
     pub typ: Option<String>,
     /// The payload, decoded: any bytes.
     pub payload: Vec<u8>,
 }
 
-/// Verifies the signature of a compact JWS. The payload is not looked at.
-///
-/// # Errors
-/// The token is malformed, asks for what is not supported, or no key of the set has signed it.
-pub(super) fn verify_signature(token: &[u8], keys: &KeySet) -> Result<Signed, Refusal> {
-    let malformed = "the token is not a JWT: three parts in base64url, separated by dots";
-    let last_dot = |text: &'_ [u8]| text.iter().rposition(|byte| *byte == b'.').ok_or(malformed);
-    let (message, signature) = token.split_at(last_dot(token)?);
-    let (header, payload) = message.split_at(last_dot(message)?);
-    // This engine refuses padding, other alphabets, white space and left-over bits: one signature has one spelling.
-    let decode = |part: &[u8]| URL_SAFE_NO_PAD.decode(part.strip_prefix(b".").unwrap_or(part)).map_err(|_| Refusal::from(malformed));
-    let mut header = object(&decode(header)?).ok_or("the token's header is not a JSON object, or has a member twice")?;
-    let signature = decode(signature)?;
-    let text = |value: Option<Value>| match value {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Refusal::from("the token's header has a member of the wrong type")),
-    };
-    // RFC 7515 §4.1.11: we understand no extension, so any that must be understood is refused; `b64` (RFC 7797) would change what is signed.
-    if header.contains_key("crit") || header.contains_key("b64") {
-        return Err("the token needs a JWS extension that is not supported".into());
-    }
-    let alg = text(header.remove("alg"))?.ok_or("the token's header has no alg")?;
-    let kid = text(header.remove("kid"))?;
-    let typ = text(header.remove("typ"))?;
-    // RFC 8725 §3.2; the other spellings of `none` are no algorithms either.
-    let alg = algorithm(&alg).ok_or_else(|| Refusal::because("the token's algorithm is not accepted", format!("alg {}", shown(&alg))))?;
-    let named = || format!("alg {alg:?}, kid {}", kid.as_deref().map_or("none".to_owned(), shown));
-    let candidates = keys.find(alg, kid.as_deref()).map_err(|why| {
-        let detail = match why {
-            NoKey::Unknown => "the token is signed with an unknown key",
-            NoKey::Algorithm => "the token's algorithm is not accepted",
-            NoKey::Ambiguous => "the token does not say which key it is signed with",
-        };
-        Refusal::because(detail, named())
-    })?;
-    if !candidates.iter().any(|key| key.verify(message, &signature).is_ok()) {
-        return Err(Refusal::because("the token's signature is not valid", named()));
-    }
-    Ok(Signed { typ, payload: decode(payload)? })
+/// Why a token is not verified.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unverified {
+    /// It is wrong, whatever keys there are.
+    Wrong(Refusal),
+    /// Its key is not among these; another set may have it.
+    Unknown(Refusal),
 }
+
+impl<'a> Token<'a> {
+    /// Takes a token apart.
+    ///
+    /// # Errors
+    /// It is malformed, or asks for what is not supported.
+    pub(super) fn read(token: &'a [u8]) -> Result<Self, Refusal> {
+        let malformed = "the token is not a JWT: three parts in base64url, separated by dots";
+        let last_dot = |text: &'_ [u8]| text.iter().rposition(|byte| *byte == b'.').ok_or(malformed);
+        let (message, signature) = token.split_at(last_dot(token)?);
+        let (header, payload) = message.split_at(last_dot(message)?);
+        // This engine refuses padding, other alphabets, white space and left-over bits: one signature has one spelling.
+        let decode = |part: &[u8]| URL_SAFE_NO_PAD.decode(part.strip_prefix(b".").unwrap_or(part)).map_err(|_| Refusal::from(malformed));
+        let mut header = object(&decode(header)?).ok_or("the token's header is not a JSON object, or has a member twice")?;
+        let signature = decode(signature)?;
+        let text = |value: Option<Value>| match value {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Refusal::from("the token's header has a member of the wrong type")),
+        };
+        // RFC 7515 §4.1.11: we understand no extension, so any that must be understood is refused; `b64` (RFC 7797) would change what is signed.
+        if header.contains_key("crit") || header.contains_key("b64") {
+            return Err("the token needs a JWS extension that is not supported".into());
+        }
+        let alg = text(header.remove("alg"))?.ok_or("the token's header has no alg")?;
+        let kid = text(header.remove("kid"))?;
+        let typ = text(header.remove("typ"))?;
+        // RFC 8725 §3.2; the other spellings of `none` are no algorithms either.
+        let alg = algorithm(&alg).ok_or_else(|| Refusal::because(ALGORITHM, format!("alg {}", shown(&alg))))?;
+        Ok(Self { message, signature, alg, kid, typ, payload: decode(payload)? })
+    }
+
+    /// Verifies the signature with those of the keys that are for it, where these algorithms are accepted; none accepts all.
+    ///
+    /// # Errors
+    /// No key of the set has signed it.
+    pub(super) fn verify(&self, keys: &KeySet, algorithms: Option<&[Algorithm]>) -> Result<(), Unverified> {
+        let named = || format!("alg {:?}, kid {}", self.alg, self.kid.as_deref().map_or("none".to_owned(), shown));
+        if algorithms.is_some_and(|accepted| !accepted.contains(&self.alg)) {
+            return Err(Unverified::Wrong(Refusal::because(ALGORITHM, named())));
+        }
+        let candidates = keys.find(self.alg, self.kid.as_deref()).map_err(|why| match why {
+            NoKey::Unknown => Unverified::Unknown(Refusal::because("the token is signed with an unknown key", named())),
+            NoKey::Algorithm => Unverified::Wrong(Refusal::because(ALGORITHM, named())),
+            NoKey::Ambiguous => Unverified::Wrong(Refusal::because("the token does not say which key it is signed with", named())),
+        })?;
+        if candidates.iter().any(|key| key.verify(self.message, &self.signature).is_ok()) {
+            return Ok(());
+        }
+        let refusal = Refusal::because("the token's signature is not valid", named());
+        // Keys without ids can be replaced unseen.
+        let named = candidates.iter().all(|key| key.has_id());
+        Err(if named && self.kid.is_some() { Unverified::Wrong(refusal) } else { Unverified::Unknown(refusal) })
+    }
+}
+
+const ALGORITHM: &str = "the token's algorithm is not accepted";
 
 /// Text that a stranger wrote, for the log: bounded and escaped.
 pub(super) fn shown(text: &str) -> String {
