@@ -29,6 +29,8 @@ fn ctx() -> Ctx {
         limits: Default::default(),
         credentials: None,
         version: None,
+        trailers: false,
+        encoded_tags: Default::default(),
         recoding: None,
         body_limit: None,
     }

@@ -3,9 +3,8 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
-use super::each::Fan;
+use super::each::{Fan, Large};
 use super::outcome::{Missing, Outcome};
-use super::run::Large;
 use super::same::Calls;
 use crate::observe::Shard;
 use crate::problem::Kind;

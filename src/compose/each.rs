@@ -37,6 +37,14 @@ const LARGE: usize = 4 * Offload::LARGE;
 /// Calls of one answer at most.
 pub(super) const CALLS: usize = 1000;
 
+/// What would hold a worker up.
+pub(super) enum Large {
+    /// To put the answers of its calls together.
+    Join(Box<Fan>),
+    /// To read what it is.
+    Read(Vec<u8>),
+}
+
 impl Each {
     /// Reads it, where a part has it.
     ///

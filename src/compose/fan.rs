@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use super::ask::Ask;
 use super::course::Course;
-use super::each::{Each, Fan};
+use super::each::{Each, Fan, Large};
 use super::fetch::Fetch;
 use super::outcome::{Got, Missing, Outcome};
 use super::part::{Make, Part};
 use super::plan::Composition;
-use super::run::{Large, Of, Terms, time};
+use super::run::{Of, Terms, time};
 use crate::body::json;
 use crate::handler::Conversation;
 use crate::problem::Kind;

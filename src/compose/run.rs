@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::ask::Ask;
 use super::course::Course;
-use super::each::Fan;
+use super::each::Large;
 use super::fetch::{Fetch, Fetched, Means};
 use super::fill::Variable;
 use super::outcome::{Got, Missing, Outcome, Source};
@@ -29,14 +29,6 @@ const HELD: usize = 4;
 pub(super) struct Of {
     pub part: usize,
     pub item: Option<usize>,
-}
-
-/// What would hold a worker up.
-pub(super) enum Large {
-    /// To put the answers of its calls together.
-    Join(Box<Fan>),
-    /// To read what it is.
-    Read(Vec<u8>),
 }
 
 /// What has come of it.
