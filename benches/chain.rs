@@ -5,14 +5,17 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::HeaderValue;
 use pingora_http::{RequestHeader, ResponseHeader};
 use tidegate::ctx::{Ctx, Params};
+use tidegate::observe::Metrics;
 use tidegate::policy::{Chain, Flow};
 use tidegate::state::Shared;
+use tidegate::upstream::Client;
 
 fn ctx() -> Ctx {
     Ctx {
@@ -37,9 +40,9 @@ fn ctx() -> Ctx {
 }
 
 /// The way down, which here never waits.
-fn down(chain: &Chain, req: &mut RequestHeader, cx: &mut Ctx) -> usize {
+fn down(chain: &Chain, req: &mut RequestHeader, cx: &mut Ctx, client: &Arc<Client>) -> usize {
     let mut depth = 0;
-    let ready = pin!(chain.request(req, cx, &mut depth)).poll(&mut Context::from_waker(Waker::noop()));
+    let ready = pin!(chain.request(req, cx, &mut depth, client)).poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(ready, Poll::Ready(Ok(Flow::Next))), "{ready:?}");
     depth
 }
@@ -54,16 +57,17 @@ fn policies(c: &mut Criterion) {
         request.append_header(name, value).unwrap();
     }
     let response = ResponseHeader::build(200, None).unwrap();
+    let client = Arc::new(Client::new(Metrics::new(1).unwrap().shards()[0].clone(), 1));
     let fresh = || (request.clone(), ctx(), response.clone());
     let mut group = c.benchmark_group(chain.names().collect::<Vec<_>>().join(", "));
     group.bench_function("down", |b| {
-        b.iter_batched_ref(fresh, |(req, cx, _)| black_box(down(chain, req, cx)), BatchSize::SmallInput);
+        b.iter_batched_ref(fresh, |(req, cx, _)| black_box(down(chain, req, cx, &client)), BatchSize::SmallInput);
     });
     group.bench_function("down, attempt, up", |b| {
         b.iter_batched_ref(
             fresh,
             |(req, cx, res)| {
-                let depth = down(chain, req, cx);
+                let depth = down(chain, req, cx, &client);
                 let mut sent = req.clone();
                 chain.upstream_request(&mut sent, cx).unwrap();
                 chain.response(res, req, cx, depth);

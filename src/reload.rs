@@ -15,7 +15,7 @@ use crate::observe::{Kept, Metrics};
 use crate::policy::Entry;
 use crate::snapshot::{Live, Snapshot};
 use crate::state::Shared;
-use crate::upstream::{Client, ServiceConfig, Tending};
+use crate::upstream::{Beside, Client, ServiceConfig, Tending};
 
 /// A config file that was read and built.
 pub struct Built {
@@ -182,9 +182,11 @@ impl Reloader {
             let unmatched = std::iter::once("-");
             let routes = config.routes.iter().map(|route| route.name.as_str()).chain(unmatched).collect();
             let snapshot = self.live.load();
-            let hosts = snapshot.providers.iter().flat_map(|provider| provider.hosts());
+            let of_endpoints = snapshot.endpoints.iter().flat_map(|endpoint| endpoint.hosts());
+            let hosts = snapshot.providers.iter().flat_map(|provider| provider.hosts()).chain(of_endpoints);
             let names: Vec<String> = snapshot.services.iter().flat_map(|service| service.names()).chain(hosts).collect();
-            let sources = snapshot.providers.iter().map(|provider| provider.name()).collect();
+            let endpoints = snapshot.endpoints.iter().map(|endpoint| endpoint.name());
+            let sources = snapshot.providers.iter().map(|provider| provider.name()).chain(endpoints).collect();
             let pools: Vec<_> = snapshot.services.iter().filter_map(|service| Some((&*service.name, service.pool()?))).collect();
             let of = |has: fn(&ServiceConfig<Vec<Entry>>) -> bool| -> HashSet<(&str, &str)> {
                 let pools = pools.iter().filter(|(name, _)| config.services.get(*name).is_some_and(has));
@@ -238,7 +240,9 @@ fn changed(before: &Snapshot, after: &Snapshot) -> bool {
 
 /// Starts what is done beside the requests of a snapshot, and waits a moment for what requests should find: better an old config than one without targets.
 async fn tend(snapshot: &Snapshot, control: &Handle, client: &Arc<Client>, metrics: &Arc<Metrics>) -> Result<Tending, String> {
-    let mut tending = Tending::start(&snapshot.services, snapshot.providers.iter().cloned(), control, client, metrics);
+    let providers = snapshot.providers.iter().map(|provider| -> Arc<dyn Beside> { provider.clone() });
+    let others = providers.chain(snapshot.endpoints.iter().map(|endpoint| -> Arc<dyn Beside> { endpoint.clone() }));
+    let mut tending = Tending::start(&snapshot.services, others, control, client, metrics);
     let most = snapshot.providers.iter().filter_map(|provider| provider.holds_up()).fold(SETTLE, Duration::max);
     if !tending.settle(most).await {
         log::warn!("not all is known of the services' targets and the issuers' keys yet; going on without");

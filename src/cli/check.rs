@@ -101,8 +101,8 @@ fn route_doubts(config: &Config, index: usize, route: &RouteConfig) -> Vec<Build
         let never = variables(&redirect.to).into_iter().filter(|name| {
             *name == "version"
                 || (name.starts_with("client_cert.") && !asked)
-                || (name.starts_with("claims.") && !has(&own, "jwt"))
-                || (*name == "consumer.name" && !has(&own, "jwt") && !has(&own, "api_key"))
+                || (name.starts_with("claims.") && !own.iter().any(|(.., policy)| reads_tokens(policy)))
+                || (*name == "consumer.name" && !own.iter().any(|(.., policy)| identifies(policy)))
         });
         found.extend(never.map(|name| {
             let error = BuildError::new(format!("`{{{name}}}` never has a value here, so each request gets 400"), "take it out");
@@ -137,7 +137,7 @@ fn composed(config: &Config, index: usize, composition: &Composition) -> Vec<Bui
         _ if params.iter().any(|param| **param == *name) => None,
         "version" => Some("the route has no `versions`: take it out"),
         "consumer.name" if !consumers => Some("put `api_key`, or `jwt` with `consumer`, into the route's policies, or take it out"),
-        _ if name.starts_with("claims.") && !tokens => Some("put `jwt` into the route's policies, or take it out"),
+        _ if name.starts_with("claims.") && !tokens => Some("put `jwt` or `introspection` into the route's policies, or take it out"),
         _ if name.starts_with("client_cert.") && !asked => {
             Some("ask clients for certificates with `client_ca` of a listener's `tls`, or take it out")
         }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::{Flow, Marks, NAMES, Phases, PolicyConfig, Runtime, schemas};
 use crate::ctx::Ctx;
 use crate::problem::Problem;
+use crate::upstream::Client;
 
 /// One entry of a `policies:` list: `- cors: {…}`, `- request_id`, or `- cors: off`.
 #[derive(Debug)]
@@ -222,16 +223,22 @@ impl Chain {
     }
 
     /// The way down, from where another chain that begins alike has led to. `depth` counts the policies entered, the one that refuses among them: its own
-    /// `response` hook runs too.
+    /// `response` hook runs too. What policies have to ask is asked over `client`.
     ///
     /// # Errors
     /// The problem of the policy that refused, with its name.
-    pub async fn request(&self, req: &mut RequestHeader, cx: &mut Ctx, depth: &mut usize) -> Result<Flow, Problem> {
+    pub async fn request(
+        &self,
+        req: &mut RequestHeader,
+        cx: &mut Ctx,
+        depth: &mut usize,
+        client: &Arc<Client>,
+    ) -> Result<Flow, Problem> {
         let passed = *depth;
         for &index in self.request.iter().skip_while(|index| **index < passed) {
             let Some(policy) = self.policies.get(index) else { continue };
             *depth = index + 1;
-            match policy.request(req, cx).await {
+            match policy.request(req, cx, client).await {
                 Ok(Flow::Next) => {}
                 Ok(reply) => return Ok(reply),
                 Err(problem) => return Err(named(problem, policy)),
@@ -341,7 +348,7 @@ mod tests {
     async fn a_refusal_goes_up_through_the_policies_already_passed_and_no_further() {
         let (chain, mut cx, mut depth) = (chain(), testing::ctx("/", &[]), 0);
         let mut req = RequestHeader::build("GET", b"/", None).unwrap();
-        let problem = chain.request(&mut req, &mut cx, &mut depth).await.unwrap_err();
+        let problem = chain.request(&mut req, &mut cx, &mut depth, &kit::client()).await.unwrap_err();
         assert_eq!((problem.kind, problem.policy, depth), (Kind::Unauthorized, Some("api_key"), 2));
         let mut res = ResponseHeader::build(401, None).unwrap();
         chain.response(&mut res, &req, &mut cx, depth);
@@ -355,7 +362,8 @@ mod tests {
     fn the_way_down_stays_small() {
         let (chain, mut cx, mut depth) = (chain(), testing::ctx("/", &[]), 0);
         let mut req = RequestHeader::build("GET", b"/", None).unwrap();
-        let future = chain.request(&mut req, &mut cx, &mut depth);
+        let client = kit::client();
+        let future = chain.request(&mut req, &mut cx, &mut depth, &client);
         // Every request moves this about: what is slow and large boxes itself inside its policy.
         assert!(size_of_val(&future) <= 512, "{} bytes", size_of_val(&future));
     }

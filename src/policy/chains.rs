@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use super::auth::jwks::{Provider, Providers};
+use super::auth::Providers;
+use super::auth::introspection::Endpoint;
+use super::auth::jwks::Provider;
 use super::chain::{Chain, Entry, Scope, merge};
 use super::{PolicyConfig, PolicyCx, Runtime};
 use crate::building::{Errors, Step};
@@ -38,6 +40,8 @@ pub struct Marks {
     pub credentials: Vec<Box<str>>,
     /// The headers in which they tell services an id that each request has for itself.
     pub ids: Vec<HeaderName>,
+    /// Whether one of them asks somebody on the way.
+    pub asks: bool,
 }
 
 impl Told {
@@ -60,7 +64,9 @@ impl Told {
 
     /// This policy finds out who calls, and asks those for it who do not say (RFC 9110 §11.6.1).
     pub fn challenge(&mut self, challenge: HeaderValue) {
-        self.own.challenges.push(challenge);
+        if !self.own.challenges.contains(&challenge) {
+            self.own.challenges.push(challenge);
+        }
     }
 
     /// How policies above ask who calls.
@@ -72,6 +78,11 @@ impl Told {
     /// This query parameter carries credentials: no address that an answer tells may show it.
     pub fn credential(&mut self, parameter: &str) {
         self.marks.credentials.push(parameter.into());
+    }
+
+    /// This policy asks somebody on the way: what that takes is made ready before the first request.
+    pub fn asks(&mut self) {
+        self.marks.asks = true;
     }
 
     /// This header tells services an id that each request has for itself: nothing that is made for several may depend on it.
@@ -126,8 +137,8 @@ impl<'a> Chains<'a> {
         Self { consumers, base, providers: Providers::default(), built: HashMap::new(), slots: 0 }
     }
 
-    /// Who has the keys of issuers, for all that was built.
-    pub fn providers(self) -> Box<[Arc<Provider>]> {
+    /// Who is asked about tokens, for all that was built.
+    pub fn providers(self) -> (Box<[Arc<Provider>]>, Box<[Arc<Endpoint>]>) {
         self.providers.all()
     }
 
@@ -160,6 +171,7 @@ impl<'a> Chains<'a> {
             above.challenges.extend_from_slice(&built.own.challenges);
             marks.credentials.extend_from_slice(&built.marks.credentials);
             marks.ids.extend_from_slice(&built.marks.ids);
+            marks.asks |= built.marks.asks;
             policies.extend(built.policy.clone());
         }
         (policies, marks)

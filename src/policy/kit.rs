@@ -6,18 +6,24 @@ use std::sync::Arc;
 use http::HeaderValue;
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::auth::jwks::Providers;
+use super::auth::Providers;
 use super::{Flow, Policy, PolicyCx, Told};
 use crate::building::{BuildError, Errors};
 use crate::consumer::{ConsumerConfig, Consumers};
 use crate::ctx::{Ctx, testing};
+use crate::observe::Metrics;
 use crate::problem::Problem;
 use crate::state::Shared;
-use crate::upstream::{DnsConfig, Names};
+use crate::upstream::{Client, DnsConfig, Names};
 
 /// Settings as a user writes them. Tests may look down the house: this is the reader of real files.
 pub(crate) fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
     crate::config::load_str("test.yaml", text, &|_| None).map(|loaded| loaded.value).map_err(|errors| errors.to_string())
+}
+
+/// What policies ask others over.
+pub(crate) fn client() -> Arc<Client> {
+    Arc::new(Client::new(Metrics::new(1).unwrap().shards()[0].clone(), 1))
 }
 
 /// One policy with the request it works on.
@@ -108,7 +114,7 @@ impl<P: Policy> Kit<P> {
 
     /// Runs the way down.
     pub async fn request(&mut self) -> Result<Flow, Problem> {
-        self.policy.request(&mut self.req, &mut self.cx).await
+        self.policy.request_with(&mut self.req, &mut self.cx, &client()).await
     }
 
     /// The header that would go to the upstream.

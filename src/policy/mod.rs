@@ -36,8 +36,8 @@ use crate::ctx::Ctx;
 use crate::problem::Problem;
 use crate::state::Shared;
 use crate::types::Reply;
-use crate::upstream::Names;
-use auth::jwks::Providers;
+use crate::upstream::{Client, Names};
+use auth::Providers;
 
 registry::policies! {
     request_id: transform::request_id::RequestId,
@@ -49,6 +49,7 @@ registry::policies! {
     size_limit: guard::size_limit::SizeLimit,
     api_key: auth::api_key::ApiKey,
     jwt: auth::jwt::Jwt,
+    introspection: auth::introspection::Introspection,
     acl: guard::acl::Acl,
     rate_limit: traffic::rate_limit::RateLimit,
     request: transform::request::Request,
@@ -80,6 +81,16 @@ pub trait Policy: Sized + Send + Sync + 'static {
         async { Ok(Flow::Next) }
     }
 
+    /// The same for a policy that has to ask somebody, over the connections of the worker that the request is on: it takes the place of [`Policy::request`].
+    fn request_with(
+        &self,
+        req: &mut RequestHeader,
+        cx: &mut Ctx,
+        _client: &Arc<Client>,
+    ) -> impl Future<Output = Result<Flow, Problem>> + Send {
+        self.request(req, cx)
+    }
+
     /// On the header that goes to the upstream, once for each attempt.
     ///
     /// # Errors
@@ -108,7 +119,7 @@ pub struct Phases(u8);
 impl Phases {
     /// No hook: a policy that only changes how others are built.
     pub const NONE: Phases = Phases(0);
-    /// [`Policy::request`].
+    /// [`Policy::request`], or [`Policy::request_with`].
     pub const REQUEST: Phases = Phases(1);
     /// [`Policy::upstream_request`].
     pub const UPSTREAM_REQUEST: Phases = Phases(2);
@@ -144,7 +155,7 @@ pub struct PolicyCx<'a> {
     pub folder: &'a Path,
     /// Who finds the hosts of what is fetched.
     pub names: &'a Arc<Names>,
-    /// Who has the keys of issuers.
+    /// Who is asked about tokens.
     pub providers: &'a mut Providers,
     /// What policies tell each other and their route.
     pub told: &'a mut Told,

@@ -27,13 +27,21 @@ pub fn doubts(chain: &[Placed<'_>], versions: bool) -> Vec<Doubt> {
         // One doubt about each policy is enough: the first that it stands below.
         let found = chain.iter().take(below).enumerate().find_map(|(above, (_, _, upper))| doubt(upper, lower).map(|error| (above, error)));
         doubts.extend(found.map(|(above, error)| Doubt { other: Some(above), place: below, error }));
-        let insecure = if let PolicyConfig::jwt(jwt) = lower { jwt.plain() } else { Vec::new() };
-        doubts.extend(insecure.into_iter().map(|error| Doubt { other: None, place: below, error }));
+        doubts.extend(insecure(lower).into_iter().map(|error| Doubt { other: None, place: below, error }));
         // A wider list may be for other routes.
         let missing = if *scope == Scope::Route { wanting(chain, lower, versions) } else { Vec::new() };
         doubts.extend(missing.into_iter().map(|error| Doubt { other: None, place: below, error }));
     }
     doubts
+}
+
+/// What comes from another machine without TLS, and should not.
+fn insecure(policy: &PolicyConfig) -> Vec<BuildError> {
+    match policy {
+        PolicyConfig::jwt(jwt) => jwt.plain(),
+        PolicyConfig::introspection(introspection) => introspection.plain().into_iter().collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Something that an `acl` asks about.
@@ -51,7 +59,7 @@ pub fn blind(chain: &[Placed<'_>]) -> Vec<Doubt> {
     for (place, (_, _, policy)) in chain.iter().enumerate() {
         let PolicyConfig::acl(acl) = policy else { continue };
         let consumer = Asked { finds: identifies, what: "who the consumer is", who: "`api_key`, or `jwt` with `consumer`" };
-        let token = Asked { finds: reads_tokens, what: "what the token says", who: "`jwt`" };
+        let token = Asked { finds: reads_tokens, what: "what the token says", who: "`jwt` or `introspection`" };
         let asked = [(acl.asks_consumer(), consumer), (acl.asks_token(), token)];
         for (_, Asked { finds, what, who }) in asked.into_iter().filter(|(asks, _)| *asks) {
             if chain.iter().take(place).any(|(_, _, above)| finds(above)) {
@@ -90,7 +98,7 @@ fn wanting(chain: &[Placed<'_>], policy: &PolicyConfig, versions: bool) -> Vec<B
         let fix = match name {
             "version" if !versions => "the route has no `versions`: take it out",
             "consumer.name" if !consumers => "put `api_key`, or `jwt` with `consumer`, into the list, or take it out",
-            name if name.starts_with("claims.") && !tokens => "put `jwt` into the list, or take it out",
+            name if name.starts_with("claims.") && !tokens => "put `jwt` or `introspection` into the list, or take it out",
             _ => return None,
         };
         Some(BuildError::new(format!("`{{{name}}}` never has a value here"), fix))
@@ -109,7 +117,7 @@ fn doubt(upper: &PolicyConfig, lower: &PolicyConfig) -> Option<BuildError> {
             format!("two limits are named `{}`: clients cannot tell them apart in the `RateLimit` headers", one.name),
             "give one of them another `name`".to_owned(),
         ),
-        (PolicyConfig::api_key(_) | PolicyConfig::jwt(_) | PolicyConfig::acl(_), PolicyConfig::cors(_)) => (
+        (upper, PolicyConfig::cors(_)) if asks_who(upper) => (
             format!("`cors` stands below `{above}`, which refuses every preflight: browsers send no credentials with one"),
             format!("put `cors` above `{above}`"),
         ),
@@ -154,19 +162,26 @@ pub fn identifies(policy: &PolicyConfig) -> bool {
     match policy {
         PolicyConfig::api_key(_) => true,
         PolicyConfig::jwt(jwt) => jwt.identifies(),
+        PolicyConfig::introspection(introspection) => introspection.identifies(),
         _ => false,
     }
 }
 
 /// Whether a policy makes the claims of a token known.
 pub fn reads_tokens(policy: &PolicyConfig) -> bool {
-    matches!(policy, PolicyConfig::jwt(_))
+    matches!(policy, PolicyConfig::jwt(_) | PolicyConfig::introspection(_))
+}
+
+/// Whether a policy refuses requests that do not say who calls.
+fn asks_who(policy: &PolicyConfig) -> bool {
+    use PolicyConfig::{acl, api_key, introspection, jwt};
+    matches!(policy, api_key(_) | jwt(_) | introspection(_) | acl(_))
 }
 
 /// Whether a policy may refuse a request.
 fn refuses(policy: &PolicyConfig) -> bool {
-    use PolicyConfig::{acl, api_key, bot, ip_filter, jwt, rate_limit, size_limit};
-    matches!(policy, api_key(_) | jwt(_) | acl(_) | bot(_) | ip_filter(_) | rate_limit(_) | size_limit(_))
+    use PolicyConfig::{bot, ip_filter, rate_limit, size_limit};
+    asks_who(policy) || matches!(policy, bot(_) | ip_filter(_) | rate_limit(_) | size_limit(_))
 }
 
 #[cfg(test)]
@@ -174,6 +189,9 @@ mod tests {
     use super::super::merge;
     use super::*;
     use crate::policy::kit::yaml;
+
+    const INTROSPECTION: &str =
+        "[introspection: {url: 'https://a/i', client_id: a, client_secret: b, audience: any}, cors: {origins: ['*']}]";
 
     /// The doubts about a list of policies: who stands above whom.
     fn told(list: &str) -> Vec<String> {
@@ -204,6 +222,7 @@ mod tests {
             ("[cors: {origins: ['*']}, api_key, request_id]", "1 > 2: `request_id` stands below `api_key`"),
             ("[acl: {groups: [a]}, cors: {origins: ['*']}]", "0 > 1: `cors` stands below `acl`, which refuses"),
             ("[ip_filter: {deny: [10.0.0.1]}, request_id]", "0 > 1: `request_id` stands below `ip_filter`"),
+            (INTROSPECTION, "0 > 1: `cors` stands below `introspection`, which refuses"),
         ] {
             let told = told(list);
             assert!(told.len() == 1 && told[0].starts_with(expected), "{list}: {told:?}");

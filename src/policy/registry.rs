@@ -59,8 +59,13 @@ macro_rules! policies {
                 match self { $(Runtime::$name(_) => <$room::$file::$policy as Policy>::PHASES),* }
             }
 
-            pub(super) async fn request(&self, req: &mut RequestHeader, cx: &mut Ctx) -> Result<Flow, Problem> {
-                match self { $(Runtime::$name(policy) => policy.request(req, cx).await),* }
+            pub(super) async fn request(
+                &self,
+                req: &mut RequestHeader,
+                cx: &mut Ctx,
+                client: &Arc<Client>,
+            ) -> Result<Flow, Problem> {
+                match self { $(Runtime::$name(policy) => policy.request_with(req, cx, client).await),* }
             }
 
             pub(super) fn upstream_request(&self, req: &mut RequestHeader, cx: &mut Ctx) -> Result<(), Problem> {

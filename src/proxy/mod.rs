@@ -145,13 +145,13 @@ impl Gateway {
         let _ = self.0.entry.set(Arc::downgrade(proxy));
     }
 
-    /// Makes what the first composed answer would wait for, where there can be one. Called on the worker's runtime.
+    /// Makes what the first request that asks others would wait for, where there can be one. Called on the worker's runtime.
     pub fn warm(&self) {
         self.warm_for(&self.0.live.load());
     }
 
     fn warm_for(&self, snapshot: &Snapshot) {
-        if snapshot.composes()
+        if snapshot.asks()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let client = self.0.client.clone();

@@ -37,7 +37,7 @@ pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mu
     }
     let flow = loop {
         let (chain, cx, depth) = exchange.parts();
-        let flow = chain.request(session.downstream_session.req_header_mut(), cx, depth).await;
+        let flow = chain.request(session.downstream_session.req_header_mut(), cx, depth, &gateway.0.client).await;
         if !matches!(flow, Ok(Flow::Next)) || !exchange.fork(session.req_header()) {
             break flow;
         }

@@ -17,6 +17,7 @@ use crate::building::{BuildError, Errors};
 use crate::config::Config;
 use crate::consumer::Consumers;
 use crate::ctx::{Ctx, Params};
+use crate::policy::auth::introspection::Endpoint;
 use crate::policy::auth::jwks::Provider;
 use crate::policy::{Chain, Chains, Entry, Scope};
 use crate::problem::{Kind, Problem};
@@ -40,6 +41,8 @@ pub struct Snapshot {
     pub services: Box<[Arc<Service>]>,
     /// Who has the keys of issuers.
     pub providers: Box<[Arc<Provider>]>,
+    /// Who is asked about tokens.
+    pub endpoints: Box<[Arc<Endpoint>]>,
     /// What each listener that speaks TLS does so with, in the order of the file.
     pub secure: Box<[Option<Secure>]>,
     /// Where answers of parts are kept.
@@ -100,14 +103,14 @@ impl Snapshot {
         let way = Way { version: 0, chain, destination: Destination::Nowhere };
         let unmatched = Route::new("-", None, [way].into(), Chain::default());
         let Builder { errors, services, chains, .. } = builder;
-        let providers = chains.providers();
+        let (providers, endpoints) = chains.providers();
         let mut services: Box<[_]> = services.into_values().collect();
         services.sort_unstable_by(|one: &Arc<Service>, other| one.name.cmp(&other.name));
         match (router, routes.into_iter().collect::<Option<Box<[_]>>>()) {
             (Some(router), Some(routes)) => {
                 let keeps = routes.iter().flat_map(|route| &route.ways).any(keeps).then_some(config.cache.size.0);
                 let (paths, kept) = (config.paths.clone(), shared.kept.clone());
-                errors.finish(Self { router, routes, unmatched, paths, services, providers, secure, kept, keeps })
+                errors.finish(Self { router, routes, unmatched, paths, services, providers, endpoints, secure, kept, keeps })
             }
             _ => Err(errors),
         }
@@ -181,10 +184,10 @@ impl Snapshot {
         }
     }
 
-    /// Whether any route puts answers together.
-    pub fn composes(&self) -> bool {
-        let mut ways = self.routes.iter().flat_map(|route| &route.ways);
-        ways.any(|way| matches!(way.destination, Destination::Composition(_)))
+    /// Whether requests make the gateway ask others: for parts of an answer, or for what a policy has to know.
+    pub fn asks(&self) -> bool {
+        let mut ways = self.routes.iter().chain([&self.unmatched]).flat_map(|route| &route.ways);
+        ways.any(|way| matches!(way.destination, Destination::Composition(_)) || way.chain.marks().asks)
     }
 
     /// What is doubtful about certificates at this time.

@@ -113,6 +113,11 @@ impl Client {
         Self { connector: OnceCell::new(), kept, shard }
     }
 
+    /// What the worker counts.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
     /// Makes what the first call would wait for.
     pub async fn warm(&self) {
         self.connector().await;

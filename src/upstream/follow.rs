@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -33,13 +34,16 @@ async fn follow_one(service: &Service, question: &Question, answer: &Answer, set
     }
 }
 
-/// Looks the names of a service that nobody follows up now, unless what is known of them still holds.
-pub async fn find(service: &Service, metrics: &Metrics) {
-    let Backend::Targets(targets) = &service.backend else { return };
+/// Looks the names of a service that nobody follows up now, unless what is known of them still holds. When to do it again, where it has names.
+pub async fn find(service: &Service, metrics: &Metrics) -> Option<Instant> {
+    let Backend::Targets(targets) = &service.backend else { return None };
+    let mut soonest: Option<Instant> = None;
     for (question, answer) in targets.plan.asked() {
-        targets.plan.names().refresh(&question, &answer, metrics).await;
+        let due = targets.plan.names().refresh(&question, &answer, metrics).await;
+        soonest = Some(soonest.map_or(due, |soonest| soonest.min(due)));
     }
     renew(service, metrics);
+    soonest
 }
 
 /// Puts a pool of what is known now in the place of the present one, unless it is the same.
@@ -84,7 +88,6 @@ fn list(pool: &Pool) -> String {
 mod tests {
     use std::net::IpAddr;
     use std::path::Path;
-    use std::time::Instant;
 
     use super::*;
     use crate::state::{Known, Located, Shared, millis};

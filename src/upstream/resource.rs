@@ -1,10 +1,11 @@
-//! What the gateway itself asks for at a URL, such as the keys of an issuer: over the client of the house, beside the requests.
+//! What the gateway itself asks for at a URL, such as the keys of an issuer: over the client of the house, beside the requests or on their way.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Uri, header};
+use http::{HeaderName, HeaderValue, Uri, header};
 use pingora_http::RequestHeader;
 
 use super::follow::find;
@@ -80,30 +81,75 @@ impl Resource {
         self.service.names()
     }
 
+    /// Looks its host up, unless what is known of that still holds. When to do it again; none where it has no name.
+    pub async fn locate(&self, metrics: &Metrics) -> Option<Instant> {
+        find(&self.service, metrics).await
+    }
+
     /// Asks for it, and waits for the whole of it for at most so long. `most` are the bytes that are taken.
     ///
     /// # Errors
     /// What comes is no 200, too large, or not in time.
     pub async fn get(&self, client: &Client, most: usize, within: Duration, metrics: &Metrics) -> Result<Answer, Missed> {
         let allowed = Allowance::new(most, within);
-        let asked = tokio::time::timeout(within, self.ask(client, &allowed, metrics)).await;
+        let asked = async {
+            let head = self.head("GET")?;
+            self.locate(metrics).await;
+            self.ask(client, head, &[], &allowed).await
+        };
+        self.answer(asked, &allowed, within).await
+    }
+
+    /// Posts a form to it on a request's way, with these headers, and waits likewise. Somebody else sees to it that its host is looked up.
+    ///
+    /// # Errors
+    /// Those of [`Resource::get`].
+    pub async fn post(
+        &self,
+        client: &Client,
+        headers: &[(HeaderName, HeaderValue)],
+        form: String,
+        most: usize,
+        within: Duration,
+    ) -> Result<Answer, Missed> {
+        let allowed = Allowance::new(most, within);
+        let asked = async {
+            let mut head = self.head("POST")?;
+            let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+            for (name, value) in headers.iter().chain([&kind]) {
+                head.insert_header(name.clone(), value.clone()).map_err(malformed)?;
+            }
+            self.ask(client, head, &[form.into()], &allowed).await
+        };
+        self.answer(asked, &allowed, within).await
+    }
+
+    fn head(&self, method: &str) -> Result<RequestHeader, CallError> {
+        let mut head = RequestHeader::build(method, self.target.as_bytes(), Some(5)).map_err(malformed)?;
+        head.insert_header(header::ACCEPT, HeaderValue::from_static("application/json")).map_err(malformed)?;
+        head.insert_header(header::USER_AGENT, USER_AGENT).map_err(malformed)?;
+        Ok(head)
+    }
+
+    async fn ask(&self, client: &Client, head: RequestHeader, body: &[Bytes], allowed: &Allowance) -> Result<Answer, CallError> {
+        let call = Client::begin(&self.service, &head, &Ctx::new(HeaderValue::from_static("-")))?;
+        client.send_allowed(call, head, body, allowed).await
+    }
+
+    async fn answer(
+        &self,
+        asked: impl Future<Output = Result<Answer, CallError>>,
+        allowed: &Allowance,
+        within: Duration,
+    ) -> Result<Answer, Missed> {
+        let asked = tokio::time::timeout(within, asked).await;
         let asked = asked.unwrap_or(Err(CallError::Failed(Failure::Timeout, allowed.stage())));
-        let answer = asked.map_err(|error| self.missed(error, &allowed))?;
+        let answer = asked.map_err(|error| self.missed(error, allowed))?;
         match answer.head.status.as_u16() {
             200 => Ok(answer),
             status @ 300..400 => Err(Missed::new("status", format!("it answered {status}, and redirects are not followed"))),
             status => Err(Missed::new("status", format!("it answered {status}"))),
         }
-    }
-
-    async fn ask(&self, client: &Client, allowed: &Allowance, metrics: &Metrics) -> Result<Answer, CallError> {
-        let malformed = |_| CallError::Failed(Failure::Malformed, Stage::Connecting);
-        let mut head = RequestHeader::build("GET", self.target.as_bytes(), Some(3)).map_err(malformed)?;
-        head.insert_header(header::ACCEPT, HeaderValue::from_static("application/json")).map_err(malformed)?;
-        head.insert_header(header::USER_AGENT, USER_AGENT).map_err(malformed)?;
-        find(&self.service, metrics).await;
-        let call = Client::begin(&self.service, &head, &Ctx::new(HeaderValue::from_static("-")))?;
-        client.send_allowed(call, head, &[], allowed).await
     }
 
     fn missed(&self, error: CallError, allowed: &Allowance) -> Missed {
@@ -132,5 +178,9 @@ impl Resource {
     }
 }
 
-/// Nobody waits for it on a request's way, so a provider may be far.
+fn malformed<E>(_: E) -> CallError {
+    CallError::Failed(Failure::Malformed, Stage::Connecting)
+}
+
+/// A provider may be far; who waits for one has a bound of its own.
 const CONNECT: crate::types::Duration = crate::types::Duration::secs(5);

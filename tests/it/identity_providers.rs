@@ -13,7 +13,7 @@ use crate::support::certificates::Authority;
 use crate::support::gateway::Folder;
 use crate::support::idp::bearer;
 use crate::support::peers::Peer;
-use crate::support::{Client, Gateway, eventually, port};
+use crate::support::{Client, Gateway, Response, eventually, port};
 
 /// A running `oauth2-mock-server`.
 struct Mock {
@@ -180,13 +180,65 @@ fn a_provider_that_is_killed_and_started_anew_under_load_costs_no_good_token() {
 
 /// What a certified provider gives to the client `shop`.
 fn granted(address: &str, body: &str, more: &str) -> Value {
+    posted(address, "/token", body, more).json()
+}
+
+fn posted(address: &str, path: &str, body: &str, more: &str) -> Response {
     // shop:secret
     let line = format!("Authorization: Basic c2hvcDpzZWNyZXQ=\r\nContent-Type: application/x-www-form-urlencoded\r\n{more}");
     let mut client = Client::connect(address.parse().unwrap());
-    client.send(format!("POST /token HTTP/1.1\r\nHost: {address}\r\n{line}Content-Length: {}\r\n\r\n{body}", body.len()));
+    client.send(format!("POST {path} HTTP/1.1\r\nHost: {address}\r\n{line}Content-Length: {}\r\n\r\n{body}", body.len()));
     let answer = client.read();
     assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()
+    answer
+}
+
+/// An opaque token of that provider.
+fn opaque(address: &str, scope: &str) -> String {
+    let body = format!("grant_type=client_credentials&scope={scope}&resource=urn:api:opaque");
+    granted(address, &body, "")["access_token"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn opaque_tokens_of_a_certified_provider_are_asked_about_and_those_taken_back_are_refused_in_time() {
+    let at = port().to_string();
+    let mut peer = Peer::start("oidc_provider.mjs", &[&at]);
+    peer.await_line("listening ");
+    let address = format!("127.0.0.1:{at}");
+    let asked = |more: &str| {
+        format!("introspection: {{ issuer: \"http://{address}\", audience: api, consumer: client_id, allow_http: true, cache: 500ms, {more} }}")
+    };
+    let basic = "client_id: gate way, client_secret: \"s3:cr%t\"";
+    let route = |path: &str, more: &str| {
+        let name = path.trim_start_matches('/');
+        format!("  - {{ name: {name}, match: {{ path: {path} }}, policies: [{}], to: echo }}\n", asked(more))
+    };
+    let gateway = Gateway::start(&format!(
+        "consumers: [{{ name: shop }}]\nservices: {{ echo: {{ mock: {{ echo: true }} }} }}\nroutes:\n{}{}{}{}",
+        route("/read", &format!("{basic}, scopes: [read]")),
+        route("/write", &format!("{basic}, scopes: [write]")),
+        route("/post", "client_id: post, client_secret: \"s3:cr%t\", client_auth: client_secret_post"),
+        route("/wrong", "client_id: gate way, client_secret: wrong"),
+    ));
+    let status = |path: &str, token: &str| gateway.client().get_with(path, &bearer(token)).status;
+    let token = opaque(&address, "read");
+    assert_eq!([status("/read", &token), status("/write", &token), status("/post", &token)], [200, 403, 200]);
+    assert_eq!(status("/read", "nobodys"), 401);
+    assert_eq!(status("/wrong", &token), 503, "the provider does not know us");
+    gateway.await_log("the reason", |line| line["cause"].as_str().is_some_and(|cause| cause.ends_with("it answered 401")));
+    gateway.await_log("the consumer", |line| line["consumer"] == "shop");
+    posted(&address, "/token/revocation", &format!("token={token}"), "");
+    let revoked = Instant::now();
+    eventually("it is refused", || (status("/read", &token) == 401).then_some(()));
+    assert!(revoked.elapsed() < Duration::from_secs(2), "{:?}", revoked.elapsed());
+    // While the provider is dead, nobody new gets through; when it is back, nobody is kept out.
+    peer.kill();
+    assert_eq!(status("/read", "another"), 503);
+    peer = Peer::start("oidc_provider.mjs", &[&at]);
+    peer.await_line("listening ");
+    let token = opaque(&address, "read");
+    eventually("it is asked again", || (status("/read", &token) == 200).then_some(()));
+    peer.done();
 }
 
 #[test]

@@ -42,6 +42,7 @@ mod http2;
 mod http2_bounds;
 mod http2_floods;
 mod includes;
+mod introspection;
 mod ip_filter;
 mod jwks;
 mod jwks_trouble;

@@ -20,7 +20,6 @@ use super::{print, say};
 use crate::building::{ConfigPath, Step};
 use crate::config::{Config, Loaded};
 use crate::ctx::Ctx;
-use crate::policy::auth::jwt::Needs;
 use crate::policy::{Scope, merge};
 use crate::problem::Problem;
 use crate::reload::{Built, build};
@@ -133,7 +132,7 @@ struct Policy {
     place: String,
     settings: Value,
     /// What it wants of the request, where it tells.
-    needs: Option<Needs>,
+    needs: Option<needs::Needs>,
 }
 
 #[derive(Debug, Serialize)]

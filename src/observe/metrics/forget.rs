@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use prometheus::Error;
 use prometheus::core::Collector;
 
-use super::{Kept, Metrics, ProcessMetrics};
+use super::{AuthMetrics, Kept, Metrics, ProcessMetrics};
 
 impl Metrics {
     /// Forgets a target that a service has no more.
@@ -53,6 +53,9 @@ impl Metrics {
             for family in [&shard.parts_running, &shard.batch_running] {
                 keep(family, routes, |labels| family.remove_label_values(labels));
             }
+            let AuthMetrics { introspections, introspection_duration } = &shard.auth;
+            keep(introspections, sources, |labels| introspections.remove_label_values(labels));
+            keep(introspection_duration, sources, |labels| introspection_duration.remove_label_values(labels));
             keep(&shard.websockets, services, |labels| shard.websockets.remove_label_values(labels));
             let websockets = [&shard.websocket_messages, &shard.websocket_bytes, &shard.websocket_closes];
             for family in [&shard.retries, &shard.fallbacks, &shard.mirrors].into_iter().chain(websockets) {

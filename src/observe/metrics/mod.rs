@@ -1,6 +1,7 @@
 //! Every metric, by name. What happens on a request is counted in the worker's own shard, so that no core waits for another; the shards are added up
 //! when someone asks.
 
+mod auth;
 mod forget;
 mod jwks;
 mod sum;
@@ -15,6 +16,7 @@ use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Error, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
+pub use self::auth::AuthMetrics;
 pub use self::jwks::JwksMetrics;
 use self::sum::{Places, add, labels};
 
@@ -71,6 +73,8 @@ pub struct Shard {
     pub part_cache_bytes: IntGauge,
     /// Answers of parts that had to go for others: one number of all workers too.
     pub part_cache_evicted: IntCounter,
+    /// What policies ask others to find out who calls.
+    pub auth: AuthMetrics,
     /// Whether a service's breaker is open, by service: one state of all workers, so every shard has the same.
     pub breakers: IntGaugeVec,
     /// Whether a target is ejected, or tried after that, by service and target: one state of all workers too.
@@ -143,7 +147,7 @@ pub struct Kept<'a> {
     pub services: HashSet<&'a str>,
     /// The names that targets go by.
     pub names: HashSet<&'a str>,
-    /// Where keys are fetched from.
+    /// Who is asked about tokens.
     pub sources: HashSet<&'a str>,
     /// The services that have a breaker.
     pub breakers: HashSet<&'a str>,
@@ -265,6 +269,7 @@ impl Shard {
                 IntCounter::new("tidegate_encoders_full_total", "Answers that were not encoded, for too many others were."),
             )?,
             part_cache: counter("tidegate_part_cache_total", "Answers of parts that may be kept.", &["route", "part", "result"])?,
+            auth: AuthMetrics::new(&registry)?,
             part_cache_bytes: process.part_cache_bytes.clone(),
             part_cache_evicted: process.part_cache_evicted.clone(),
             handshakes: counter("tidegate_handshakes_total", "Handshakes of TLS with clients.", &["result"])?,

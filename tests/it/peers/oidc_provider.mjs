@@ -1,4 +1,5 @@
-// A certified OpenID provider, oidc-provider: it gives JWTs (RFC 9068) for `api` to the client `shop`, whose secret is `secret`.
+// A certified OpenID provider, oidc-provider, at this port: it gives JWTs (RFC 9068) and opaque tokens for `api` to the client `shop`, whose secret is `secret`,
+// tells the client `gate way`, whose secret is `s3:cr%t`, of tokens, and takes them back.
 import http from 'node:http';
 import { generateKeyPairSync } from 'node:crypto';
 import { pathToFileURL } from 'node:url';
@@ -9,18 +10,26 @@ const jwk = (alg, kind, options) => ({ ...generateKeyPairSync(kind, options).pri
 const keys = [jwk('RS256', 'rsa', { modulusLength: 2048 }), jwk('ES256', 'ec', { namedCurve: 'P-256' }), jwk('EdDSA', 'ed25519')];
 
 const server = http.createServer();
-server.listen(0, '127.0.0.1', () => {
+server.listen(Number(process.argv[2] ?? 0), '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
-  const resource = (alg) => ({ scope: 'read write', audience: 'api', accessTokenFormat: 'jwt', accessTokenTTL: 600, jwt: { sign: { alg } } });
+  const jwt = (alg) => ({ accessTokenFormat: 'jwt', jwt: { sign: { alg } } });
+  const resource = (kind) => ({ scope: 'read write', audience: 'api', accessTokenTTL: 600, ...(kind === 'opaque' ? { accessTokenFormat: kind } : jwt(kind)) });
+  const machine = (client_id, client_secret) => ({ client_id, client_secret, grant_types: ['client_credentials'], redirect_uris: [], response_types: [] });
   const provider = new Provider(issuer, {
     jwks: { keys },
-    clients: [{ client_id: 'shop', client_secret: 'secret', grant_types: ['client_credentials'], redirect_uris: [], response_types: [] }],
+    clients: [
+      machine('shop', 'secret'),
+      machine('gate way', 's3:cr%t'),
+      { ...machine('post', 's3:cr%t'), token_endpoint_auth_method: 'client_secret_post' },
+    ],
     scopes: ['read', 'write'],
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
       dPoP: { enabled: true },
-      // The last part of the resource is the algorithm that is wanted.
+      introspection: { enabled: true },
+      revocation: { enabled: true },
+      // The last part of the resource is the algorithm that is wanted, or `opaque`.
       resourceIndicators: { enabled: true, getResourceServerInfo: (ctx, indicator) => resource(indicator.split(':').pop()) },
     },
   });

@@ -1,36 +1,62 @@
-//! Where an issuer has its keys: OpenID Connect Discovery 1.0 §4, RFC 8414 §3.
+//! Where an issuer has its keys and endpoints: OpenID Connect Discovery 1.0 §4, RFC 8414 §3.
 
 use serde::Deserialize;
 
 use crate::upstream::Missed;
 
 /// Where an issuer tells of itself. A slash at its end is not doubled (§4.1).
-pub(super) fn place(issuer: &str) -> String {
+pub fn place(issuer: &str) -> String {
     format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer))
+}
+
+/// Where one tells of itself that is no OpenID provider (RFC 8414 §3.1): between its host and its path.
+pub fn place_of_oauth(issuer: &str) -> String {
+    let issuer = issuer.strip_suffix('/').unwrap_or(issuer);
+    let host = issuer.find("://").map_or(0, |at| at + 3);
+    let path = issuer.get(host..).and_then(|rest| rest.find('/')).map_or(issuer.len(), |at| host + at);
+    let (origin, path) = issuer.split_at(path);
+    format!("{origin}/.well-known/oauth-authorization-server{path}")
+}
+
+/// What is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Its keys.
+    Keys,
+    /// Who knows its tokens (RFC 7662).
+    Introspection,
 }
 
 /// What matters here of what it tells.
 #[derive(Deserialize)]
 struct Told {
     issuer: String,
-    jwks_uri: String,
+    jwks_uri: Option<String>,
+    introspection_endpoint: Option<String>,
 }
 
-/// Where the keys are of the issuer that tells this of itself. It must call itself just as the config does (§4.3, RFC 8414 §3.3): one issuer could
+/// Where that is of the issuer that tells this of itself. It must call itself just as the config does (§4.3, RFC 8414 §3.3): one issuer could
 /// otherwise give out its keys as another's.
 ///
 /// # Errors
 /// It is another one, or does not say it.
-pub(super) fn keys(json: &[u8], issuer: &str) -> Result<String, Missed> {
-    let told: Told = serde_json::from_slice(json).map_err(|error| {
-        let place = format!("line {}, column {}", error.line(), error.column());
-        Missed::new("malformed", format!("what it tells of itself is no JSON object with `issuer` and `jwks_uri` ({place})"))
-    })?;
+pub fn told(json: &[u8], issuer: &str, wanted: Wanted) -> Result<String, Missed> {
+    let member = match wanted {
+        Wanted::Keys => "jwks_uri",
+        Wanted::Introspection => "introspection_endpoint",
+    };
+    let malformed = |place| Missed::new("malformed", format!("what it tells of itself is no JSON object with `issuer` and `{member}`{place}"));
+    let told: Told =
+        serde_json::from_slice(json).map_err(|error| malformed(format!(" (line {}, column {})", error.line(), error.column())))?;
     if told.issuer != issuer {
         let other: String = told.issuer.chars().take(200).collect();
         return Err(Missed::new("wrong_issuer", format!("it calls itself {other:?}, which must be {issuer:?} to the letter")));
     }
-    Ok(told.jwks_uri)
+    let url = match wanted {
+        Wanted::Keys => told.jwks_uri,
+        Wanted::Introspection => told.introspection_endpoint,
+    };
+    url.ok_or_else(|| malformed(String::new()))
 }
 
 #[cfg(test)]
@@ -49,17 +75,30 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_no_openid_provider_tells_of_itself_before_its_path() {
+        for (issuer, url) in [
+            ("https://id.test", "https://id.test/.well-known/oauth-authorization-server"),
+            ("https://id.test/", "https://id.test/.well-known/oauth-authorization-server"),
+            ("https://id.test/realms/a", "https://id.test/.well-known/oauth-authorization-server/realms/a"),
+        ] {
+            assert_eq!(place_of_oauth(issuer), url);
+        }
+    }
+
+    #[test]
     fn it_must_be_called_as_the_config_calls_it() {
         let told = |issuer: &str| format!(r#"{{"issuer":"{issuer}","jwks_uri":"https://id.test/keys","token_endpoint":"x"}}"#);
-        let keys = |issuer: &str| keys(told(issuer).as_bytes(), "https://id.test");
+        let keys = |issuer: &str| super::told(told(issuer).as_bytes(), "https://id.test", Wanted::Keys);
         assert_eq!(keys("https://id.test").unwrap(), "https://id.test/keys");
         for other in ["https://id.test/", "https://ID.test", "http://id.test", "https://evil.test", ""] {
             assert_eq!(keys(other).unwrap_err().word, "wrong_issuer", "{other}");
         }
+        let other = super::told(told("https://id.test").as_bytes(), "https://id.test", Wanted::Introspection).unwrap_err();
+        assert_eq!(other.text, "what it tells of itself is no JSON object with `issuer` and `introspection_endpoint`");
         for wrong in
             ["", "<html>", "[]", r#"{"issuer":"https://id.test"}"#, r#"{"issuer":["https://id.test"],"jwks_uri":"https://id.test/keys"}"#]
         {
-            assert_eq!(super::keys(wrong.as_bytes(), "https://id.test").unwrap_err().word, "malformed", "{wrong}");
+            assert_eq!(super::told(wrong.as_bytes(), "https://id.test", Wanted::Keys).unwrap_err().word, "malformed", "{wrong}");
         }
     }
 }

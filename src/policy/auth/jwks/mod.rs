@@ -1,19 +1,21 @@
 //! The keys that tokens are verified with: read once, checked once, each for one algorithm only.
 
-mod discovery;
+pub mod discovery;
 mod fetch;
 mod jwk;
 mod keyring;
 mod pem;
 mod provider;
 mod status;
+mod ways;
 
 pub use fetch::FetchConfig;
 pub use jwk::read as read_jwks;
 pub use keyring::{Known, Wish};
 pub use pem::read as read_pem;
-pub use provider::{Provider, Providers, Source};
+pub use provider::{Provider, Source};
 pub use status::KeysStatus;
+pub use ways::{Ways, is_plain};
 
 use std::fmt;
 

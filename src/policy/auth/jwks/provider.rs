@@ -1,7 +1,5 @@
 //! Who has an issuer's keys: asked on the control thread, early enough that no request waits, and again at once when a token names a key that is not known.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,17 +8,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
-use parking_lot::Mutex;
 
 use super::fetch::FetchConfig;
+use super::discovery::{self, Wanted};
 use super::jwk::published;
 use super::keyring::{Keyring, Known, Patience, Wish};
-use super::{KeySet, discovery};
+use super::ways::{Ways, is_plain};
+use super::KeySet;
 use crate::building::BuildError;
 use crate::observe::Metrics;
 use crate::problem::{Kind, Problem};
-use crate::state::Shared;
-use crate::upstream::{Base, Beside, Client, Missed, Names, Resource, Settling, TlsConfig};
+use crate::state::Offload;
+use crate::upstream::{Base, Beside, Client, Missed, Resource, Settling};
 
 /// Where keys come from.
 #[derive(Clone, Copy, Debug)]
@@ -47,17 +46,7 @@ pub struct Provider {
     /// The part of their time after which keys are fetched again: another for each, so that not all gateways come at once.
     early: f64,
     ways: Ways,
-}
-
-/// Finds the way to where an issuer says that its keys are.
-#[derive(Debug)]
-struct Ways {
-    tls: TlsConfig,
-    shared: Shared,
-    folder: PathBuf,
-    names: Arc<Names>,
-    /// The last one.
-    found: Mutex<Option<(String, Arc<Resource>)>>,
+    offload: Arc<Offload>,
 }
 
 /// Bytes of what is fetched.
@@ -70,39 +59,12 @@ const TTL: Duration = Duration::from_secs(600);
 const SOON: Duration = Duration::from_millis(500);
 const SELDOM: Duration = Duration::from_secs(15);
 
-/// The providers of one config, each once.
-#[derive(Debug, Default)]
-pub struct Providers(HashMap<String, Arc<Provider>>);
-
-impl Providers {
-    /// The one of this source. `algorithms` are those that tokens may be signed with; none for all.
+impl Provider {
+    /// Prepares; nobody is asked yet. `algorithms` are those that tokens may be signed with; none for all.
     ///
     /// # Errors
     /// What is wrong, at its place below `jwks`, `issuer` or `fetch`.
-    pub fn get(
-        &mut self,
-        source: Source<'_>,
-        algorithms: &[Algorithm],
-        fetch: &FetchConfig,
-        base: &Base<'_>,
-    ) -> Result<Arc<Provider>, BuildError> {
-        let key = format!("{source:?} {algorithms:?} {fetch:?}");
-        if let Some(known) = self.0.get(&key) {
-            return Ok(known.clone());
-        }
-        let provider = Arc::new(Provider::build(source, algorithms, fetch, base)?);
-        self.0.insert(key, provider.clone());
-        Ok(provider)
-    }
-
-    /// All of them.
-    pub fn all(self) -> Box<[Arc<Provider>]> {
-        self.0.into_values().collect()
-    }
-}
-
-impl Provider {
-    fn build(source: Source<'_>, algorithms: &[Algorithm], fetch: &FetchConfig, base: &Base<'_>) -> Result<Self, BuildError> {
+    pub fn build(source: Source<'_>, algorithms: &[Algorithm], fetch: &FetchConfig, base: &Base<'_>) -> Result<Self, BuildError> {
         let (place, name, url, issuer) = match source {
             Source::Jwks(url) => ("jwks", url, url.to_owned(), None),
             Source::Issuer(issuer) if issuer.contains(['?', '#']) => {
@@ -138,13 +100,8 @@ impl Provider {
             fetch: fetch.clone(),
             fallback,
             early: rand::random_range(0.7..0.8),
-            ways: Ways {
-                tls,
-                shared: base.shared.clone(),
-                folder: base.folder.to_owned(),
-                names: base.names.clone(),
-                found: Mutex::default(),
-            },
+            ways: Ways::new(tls, fetch.allow_http, base),
+            offload: base.shared.offload.clone(),
         })
     }
 
@@ -155,9 +112,7 @@ impl Provider {
 
     /// The names that its hosts go by.
     pub fn hosts(&self) -> Vec<String> {
-        let mut hosts = self.resource.names();
-        hosts.extend(self.ways.found.lock().iter().flat_map(|(_, resource)| resource.names()));
-        hosts
+        [self.resource.names(), self.ways.hosts()].concat()
     }
 
     /// What is known now; whether its keys may be used, [`Provider::keys`] says.
@@ -243,11 +198,8 @@ impl Provider {
     async fn fetched(&self, client: &Client, metrics: &Metrics) -> Result<(Bytes, Option<Duration>), Missed> {
         let mut answer = self.resource.get(client, MOST, self.fetch.timeout.0, metrics).await?;
         if let Some(issuer) = &self.issuer {
-            let url = discovery::keys(&answer.body, issuer)?;
-            if is_plain(&url) && !self.fetch.allow_http {
-                return Err(Missed::new("insecure", format!("its keys are at {url:?}, without TLS")));
-            }
-            let keys = self.ways.to(&url).map_err(|why| Missed::new("malformed", why))?;
+            let url = discovery::told(&answer.body, issuer, Wanted::Keys)?;
+            let keys = self.ways.to(&url)?;
             let of_keys = |missed: Missed| Missed { text: format!("at {url}: {}", missed.text), ..missed };
             answer = keys.get(client, MOST, self.fetch.timeout.0, metrics).await.map_err(of_keys)?;
         }
@@ -265,7 +217,7 @@ impl Provider {
         }
         let (json, fallback) = (document.clone(), self.fallback.clone());
         // Points on curves are checked, which takes its time.
-        let read = self.ways.shared.offload.run(move || published(&json, &fallback)).await.unwrap_or_else(|read| read());
+        let read = self.offload.run(move || published(&json, &fallback)).await.unwrap_or_else(|read| read());
         let read = read.map_err(|why| Missed::new("malformed", why))?;
         let others = if read.others.is_empty() { String::new() } else { format!("; passed over: {}", read.others.join(", ")) };
         if read.keys.is_empty() {
@@ -327,24 +279,6 @@ impl Beside for Provider {
             }
         }
     }
-}
-
-impl Ways {
-    fn to(&self, url: &str) -> Result<Arc<Resource>, String> {
-        if let Some((_, known)) = self.found.lock().as_ref().filter(|(known, _)| known == url) {
-            return Ok(known.clone());
-        }
-        let base = Base { shared: &self.shared, folder: &self.folder, names: &self.names };
-        let resource =
-            Resource::build(url, Some(&self.tls), &base).map_err(|error| format!("its keys are said to be elsewhere: {}", error.reason))?;
-        let resource = Arc::new(resource);
-        *self.found.lock() = Some((url.to_owned(), resource.clone()));
-        Ok(resource)
-    }
-}
-
-fn is_plain(url: &str) -> bool {
-    url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
 }
 
 /// How long an answer says that it holds (RFC 9111 §5.2.2), from now.

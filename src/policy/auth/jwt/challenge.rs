@@ -10,12 +10,12 @@ use crate::problem::{Kind, Problem};
 
 /// `Bearer` with its realm.
 #[derive(Debug)]
-pub(super) struct Challenge(HeaderValue);
+pub(crate) struct Challenge(HeaderValue);
 
 impl Challenge {
     /// # Errors
     /// A realm that cannot stand in a header.
-    pub(super) fn new(realm: &str) -> Result<Self, BuildError> {
+    pub(crate) fn new(realm: &str) -> Result<Self, BuildError> {
         let plain = realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');
         let value = HeaderValue::from_str(&format!("Bearer realm=\"{realm}\"")).ok().filter(|_| plain);
         value
@@ -24,24 +24,24 @@ impl Challenge {
     }
 
     /// What it says where there is no error.
-    pub(super) fn bare(&self) -> HeaderValue {
+    pub(crate) fn bare(&self) -> HeaderValue {
         self.0.clone()
     }
 
     /// No token: the client learns what is asked for, and no error (RFC 6750 §3.1).
-    pub(super) fn missing(&self) -> Problem {
+    pub(crate) fn missing(&self) -> Problem {
         Problem::new(Kind::Unauthorized, "a bearer token is required").header(header::WWW_AUTHENTICATE, self.0.clone())
     }
 
-    pub(super) fn several(&self) -> Problem {
+    pub(crate) fn several(&self) -> Problem {
         self.refuse(Kind::BadRequest, "invalid_request", "more than one token was sent".into(), "")
     }
 
-    pub(super) fn invalid(&self, refusal: Refusal) -> Problem {
+    pub(crate) fn invalid(&self, refusal: Refusal) -> Problem {
         self.refuse(Kind::Unauthorized, "invalid_token", refusal, "")
     }
 
-    pub(super) fn insufficient(&self, scopes: &[String], claims: &Map<String, Value>) -> Problem {
+    pub(crate) fn insufficient(&self, scopes: &[String], claims: &Map<String, Value>) -> Problem {
         let scope = format!(", scope=\"{}\"", scopes.join(" "));
         let granted = claims
             .get("scope")

@@ -8,7 +8,7 @@ use crate::ctx;
 
 /// The rules, ready to run.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     /// The one issuer; none accepts every one.
     pub issuer: Option<String>,
     /// The audiences of which one is needed; none accepts all.
@@ -33,7 +33,7 @@ impl Rules {
     ///
     /// # Errors
     /// The first rule that is broken.
-    pub(super) fn check(&self, typ: Option<&str>, claims: &Map<String, Value>, now: f64) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, typ: Option<&str>, claims: &Map<String, Value>, now: f64) -> Result<(), Refusal> {
         let kind = typ.map(media_type);
         let fits = match (&self.typ, &kind) {
             (Some(wanted), kind) => kind.as_ref() == Some(wanted),
@@ -85,7 +85,7 @@ impl Rules {
 
 /// When a token is good, in seconds since 1970, with the leeway.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     not_before: f64,
     issued: f64,
     /// From when on it is no more, "on or after" which it must not be accepted (RFC 7519 §4.1.4); none where it does not say.
@@ -95,7 +95,7 @@ pub(super) struct Window {
 impl Window {
     /// # Errors
     /// A time that is none.
-    pub(super) fn of(claims: &Map<String, Value>, leeway: f64) -> Result<Self, Refusal> {
+    pub(crate) fn of(claims: &Map<String, Value>, leeway: f64) -> Result<Self, Refusal> {
         let (until, from) = (date(claims, "exp")?, |date: Option<f64>| date.unwrap_or(f64::NEG_INFINITY) - leeway);
         let (not_before, issued) = (from(date(claims, "nbf")?), from(date(claims, "iat")?));
         Ok(Self { not_before, issued, until: until.map(|exp| exp + leeway) })
@@ -103,7 +103,7 @@ impl Window {
 
     /// # Errors
     /// The token is not good at `now`.
-    pub(super) fn check(&self, now: f64, expiry: Expiry) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, now: f64, expiry: Expiry) -> Result<(), Refusal> {
         match self.until {
             Some(until) if now >= until => {
                 return Err(Refusal::because("the token has expired (exp)", format!("{:.0} s ago, with the leeway", now - until)));
@@ -123,7 +123,7 @@ impl Window {
 }
 
 /// The claim of that name, or where a dot goes deeper: a name may hold dots itself, as URLs do, so the whole name comes first.
-pub(super) fn at<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+pub(crate) fn at<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     if let Some(claim) = claims.get(path) {
         return Some(claim);
     }
@@ -141,18 +141,18 @@ fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<f64>, Refusal>
 }
 
 /// A `typ` as it is compared: without regard to case, and `application/` may be left out (RFC 7515 §4.1.9).
-pub(super) fn media_type(typ: &str) -> String {
+pub(crate) fn media_type(typ: &str) -> String {
     let typ = typ.to_ascii_lowercase();
     typ.strip_prefix("application/").map(str::to_owned).unwrap_or(typ)
 }
 
 /// Whether the claims grant every one of these scopes.
-pub(super) fn grants(claims: &Map<String, Value>, scopes: &[String]) -> bool {
+pub(crate) fn grants(claims: &Map<String, Value>, scopes: &[String]) -> bool {
     let granted: Vec<&str> = ctx::scopes(|name| claims.get(name)).collect();
     scopes.iter().all(|scope| granted.contains(&scope.as_str()))
 }
 
-pub(super) fn quoted(value: &Value) -> String {
+pub(crate) fn quoted(value: &Value) -> String {
     match value {
         Value::String(text) => shown(text),
         other => shown(&other.to_string()),

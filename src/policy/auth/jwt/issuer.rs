@@ -6,11 +6,12 @@ use jsonwebtoken::Algorithm;
 use serde_json::Value;
 
 use super::claims::{Rules, media_type};
-use super::config::{Audience, Config, IssuerConfig};
+use super::config::{Audience, Config, Expiry, IssuerConfig};
 use super::keys;
 use crate::building::BuildError;
 use crate::policy::PolicyCx;
 use crate::policy::auth::jwks::{KeySet, Provider, Source, configured};
+use crate::types::Duration;
 use crate::upstream::Base;
 
 /// One issuer, ready to run.
@@ -41,18 +42,6 @@ impl Issuer {
     /// # Errors
     /// What is wrong, at its place in `config`.
     pub(super) fn build(config: &IssuerConfig, all: &Config, cx: &mut PolicyCx<'_>) -> Result<Self, BuildError> {
-        let (required, scopes) = (config.required.as_deref().unwrap_or_default(), config.scopes.as_deref().unwrap_or_default());
-        for (name, words) in [("scopes", scopes), ("required", required)] {
-            if let Some(index) = words.iter().position(|word| !is_word(word)) {
-                let reason = "this is not one word of plain letters";
-                return Err(BuildError::new(reason, "write one per entry, without spaces, quotes or backslashes").at(index).at(name));
-            }
-        }
-        for (name, value) in [("typ", &config.typ), ("consumer", &config.consumer), ("jwks", &config.jwks)] {
-            if value.as_deref() == Some("") {
-                return Err(BuildError::new(format!("`{name}` is empty"), format!("write a value, or leave `{name}` out")).at(name));
-            }
-        }
         let named = config.algorithms.iter().flatten().enumerate();
         let algorithms = named.map(|(at, name)| configured(name).map_err(|error| error.at(at).at("algorithms")));
         let algorithms: Vec<Algorithm> = algorithms.collect::<Result<_, _>>()?;
@@ -61,23 +50,43 @@ impl Issuer {
             "any" => None,
             issuer => Some(issuer.to_owned()),
         };
-        let claims = config.claims.iter().flatten();
         Ok(Self {
-            rules: Rules {
-                issuer,
-                audience: audience(config.audience.as_ref()).map_err(|error| error.at("audience"))?,
-                expiry: all.expiry,
-                required: required.to_vec(),
-                values: claims.map(|(name, value)| values(name, value)).collect::<Result<_, _>>()?,
-                typ: config.typ.as_deref().map(media_type),
-                leeway: all.leeway.0.as_secs_f64(),
-            },
+            rules: rules(config, issuer, all.expiry, all.leeway)?,
             keys: keys(config, &algorithms, cx)?,
             algorithms: (!algorithms.is_empty()).then(|| algorithms.into()),
-            scopes: scopes.to_vec(),
+            scopes: config.scopes.clone().unwrap_or_default(),
             consumer: config.consumer.clone(),
         })
     }
+}
+
+/// What tokens of an issuer must say; none accepts every issuer.
+///
+/// # Errors
+/// What is wrong, at its place in `config`.
+pub(crate) fn rules(config: &IssuerConfig, issuer: Option<String>, expiry: Expiry, leeway: Duration) -> Result<Rules, BuildError> {
+    let (required, scopes) = (config.required.as_deref().unwrap_or_default(), config.scopes.as_deref().unwrap_or_default());
+    for (name, words) in [("scopes", scopes), ("required", required)] {
+        if let Some(index) = words.iter().position(|word| !is_word(word)) {
+            let reason = "this is not one word of plain letters";
+            return Err(BuildError::new(reason, "write one per entry, without spaces, quotes or backslashes").at(index).at(name));
+        }
+    }
+    for (name, value) in [("typ", &config.typ), ("consumer", &config.consumer), ("jwks", &config.jwks)] {
+        if value.as_deref() == Some("") {
+            return Err(BuildError::new(format!("`{name}` is empty"), format!("write a value, or leave `{name}` out")).at(name));
+        }
+    }
+    let claims = config.claims.iter().flatten();
+    Ok(Rules {
+        issuer,
+        audience: audience(config.audience.as_ref()).map_err(|error| error.at("audience"))?,
+        expiry,
+        required: required.to_vec(),
+        values: claims.map(|(name, value)| values(name, value)).collect::<Result<_, _>>()?,
+        typ: config.typ.as_deref().map(media_type),
+        leeway: leeway.0.as_secs_f64(),
+    })
 }
 
 fn keys(config: &IssuerConfig, algorithms: &[Algorithm], cx: &mut PolicyCx<'_>) -> Result<Keys, BuildError> {

@@ -13,42 +13,43 @@
 //! ```
 
 mod cache;
-mod challenge;
-mod claims;
+mod caller;
+pub(super) mod challenge;
+pub(super) mod claims;
 mod config;
 mod issuer;
 mod keys;
 mod needs;
-mod source;
-mod token;
+pub(super) mod source;
+pub(super) mod token;
 #[cfg(test)]
 mod vectors;
 
 pub use config::{Audience, Config, Expiry, IssuerConfig, KeyConfig, Unknown};
+pub(super) use caller::Caller;
+pub(super) use issuer::rules;
 pub use needs::Needs;
+pub(super) use needs::{is_exposed, places};
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::Guard;
-use http::{HeaderName, header};
 use pingora_http::RequestHeader;
 use serde_json::{Map, Value};
 
 use crate::building::BuildError;
-use crate::consumer::{Consumer, Consumers};
 use crate::ctx::Ctx;
 use crate::policy::auth::jwks::{KeySet, Known, Provider, Wish};
-use crate::policy::transform::editable;
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
+use crate::types::Size;
 use cache::{Tokens, Verified};
 use challenge::Challenge;
-use claims::{Window, at, grants};
+use claims::{Window, grants};
 use issuer::{Issuer, Keys};
 use source::Sources;
-use token::{Refusal, Token, Unverified, shown};
+use token::{Refusal, Token, Unverified};
 
 /// The most that clocks may differ: RFC 7519 §4.1.4 allows "no more than a few minutes", and one is enough where clocks are kept.
 const MOST_LEEWAY: Duration = Duration::from_secs(60);
@@ -61,8 +62,7 @@ pub struct Jwt {
     issuers: Box<[Issuer]>,
     expiry: Expiry,
     tokens: Tokens,
-    unknown: Unknown,
-    consumers: Arc<Consumers>,
+    caller: Caller,
     forward: bool,
     challenge: Challenge,
 }
@@ -95,25 +95,19 @@ impl Policy for Jwt {
     const PHASES: Phases = Phases::REQUEST.and(Phases::UPSTREAM_REQUEST);
 
     fn build(config: &Config, cx: &mut PolicyCx<'_>) -> Result<Self, BuildError> {
-        if config.leeway.0 > MOST_LEEWAY {
-            return Err(BuildError::new("the leeway is too long", "write at most `60s`, and keep the clocks in step").at("leeway"));
-        }
-        if config.max_size.bytes() == 0 {
-            return Err(BuildError::new("no token fits into nothing", "write a size like `8KiB`").at("max_size"));
-        }
+        bounds(config.leeway, config.max_size)?;
         if let Some(parameter) = &config.query {
             cx.told.credential(parameter);
         }
         let challenge = Challenge::new(&config.realm)?;
         cx.told.challenge(challenge.bare());
         Ok(Self {
-            sources: sources(config)?,
+            sources: Sources::build(config.header.as_deref(), config.query.as_deref(), config.cookie.as_deref())?,
             max_size: config.max_size.bytes(),
             issuers: issuers(config, cx)?,
             expiry: config.expiry,
             tokens: Tokens::new(config.cache.0),
-            unknown: config.unknown_consumer,
-            consumers: cx.consumers.clone(),
+            caller: Caller::new(cx.consumers, config.unknown_consumer),
             forward: config.forward,
             challenge,
         })
@@ -144,7 +138,7 @@ impl Policy for Jwt {
         }
         if let Some(path) = &issuer.consumer {
             // The token has the say: whom another policy has found is not whom it names.
-            cx.consumer = self.consumer(claims, path)?;
+            cx.consumer = self.caller.of(claims, path)?;
         }
         cx.claims = Some(verified.claims.clone());
         Ok(Flow::Next)
@@ -237,21 +231,6 @@ impl Jwt {
             };
         }
     }
-
-    /// The consumer that the claims name.
-    fn consumer(&self, claims: &Map<String, Value>, path: &str) -> Result<Option<Arc<Consumer>>, Problem> {
-        let name = match at(claims, path) {
-            Some(Value::String(name)) => Cow::Borrowed(name.as_str()),
-            Some(Value::Number(number)) => Cow::Owned(number.to_string()),
-            _ => Cow::Borrowed(""),
-        };
-        match self.consumers.named(&name) {
-            None if self.unknown == Unknown::Refuse => {
-                Err(Problem::new(Kind::Forbidden, "the token names no known consumer").cause(format!("{path} is {}", shown(&name))))
-            }
-            known => Ok(known.cloned()),
-        }
-    }
 }
 
 const OTHER: &str = "the token is from another issuer (iss)";
@@ -277,8 +256,22 @@ fn version(present: &Option<Guard<Arc<Known>>>) -> u64 {
     present.as_ref().map_or(0, |known| known.version)
 }
 
+/// Checks what bounds the look at a token.
+///
+/// # Errors
+/// What cannot be meant, at its place.
+pub(super) fn bounds(leeway: crate::types::Duration, max_size: Size) -> Result<(), BuildError> {
+    if leeway.0 > MOST_LEEWAY {
+        return Err(BuildError::new("the leeway is too long", "write at most `60s`, and keep the clocks in step").at("leeway"));
+    }
+    if max_size.bytes() == 0 {
+        return Err(BuildError::new("no token fits into nothing", "write a size like `8KiB`").at("max_size"));
+    }
+    Ok(())
+}
+
 /// Seconds since 1970.
-fn now() -> f64 {
+pub(super) fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
@@ -310,20 +303,6 @@ fn issuers(config: &Config, cx: &mut PolicyCx<'_>) -> Result<Box<[Issuer]>, Buil
         })
     });
     built.collect()
-}
-
-fn sources(config: &Config) -> Result<Sources, BuildError> {
-    for (name, value) in [("query", &config.query), ("cookie", &config.cookie)] {
-        if value.as_deref() == Some("") {
-            return Err(BuildError::new(format!("a {name} needs a name"), "write its name, like `token`").at(name));
-        }
-    }
-    let header: Option<HeaderName> = match &config.header {
-        None if config.query.is_some() || config.cookie.is_some() => None,
-        None => Some(header::AUTHORIZATION),
-        Some(name) => Some(editable(name).map_err(|error| error.at("header"))?),
-    };
-    Ok(Sources { header, query: config.query.clone(), cookie: config.cookie.clone() })
 }
 
 #[cfg(test)]

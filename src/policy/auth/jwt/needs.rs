@@ -31,19 +31,24 @@ struct OfIssuer {
 impl Config {
     /// What a request needs.
     pub fn needs(&self) -> Needs {
-        let header = match &self.header {
-            None if self.query.is_some() || self.cookie.is_some() => None,
-            None => Some("`Authorization: Bearer …`".to_owned()),
-            Some(name) if name.eq_ignore_ascii_case("authorization") => Some("`Authorization: Bearer …`".to_owned()),
-            Some(name) => Some(format!("the header `{name}`")),
-        };
-        let query = self.query.as_ref().map(|name| format!("the query parameter `{name}`"));
-        let cookie = self.cookie.as_ref().map(|name| format!("the cookie `{name}`"));
         Needs {
-            places: header.into_iter().chain(query).chain(cookie).collect(),
+            places: places(self.header.as_deref(), self.query.as_deref(), self.cookie.as_deref()),
             issuers: self.all().into_iter().map(|(_, issuer)| OfIssuer::of(issuer)).collect(),
         }
     }
+}
+
+/// Where a token may stand, in words.
+pub(crate) fn places(header: Option<&str>, query: Option<&str>, cookie: Option<&str>) -> Vec<String> {
+    let header = match header {
+        None if query.is_some() || cookie.is_some() => None,
+        None => Some("`Authorization: Bearer …`".to_owned()),
+        Some(name) if name.eq_ignore_ascii_case("authorization") => Some("`Authorization: Bearer …`".to_owned()),
+        Some(name) => Some(format!("the header `{name}`")),
+    };
+    let query = query.map(|name| format!("the query parameter `{name}`"));
+    let cookie = cookie.map(|name| format!("the cookie `{name}`"));
+    header.into_iter().chain(query).chain(cookie).collect()
 }
 
 impl OfIssuer {
@@ -100,9 +105,7 @@ impl Config {
     pub fn plain(&self) -> Vec<BuildError> {
         let told = |(place, issuer): (Option<usize>, IssuerConfig)| {
             let (key, url) = issuer.jwks.as_ref().map_or(("issuer", &issuer.issuer), |url| ("jwks", url));
-            let uri = url.parse::<Uri>().ok().filter(|uri| issuer.keys.is_empty() && uri.scheme_str() == Some("http"))?;
-            let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-            if host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) {
+            if !issuer.keys.is_empty() || !is_exposed(url) {
                 return None;
             }
             let reason = "the keys come from another machine without TLS: anyone on the way can sign tokens";
@@ -114,4 +117,11 @@ impl Config {
         };
         self.all().into_iter().filter_map(told).collect()
     }
+}
+
+/// Whether a URL leads to another machine without TLS.
+pub(crate) fn is_exposed(url: &str) -> bool {
+    let Some(uri) = url.parse::<Uri>().ok().filter(|uri| uri.scheme_str() == Some("http")) else { return false };
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host != "localhost" && !host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

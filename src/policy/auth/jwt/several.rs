@@ -1,10 +1,12 @@
 //! Several issuers, and tokens that were seen before.
 
+use http::header;
 use serde_json::json;
 
 use super::tests::{hs256_of, token_of};
 use super::*;
 use crate::policy::kit::{Kit, build};
+use crate::problem::Kind;
 use crate::state::Shared;
 
 const SECRETS: [&str; 2] = ["0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"];

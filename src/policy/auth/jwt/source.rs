@@ -5,12 +5,14 @@ use std::borrow::Cow;
 use http::{HeaderName, HeaderValue, header};
 use pingora_http::RequestHeader;
 
+use crate::building::BuildError;
 use crate::policy::auth::api_key::without;
+use crate::policy::transform::editable;
 use crate::problem::Problem;
 
 /// The places to look at.
 #[derive(Debug)]
-pub(super) struct Sources {
+pub(crate) struct Sources {
     /// A header.
     pub header: Option<HeaderName>,
     /// A query parameter.
@@ -21,14 +23,32 @@ pub(super) struct Sources {
 
 /// More than one token was sent: one could be read here and another behind us (RFC 6750 §2).
 #[derive(Debug)]
-pub(super) struct Several;
+pub(crate) struct Several;
 
 impl Sources {
+    /// Those of the settings; the usual header where nothing is set.
+    ///
+    /// # Errors
+    /// A name that is none, at its place.
+    pub(crate) fn build(header: Option<&str>, query: Option<&str>, cookie: Option<&str>) -> Result<Self, BuildError> {
+        for (name, value) in [("query", query), ("cookie", cookie)] {
+            if value == Some("") {
+                return Err(BuildError::new(format!("a {name} needs a name"), "write its name, like `token`").at(name));
+            }
+        }
+        let header = match header {
+            None if query.is_some() || cookie.is_some() => None,
+            None => Some(header::AUTHORIZATION),
+            Some(name) => Some(editable(name).map_err(|error| error.at("header"))?),
+        };
+        Ok(Self { header, query: query.map(Into::into), cookie: cookie.map(Into::into) })
+    }
+
     /// The one token of a request.
     ///
     /// # Errors
     /// There is more than one.
-    pub(super) fn find<'a>(&'a self, req: &'a RequestHeader) -> Result<Option<Cow<'a, [u8]>>, Several> {
+    pub(crate) fn find<'a>(&'a self, req: &'a RequestHeader) -> Result<Option<Cow<'a, [u8]>>, Several> {
         // Every `Authorization` counts, of whatever scheme: the header cannot stand twice (RFC 9110 §11.6.2).
         if self.header == Some(header::AUTHORIZATION) && req.headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
             return Err(Several);
@@ -60,7 +80,7 @@ impl Sources {
     ///
     /// # Errors
     /// What is left of the query cannot be forwarded.
-    pub(super) fn remove(&self, req: &mut RequestHeader) -> Result<(), Problem> {
+    pub(crate) fn remove(&self, req: &mut RequestHeader) -> Result<(), Problem> {
         if let Some(name) = &self.header
             && (*name != header::AUTHORIZATION || req.headers.get(name).is_some_and(|value| bearer(value.as_bytes()).is_some()))
         {

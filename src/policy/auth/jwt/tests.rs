@@ -1,12 +1,15 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header;
 use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
 use serde_json::json;
 
 use super::*;
+use crate::consumer::Consumer;
 use crate::policy::kit::{Kit, build};
+use crate::problem::Kind;
 use crate::state::Shared;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";

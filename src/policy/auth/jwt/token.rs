@@ -17,7 +17,7 @@ const DEEPEST: usize = 16;
 
 /// Why a token is refused.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// For the caller: printable ASCII without `"` and `\`, as `error_description` needs it (RFC 6750 §3).
     pub detail: Cow<'static, str>,
     /// For the log.
@@ -32,7 +32,7 @@ impl From<&'static str> for Refusal {
 
 impl Refusal {
     /// With what only the operator may know.
-    pub(super) fn because(detail: &'static str, cause: String) -> Self {
+    pub(crate) fn because(detail: &'static str, cause: String) -> Self {
         Self { detail: detail.into(), cause: Some(cause) }
     }
 }
@@ -118,12 +118,12 @@ impl<'a> Token<'a> {
 const ALGORITHM: &str = "the token's algorithm is not accepted";
 
 /// Text that a stranger wrote, for the log: bounded and escaped.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     format!("{:?}", text.chars().take(64).collect::<String>())
 }
 
 /// A JSON object without doubled members at any depth (RFC 7515 §4, RFC 7519 §4), nested to a bound.
-pub(super) fn object(json: &[u8]) -> Option<Map<String, Value>> {
+pub(crate) fn object(json: &[u8]) -> Option<Map<String, Value>> {
     let mut reader = serde_json::Deserializer::from_slice(json);
     let value = Strict(DEEPEST).deserialize(&mut reader).ok()?;
     reader.end().ok()?;
