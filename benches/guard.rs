@@ -14,8 +14,10 @@ use pingora_http::RequestHeader;
 use tidegate::consumer::{ConsumerConfig, Consumers};
 use tidegate::ctx::{Ctx, Params};
 use tidegate::expr::{Condition, Names, Said};
+use tidegate::observe::Metrics;
 use tidegate::policy::{Chain, Flow};
 use tidegate::state::Shared;
+use tidegate::upstream::Client;
 
 const CONSUMERS: &str =
     r#"[{"name": "app", "groups": ["gold", "eu", "beta"], "labels": {"region": "eu"}}, {"name": "other", "groups": ["silver"]}]"#;
@@ -42,6 +44,11 @@ fn request() -> RequestHeader {
     request
 }
 
+/// What nobody is asked over.
+fn client() -> Arc<Client> {
+    Arc::new(Client::new(Metrics::new(1).unwrap().shards()[0].clone(), 1))
+}
+
 /// A chain of these policies, as a config builds it.
 fn chain(policies: &str, files: &[(&str, String)]) -> Chain {
     let folder = std::env::temp_dir().join(format!("tidegate-bench-{}", std::process::id()));
@@ -55,9 +62,9 @@ fn chain(policies: &str, files: &[(&str, String)]) -> Chain {
 }
 
 /// The way down, which never waits. Whether the request may go on.
-fn down(chain: &Chain, req: &mut RequestHeader, cx: &mut Ctx) -> bool {
+fn down(chain: &Chain, req: &mut RequestHeader, cx: &mut Ctx, client: &Arc<Client>) -> bool {
     let mut depth = 0;
-    match pin!(chain.request(req, cx, &mut depth)).poll(&mut Context::from_waker(Waker::noop())) {
+    match pin!(chain.request(req, cx, &mut depth, client)).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => matches!(answer, Ok(Flow::Next)),
         Poll::Pending => panic!("it waits"),
     }
@@ -72,7 +79,7 @@ fn networks(c: &mut Criterion) {
         writeln!(text, "{v4}/24\n{v6}/48").unwrap();
     }
     let chain = chain("[ip_filter: { deny_files: [blocked.txt] }]", &[("blocked.txt", text)]);
-    let (mut req, mut cx) = (request(), ctx());
+    let (mut req, mut cx, client) = (request(), ctx(), client());
     let mut group = c.benchmark_group("ip_filter of 100,000 networks");
     for (name, first, step, listed) in [("IPv4, denied", 0x1400_0000_u32, 1024, true), ("IPv4, passed", 0x1400_0200, 1024, false)] {
         let mut number = 0;
@@ -80,7 +87,7 @@ fn networks(c: &mut Criterion) {
             b.iter(|| {
                 number = (number + 7919) % 50_000;
                 cx.client = IpAddr::V4((first + number * step).into());
-                assert_eq!(down(&chain, &mut req, black_box(&mut cx)), !listed);
+                assert_eq!(down(&chain, &mut req, black_box(&mut cx), &client), !listed);
             });
         });
     }
@@ -89,14 +96,14 @@ fn networks(c: &mut Criterion) {
         b.iter(|| {
             number = (number + 7919) % 50_000;
             cx.client = IpAddr::V6(((0x2001_0db8_u128 << 96) + (number << 81) + (1 << 80)).into());
-            down(&chain, &mut req, black_box(&mut cx))
+            down(&chain, &mut req, black_box(&mut cx), &client)
         });
     });
     group.finish();
 }
 
 fn lists(c: &mut Criterion) {
-    let (mut req, mut cx) = (request(), ctx());
+    let (mut req, mut cx, client) = (request(), ctx(), client());
     let mut group = c.benchmark_group("acl");
     for (name, acl) in [
         ("groups", "{ groups: [silver, gold] }"),
@@ -108,7 +115,7 @@ fn lists(c: &mut Criterion) {
         ("condition", "{ condition: \"'gold' in consumer.groups && 'orders.read' in scopes\" }"),
     ] {
         let chain = chain(&format!("[acl: {acl}]"), &[]);
-        group.bench_function(name, |b| b.iter(|| assert!(down(&chain, &mut req, black_box(&mut cx)))));
+        group.bench_function(name, |b| b.iter(|| assert!(down(&chain, &mut req, black_box(&mut cx), &client))));
     }
     group.finish();
 }

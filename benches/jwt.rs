@@ -5,6 +5,7 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use base64::Engine as _;
@@ -17,9 +18,11 @@ use ring::{hmac, signature};
 use serde_json::{Value, json};
 use signature::KeyPair as _;
 use tidegate::ctx::{Ctx, Params};
+use tidegate::observe::Metrics;
 use tidegate::policy::Flow;
 use tidegate::snapshot::Snapshot;
 use tidegate::state::Shared;
+use tidegate::upstream::Client;
 
 /// A public key as an issuer publishes it, and a signature with its other half.
 type Signer = (Value, Box<dyn Fn(&[u8]) -> Vec<u8>>);
@@ -97,6 +100,7 @@ fn token(alg: &str, sign: &dyn Fn(&[u8]) -> Vec<u8>) -> String {
 
 fn jwt(c: &mut Criterion) {
     let mut group = c.benchmark_group("jwt");
+    let client = Arc::new(Client::new(Metrics::new(1).unwrap().shards()[0].clone(), 1));
     let signers = [
         ("HS256", secret()),
         ("RS256", rsa(&signature::RSA_PKCS1_SHA256)),
@@ -117,7 +121,7 @@ fn jwt(c: &mut Criterion) {
                     || (request.clone(), ctx()),
                     |(req, cx)| {
                         let mut depth = 0;
-                        let ready = pin!(chain.request(req, cx, &mut depth)).poll(&mut Context::from_waker(Waker::noop()));
+                        let ready = pin!(chain.request(req, cx, &mut depth, &client)).poll(&mut Context::from_waker(Waker::noop()));
                         assert!(matches!(black_box(ready), Poll::Ready(Ok(Flow::Next))));
                     },
                     BatchSize::SmallInput,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use pingora_http::{RequestHeader, ResponseHeader};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::{MapAccessDeserializer, MapDeserializer};
+use serde::de::value::{MapAccessDeserializer, MapDeserializer, SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer, de};
 
 use super::{Flow, Marks, NAMES, Phases, PolicyConfig, Runtime, schemas};
@@ -30,26 +30,34 @@ impl JsonSchema for Entry {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let mut alone = Vec::new();
-        let mut policies = serde_json::Map::new();
-        for (name, settings) in schemas(generator) {
-            let mut forms = vec![json_schema!({"const": "off", "description": "Takes the policy off the list."})];
-            if settings.get("required").is_none() && settings.get("oneOf").is_none() {
-                alone.push(name);
-                forms.push(json_schema!({"type": "null"}));
-            }
-            let description = settings.get("description").cloned().unwrap_or_default();
-            forms.insert(0, settings);
-            policies.insert(name.to_owned(), serde_json::json!({"description": description, "anyOf": forms}));
-        }
-        json_schema!({
-            "description": "A policy: its name, or its name with its settings, or with `off` to take it off the list.",
-            "anyOf": [
-                {"type": "string", "enum": alone},
-                {"type": "object", "properties": policies, "minProperties": 1, "maxProperties": 1, "additionalProperties": false}
-            ]
-        })
+        entry_schema(generator, &|_| true, Some("off"))
     }
+}
+
+/// The schema of an entry with one of these policies; `off` is what takes one off the list, where that can be.
+pub(super) fn entry_schema(generator: &mut SchemaGenerator, wanted: &dyn Fn(&str) -> bool, off: Option<&str>) -> Schema {
+    let mut alone = Vec::new();
+    let mut policies = serde_json::Map::new();
+    for (name, settings) in schemas(generator, wanted) {
+        let mut forms: Vec<Schema> =
+            off.iter().map(|off| json_schema!({"const": off, "description": "Takes the policy off the list."})).collect();
+        let needs = ["required", "oneOf", "anyOf", "minItems"].iter().any(|key| settings.get(key).is_some());
+        if !needs {
+            alone.push(name);
+            forms.push(json_schema!({"type": "null"}));
+        }
+        let description = settings.get("description").cloned().unwrap_or_default();
+        forms.insert(0, settings);
+        policies.insert(name.to_owned(), serde_json::json!({"description": description, "anyOf": forms}));
+    }
+    let or_off = if off.is_some() { ", or with `off` to take it off the list" } else { "" };
+    json_schema!({
+        "description": format!("A policy: its name, or its name with its settings{or_off}."),
+        "anyOf": [
+            {"type": "string", "enum": alone},
+            {"type": "object", "properties": policies, "minProperties": 1, "maxProperties": 1, "additionalProperties": false}
+        ]
+    })
 }
 
 impl<'de> Deserialize<'de> for Entry {
@@ -119,6 +127,10 @@ impl<'de> de::Visitor<'de> for SettingsVisitor<'de> {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
         if text == "off" { Ok(None) } else { Err(E::invalid_value(de::Unexpected::Str(text), &self)) }
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+        PolicyConfig::read(self.0, SeqAccessDeserializer::new(list)).map(Some)
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
@@ -276,7 +288,8 @@ impl Chain {
 }
 
 fn named(mut problem: Problem, policy: &Runtime) -> Problem {
-    problem.policy = Some(policy.name());
+    // One that chooses between several names the one that refused.
+    problem.policy.get_or_insert(policy.name());
     problem
 }
 

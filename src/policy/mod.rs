@@ -18,6 +18,7 @@ mod conformance;
 #[cfg(test)]
 pub(crate) mod kit;
 
+use chain::entry_schema;
 pub use chain::{Chain, Entry, Scope, merge};
 pub use chains::{Chains, Marks, Plan, Told};
 pub use order::{Doubt, beyond, blind, doubled, doubts, identifies, reads_tokens};
@@ -50,6 +51,8 @@ registry::policies! {
     api_key: auth::api_key::ApiKey,
     jwt: auth::jwt::Jwt,
     introspection: auth::introspection::Introspection,
+    any_of: auth::any_of::AnyOf,
+    anonymous: auth::anonymous::Anonymous,
     acl: guard::acl::Acl,
     rate_limit: traffic::rate_limit::RateLimit,
     request: transform::request::Request,

@@ -40,6 +40,12 @@ fn insecure(policy: &PolicyConfig) -> Vec<BuildError> {
     match policy {
         PolicyConfig::jwt(jwt) => jwt.plain(),
         PolicyConfig::introspection(introspection) => introspection.plain().into_iter().collect(),
+        PolicyConfig::any_of(any_of) => {
+            let told = any_of.settings().enumerate().flat_map(|(at, policy)| {
+                insecure(policy).into_iter().map(move |error| error.at(policy.name()).at(at))
+            });
+            told.collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -117,6 +123,10 @@ fn doubt(upper: &PolicyConfig, lower: &PolicyConfig) -> Option<BuildError> {
             format!("two limits are named `{}`: clients cannot tell them apart in the `RateLimit` headers", one.name),
             "give one of them another `name`".to_owned(),
         ),
+        (upper, PolicyConfig::anonymous(_)) if asks_who(upper) && !matches!(upper, PolicyConfig::acl(_)) => (
+            format!("`anonymous` stands below `{above}`, which refuses every request that does not say who calls"),
+            format!("write `any_of: [{above}, anonymous]`"),
+        ),
         (upper, PolicyConfig::cors(_)) if asks_who(upper) => (
             format!("`cors` stands below `{above}`, which refuses every preflight: browsers send no credentials with one"),
             format!("put `cors` above `{above}`"),
@@ -163,25 +173,34 @@ pub fn identifies(policy: &PolicyConfig) -> bool {
         PolicyConfig::api_key(_) => true,
         PolicyConfig::jwt(jwt) => jwt.identifies(),
         PolicyConfig::introspection(introspection) => introspection.identifies(),
+        PolicyConfig::any_of(any_of) => any_of.settings().any(identifies),
+        PolicyConfig::anonymous(anonymous) => anonymous.consumer.is_some(),
         _ => false,
     }
 }
 
 /// Whether a policy makes the claims of a token known.
 pub fn reads_tokens(policy: &PolicyConfig) -> bool {
-    matches!(policy, PolicyConfig::jwt(_) | PolicyConfig::introspection(_))
+    match policy {
+        PolicyConfig::jwt(_) | PolicyConfig::introspection(_) => true,
+        PolicyConfig::any_of(any_of) => any_of.settings().any(reads_tokens),
+        _ => false,
+    }
 }
 
 /// Whether a policy refuses requests that do not say who calls.
 fn asks_who(policy: &PolicyConfig) -> bool {
-    use PolicyConfig::{acl, api_key, introspection, jwt};
-    matches!(policy, api_key(_) | jwt(_) | introspection(_) | acl(_))
+    match policy {
+        PolicyConfig::api_key(_) | PolicyConfig::jwt(_) | PolicyConfig::introspection(_) | PolicyConfig::acl(_) => true,
+        PolicyConfig::any_of(any_of) => !any_of.settings().any(|policy| matches!(policy, PolicyConfig::anonymous(_))),
+        _ => false,
+    }
 }
 
 /// Whether a policy may refuse a request.
 fn refuses(policy: &PolicyConfig) -> bool {
-    use PolicyConfig::{bot, ip_filter, rate_limit, size_limit};
-    asks_who(policy) || matches!(policy, bot(_) | ip_filter(_) | rate_limit(_) | size_limit(_))
+    use PolicyConfig::{any_of, bot, ip_filter, rate_limit, size_limit};
+    asks_who(policy) || matches!(policy, any_of(_) | bot(_) | ip_filter(_) | rate_limit(_) | size_limit(_))
 }
 
 #[cfg(test)]
@@ -222,6 +241,9 @@ mod tests {
             ("[cors: {origins: ['*']}, api_key, request_id]", "1 > 2: `request_id` stands below `api_key`"),
             ("[acl: {groups: [a]}, cors: {origins: ['*']}]", "0 > 1: `cors` stands below `acl`, which refuses"),
             ("[ip_filter: {deny: [10.0.0.1]}, request_id]", "0 > 1: `request_id` stands below `ip_filter`"),
+            ("[any_of: [api_key, {anonymous: {consumer: a}}], request_id]", "0 > 1: `request_id` stands below `any_of`"),
+            ("[rate_limit: {requests: 1, per: 1s}, any_of: [api_key]]", "0 > 1: `rate_limit` by consumer stands above `any_of`"),
+            ("[api_key, anonymous]", "0 > 1: `anonymous` stands below `api_key`, which refuses every request"),
             (INTROSPECTION, "0 > 1: `cors` stands below `introspection`, which refuses"),
         ] {
             let told = told(list);
@@ -283,6 +305,8 @@ mod tests {
             "[rate_limit: {requests: 1, per: 1s}, jwt: {issuer: any, audience: any}]",
             "[rate_limit: {requests: 1, per: 1s}, rate_limit: {requests: 1, per: 1s, headers: false}]",
             "[cors: {origins: ['*']}, request_id, jwt: {issuer: any, audience: any}]",
+            "[any_of: [api_key, anonymous], cors: {origins: ['*']}]",
+            "[any_of: [api_key, anonymous], anonymous: {consumer: a}]",
         ] {
             assert_eq!(told(list), [""; 0], "{list}");
         }

@@ -83,9 +83,16 @@ macro_rules! policies {
             $((stringify!($name), concat!(stringify!($room), "/", stringify!($file)), <$room::$file::$policy as Policy>::PHASES)),*
         ];
 
-        /// The schema of each policy's settings, in the order of the registry.
-        pub(super) fn schemas(generator: &mut schemars::SchemaGenerator) -> Vec<(&'static str, schemars::Schema)> {
-            vec![$((stringify!($name), <<$room::$file::$policy as Policy>::Config as JsonSchema>::json_schema(generator))),*]
+        /// The schema of the settings of each policy that is wanted, in the order of the registry.
+        pub(super) fn schemas(
+            generator: &mut schemars::SchemaGenerator,
+            wanted: &dyn Fn(&str) -> bool,
+        ) -> Vec<(&'static str, schemars::Schema)> {
+            let mut schemas = Vec::new();
+            $(if wanted(stringify!($name)) {
+                schemas.push((stringify!($name), <<$room::$file::$policy as Policy>::Config as JsonSchema>::json_schema(generator)));
+            })*
+            schemas
         }
     };
 }

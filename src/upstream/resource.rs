@@ -33,12 +33,56 @@ pub struct Missed {
     pub word: &'static str,
     /// The text.
     pub text: String,
+    /// When it may come, where that is known.
+    after: Option<Duration>,
 }
+
+/// Until then it may come, where nobody knows better.
+const AFTER: Duration = Duration::from_secs(5);
 
 impl Missed {
     /// For this reason.
     pub fn new(word: &'static str, text: impl Into<String>) -> Self {
-        Self { word, text: text.into() }
+        Self { word, text: text.into(), after: None }
+    }
+
+    /// The same, where it may come after that time.
+    #[must_use]
+    pub fn after(self, time: Duration) -> Self {
+        Self { after: Some(time), ..self }
+    }
+
+    /// What clients are told of when to come again.
+    pub fn retry_after(&self) -> HeaderValue {
+        let time = self.after.unwrap_or(AFTER);
+        // Rounded up: who comes a moment too early comes twice.
+        HeaderValue::from(time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1))
+    }
+
+    /// Why a call to a service brought nothing; `refusal` is why no connection came about.
+    pub fn of(error: CallError, service: &Service, refusal: Option<String>) -> Self {
+        let unreached = |text: String| Missed::new("unreachable", text);
+        match error {
+            CallError::NoTarget => {
+                let cause = if let Backend::Targets(targets) = &service.backend { targets.cause() } else { None };
+                unreached(cause.unwrap_or_else(|| "it has no address".to_owned()))
+            }
+            CallError::LeftAlone(time) => Missed::new("left_alone", "it is left alone for its failures").after(time),
+            CallError::TooLarge(_) => Missed::new("too_large", "it is larger than it may be"),
+            CallError::Failed(Failure::Timeout, stage) => {
+                let what = match stage {
+                    Stage::Connecting => "no connection came about in time",
+                    Stage::Waiting => "no answer began in time",
+                    Stage::Reading => "the answer did not end in time",
+                };
+                Missed::new("timeout", what)
+            }
+            CallError::Failed(Failure::Connect, _) => {
+                unreached(format!("no connection came about: {}", refusal.unwrap_or_else(|| "nobody says why".to_owned())))
+            }
+            CallError::Failed(Failure::Malformed, _) => Missed::new("malformed", "what it answered is not HTTP"),
+            CallError::Failed(..) => unreached("it broke off the connection".to_owned()),
+        }
     }
 }
 
@@ -144,36 +188,11 @@ impl Resource {
     ) -> Result<Answer, Missed> {
         let asked = tokio::time::timeout(within, asked).await;
         let asked = asked.unwrap_or(Err(CallError::Failed(Failure::Timeout, allowed.stage())));
-        let answer = asked.map_err(|error| self.missed(error, allowed))?;
+        let answer = asked.map_err(|error| Missed::of(error, &self.service, allowed.refusal()))?;
         match answer.head.status.as_u16() {
             200 => Ok(answer),
             status @ 300..400 => Err(Missed::new("status", format!("it answered {status}, and redirects are not followed"))),
             status => Err(Missed::new("status", format!("it answered {status}"))),
-        }
-    }
-
-    fn missed(&self, error: CallError, allowed: &Allowance) -> Missed {
-        let unreached = |text: String| Missed::new("unreachable", text);
-        match error {
-            CallError::NoTarget => {
-                let cause = if let Backend::Targets(targets) = &self.service.backend { targets.cause() } else { None };
-                unreached(cause.unwrap_or_else(|| "it has no address".to_owned()))
-            }
-            CallError::LeftAlone(_) => unreached("it is left alone".to_owned()),
-            CallError::TooLarge(_) => Missed::new("too_large", "it is larger than it may be"),
-            CallError::Failed(Failure::Timeout, stage) => {
-                let what = match stage {
-                    Stage::Connecting => "no connection came about in time",
-                    Stage::Waiting => "no answer began in time",
-                    Stage::Reading => "the answer did not end in time",
-                };
-                Missed::new("timeout", what)
-            }
-            CallError::Failed(Failure::Connect, _) => {
-                unreached(format!("no connection came about: {}", allowed.refusal().unwrap_or_else(|| "nobody says why".to_owned())))
-            }
-            CallError::Failed(Failure::Malformed, _) => Missed::new("malformed", "what it answered is not HTTP"),
-            CallError::Failed(..) => unreached("it broke off the connection".to_owned()),
         }
     }
 }

@@ -11,6 +11,14 @@ use crate::policy::auth::{introspection, jwt};
 pub(super) enum Needs {
     Jwt(jwt::Needs),
     Introspection(introspection::Needs),
+    AnyOf { any_of: Vec<Choice> },
+}
+
+/// One of several policies that may let it through.
+#[derive(Debug, Serialize)]
+pub(super) struct Choice {
+    name: &'static str,
+    needs: Option<Needs>,
 }
 
 /// The same, as far as its settings may be shown.
@@ -18,6 +26,11 @@ pub(super) fn needs(policy: &PolicyConfig, shown: &Value) -> Option<Needs> {
     match policy {
         PolicyConfig::jwt(_) => read::<jwt::Config>(shown).map(|config| Needs::Jwt(config.needs())),
         PolicyConfig::introspection(_) => read::<introspection::Config>(shown).map(|config| Needs::Introspection(config.needs())),
+        PolicyConfig::any_of(any_of) => {
+            let settings = any_of.settings().zip(shown.as_array()?);
+            let choices = settings.map(|(policy, shown)| Choice { name: policy.name(), needs: needs(policy, &shown[policy.name()]) });
+            Some(Needs::AnyOf { any_of: choices.collect() })
+        }
         _ => None,
     }
 }
@@ -32,6 +45,17 @@ impl Needs {
         match self {
             Needs::Jwt(needs) => needs.lines(),
             Needs::Introspection(needs) => needs.lines(),
+            Needs::AnyOf { any_of } => any_of.iter().enumerate().flat_map(|(at, choice)| choice.lines(at)).collect(),
+        }
+    }
+}
+
+impl Choice {
+    fn lines(&self, at: usize) -> Vec<String> {
+        let start = format!("{} {}", if at == 0 { "either" } else { "or" }, self.name);
+        match self.needs.as_ref().map(Needs::lines) {
+            Some(lines) => lines.into_iter().enumerate().map(|(at, line)| if at == 0 { format!("{start}: {line}") } else { format!("  {line}") }).collect(),
+            None => vec![start],
         }
     }
 }

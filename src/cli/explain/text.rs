@@ -85,6 +85,11 @@ fn percent(share: f64) -> String {
 
 /// What is set, on one line: what is not is left out.
 fn settings(settings: &Value) -> String {
+    if let Value::Array(choices) = settings {
+        let named = choices.iter().filter_map(Value::as_object).flat_map(|choice| choice.iter());
+        let named: Vec<_> = named.map(|(name, value)| format!("{name}{}", self::settings(value))).collect();
+        return format!(" [{}]", named.join(", "));
+    }
     let said = |value: &Value| !matches!(value, Value::Null) && value.as_array().is_none_or(|list| !list.is_empty());
     let pairs = settings.as_object().into_iter().flatten().filter(|(_, value)| said(value));
     let pairs: Vec<_> = pairs.map(|(name, value)| format!("{name}: {}", flow(value))).collect();

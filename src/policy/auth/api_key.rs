@@ -18,6 +18,7 @@ use pingora_http::RequestHeader;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Authenticates;
 use crate::building::BuildError;
 use crate::consumer::{Consumers, KeyHash};
 use crate::ctx::Ctx;
@@ -79,6 +80,16 @@ impl Policy for ApiKey {
             without(req, name)?;
         }
         Ok(())
+    }
+}
+
+impl Authenticates for ApiKey {
+    fn sees(&self, req: &RequestHeader, _cx: &Ctx) -> bool {
+        !matches!(self.key(req), Ok(None))
+    }
+
+    fn missing(&self) -> Option<Problem> {
+        Some(refuse("an API key is required"))
     }
 }
 

@@ -3,19 +3,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use http::{HeaderValue, header};
+use http::header;
 use serde_json::{Map, Value};
 
-use super::answers::{Answers, Asking, Ended, Found, Key, Told};
 use super::config::Config;
 use super::place::{Looks, Place};
 use super::secret::Own;
 use crate::building::BuildError;
 use crate::observe::{Metrics, Shard};
+use crate::policy::auth::answers::{Answers, Asking, Keep, Key};
 use crate::policy::auth::jwt::claims::Window;
 use crate::policy::auth::jwt::now;
 use crate::policy::auth::jwt::token::object;
+use crate::policy::auth::trouble::{Trouble, Turn};
 use crate::problem::{Kind, Problem};
 use crate::upstream::{Base, Beside, Client, Missed, Settling};
 
@@ -26,7 +28,7 @@ pub struct Endpoint {
     name: Box<str>,
     place: Place,
     own: Own,
-    answers: Arc<Answers>,
+    memory: Arc<Memory>,
     timeout: Duration,
     waiting: usize,
     cache: Duration,
@@ -36,30 +38,28 @@ pub struct Endpoint {
 /// Bytes of an answer about a token.
 const MOST: usize = 64 * 1024;
 
-/// A question that is late ends by itself, and says how far it had come.
-const GRACE: Duration = Duration::from_millis(50);
+/// What an answer takes for each byte of its text: trees are larger.
+const TREE: usize = 3;
 
-/// Between two lines of the log about one provider.
-const QUIET: Duration = Duration::from_secs(5);
+/// How soon others may be out of the way.
+const CROWDED: Duration = Duration::from_secs(1);
 
-/// Seconds after which a client may try again: where others are in its way, and where the provider is.
-const CROWDED: u64 = 1;
-const MISSED: u64 = 5;
-
-/// A provider could not be asked.
+/// What outlives a snapshot.
 #[derive(Debug, Default)]
-pub(super) struct Trouble {
-    /// The word for why, the last time; none where it could.
-    word: Option<&'static str>,
-    /// When that was told.
-    told: Option<Instant>,
+pub(super) struct Memory {
+    answers: Arc<Answers<Told>>,
+    /// Where the provider was found last.
+    pub url: ArcSwapOption<String>,
+    trouble: Trouble,
 }
 
-/// What is known of a token that was asked about, how much that is, and for how long it holds.
-struct Learned {
-    told: Told,
-    bytes: usize,
-    holds: Duration,
+/// What was told of one token.
+#[derive(Clone, Debug)]
+pub(super) enum Told {
+    /// It is good: this is known of it.
+    Active(Arc<Value>),
+    /// It is not, whatever the reason.
+    Inactive,
 }
 
 impl Endpoint {
@@ -76,12 +76,13 @@ impl Endpoint {
         let asked = url.as_ref().or(issuer.as_ref());
         let key =
             format!("introspection {asked:?} {client_id:?} {ca:?} {client_certificate:?} {cache:?} {cache_inactive:?} {cache_size:?}");
-        let answers = base.shared.slots.get::<Answers>(&key).bound(cache_size.0);
+        let memory = base.shared.slots.get::<Memory>(&key);
+        memory.answers.bound(cache_size.0);
         Ok(Self {
             name: asked.map(String::as_str).unwrap_or_default().into(),
-            place: Place::build(config, &answers, base)?,
+            place: Place::build(config, &memory, base)?,
             own: Own::build(config)?,
-            answers,
+            memory,
             timeout: config.timeout.0,
             waiting: config.waiting,
             cache: cache.0,
@@ -101,7 +102,7 @@ impl Endpoint {
 
     /// What was told of a token a moment ago.
     pub(super) fn known(&self, key: &Key, shard: &Shard) -> Option<Told> {
-        let told = self.answers.find(key)?;
+        let told = self.memory.answers.find(key)?;
         self.count(shard, "kept");
         Some(told)
     }
@@ -111,92 +112,69 @@ impl Endpoint {
     /// # Errors
     /// It is not known what it would say.
     pub(super) async fn ask(self: &Arc<Self>, key: Key, token: &str, client: &Arc<Client>) -> Result<Told, Problem> {
-        let Some(_place) = self.answers.waiting.enter(self.waiting) else {
+        let Some(_place) = self.memory.answers.waiting.enter(self.waiting) else {
             self.count(client.shard(), "crowded");
-            return Err(self.unavailable(CROWDED, "too many requests wait for it"));
+            return Err(self.unavailable(&Missed::new("crowded", "too many requests wait for it").after(CROWDED)));
         };
-        let asked = match self.answers.ask(key) {
-            Found::Known(told) => return Ok(told),
-            Found::Asked(asked) => asked,
-            Found::New(asked, asking) => {
-                // A task of its own: others may wait for it when this request is gone.
-                tokio::spawn(self.clone().find_out(asking, token.to_owned(), client.clone()));
-                asked
+        let ask = |asking| self.clone().find_out(asking, token.to_owned(), client.clone());
+        self.memory.answers.told(key, self.timeout, ask).await.map_err(|missed| self.unavailable(&missed))
+    }
+
+    async fn find_out(self: Arc<Self>, asking: Asking<Told>, token: String, client: Arc<Client>) {
+        let (began, shard) = (Instant::now(), client.shard());
+        let learned = self.learn(&token, &client).await;
+        shard.auth.introspection_duration.with_label_values(&[&*self.name]).observe(began.elapsed().as_secs_f64());
+        self.note(learned.as_ref().err());
+        match learned {
+            Ok((told, keep)) => {
+                self.count(shard, if keep.good { "active" } else { "inactive" });
+                asking.end(told, keep);
             }
-        };
-        match tokio::time::timeout(self.timeout.saturating_add(GRACE), asked).await {
-            Ok(Ok(ended)) => ended.map_err(|missed| self.unavailable(MISSED, &missed.text)),
-            Ok(Err(_)) => Err(self.unavailable(CROWDED, "the question was given up")),
-            Err(_) => Err(self.unavailable(MISSED, "it did not answer in time")),
+            Err(missed) => {
+                self.count(shard, missed.word);
+                asking.miss(missed);
+            }
         }
     }
 
-    async fn find_out(self: Arc<Self>, asking: Asking, token: String, client: Arc<Client>) {
-        let began = Instant::now();
-        let learned = self.learn(&token, &client).await;
-        let shard = client.shard();
-        shard.auth.introspection_duration.with_label_values(&[&*self.name]).observe(began.elapsed().as_secs_f64());
-        let word = match &learned {
-            Ok(Learned { told: Told::Active(_), .. }) => "active",
-            Ok(Learned { told: Told::Inactive, .. }) => "inactive",
-            Err(missed) => missed.word,
-        };
-        self.count(shard, word);
-        self.note(learned.as_ref().err());
-        let (ended, bytes, holds): (Ended, _, _) = match learned {
-            Ok(Learned { told, bytes, holds }) => (Ok(told), bytes, holds),
-            Err(missed) => (Err(missed), 0, Duration::ZERO),
-        };
-        asking.end(ended, bytes, holds);
-    }
-
-    async fn learn(&self, token: &str, client: &Client) -> Result<Learned, Missed> {
+    async fn learn(&self, token: &str, client: &Client) -> Result<(Told, Keep), Missed> {
         let undiscovered = || Missed::new("undiscovered", "it has not said yet where it is to be asked");
         let resource = self.place.resource().ok_or_else(undiscovered)?;
         let answer = resource.post(client, self.own.headers(), self.own.form(token), MOST, self.timeout).await?;
-        let told = read(&answer.body)?;
-        let holds = match &told {
-            Some(claims) => self.cache.min(left(claims)),
-            None => self.cache_inactive,
-        };
-        let told = told.map_or(Told::Inactive, |claims| Told::Active(Arc::new(Value::Object(claims))));
-        Ok(Learned { told, bytes: answer.body.len(), holds })
+        Ok(match read(&answer.body)? {
+            Some(claims) => {
+                let holds = self.cache.min(left(&claims));
+                let keep = Keep { good: true, bytes: answer.body.len() * TREE, holds };
+                (Told::Active(Arc::new(Value::Object(claims))), keep)
+            }
+            None => (Told::Inactive, Keep { good: false, bytes: 0, holds: self.cache_inactive }),
+        })
     }
 
     fn count(&self, shard: &Shard, word: &str) {
         shard.auth.introspections.with_label_values(&[&*self.name, word]).inc();
     }
 
-    /// Tells the operator when the provider cannot be asked, and when it can again.
     fn note(&self, missed: Option<&Missed>) {
-        let mut trouble = self.answers.trouble.lock();
-        let before = trouble.word;
-        trouble.word = missed.map(|missed| missed.word);
-        // One that fails now and then would fill the log.
-        if trouble.word == before || trouble.told.is_some_and(|told| told.elapsed() < QUIET) && missed.is_some() {
-            return;
-        }
-        match missed {
-            Some(missed) => {
-                trouble.told = Some(Instant::now());
-                log::warn!("{} cannot be asked about tokens, which get 503: {}", self.name, missed.text);
-            }
-            None if trouble.told.take().is_some() => log::info!("{} tells of tokens again", self.name),
-            None => {}
+        match (self.memory.trouble.note(missed), missed) {
+            (Some(Turn::Bad), Some(missed)) => log::warn!("{} cannot be asked about tokens, which get 503: {}", self.name, missed.text),
+            (Some(Turn::Good), _) => log::info!("{} tells of tokens again", self.name),
+            _ => {}
         }
     }
 
-    fn unavailable(&self, after: u64, why: &str) -> Problem {
+    fn unavailable(&self, missed: &Missed) -> Problem {
         let problem = Problem::new(Kind::Unavailable, "the token cannot be verified at the moment");
-        problem.cause(format!("{} cannot be asked: {why}", self.name)).header(header::RETRY_AFTER, HeaderValue::from(after))
+        problem.cause(format!("{} cannot be asked: {}", self.name, missed.text)).header(header::RETRY_AFTER, missed.retry_after())
     }
 
     /// As if the provider had told this of a token.
     #[cfg(test)]
     pub(super) fn tell(&self, token: &[u8], told: &Value) {
-        let Found::New(_, asking) = self.answers.ask(Key::of(token)) else { panic!("it is known") };
-        let told = read(told.to_string().as_bytes()).unwrap().map_or(Told::Inactive, |claims| Told::Active(Arc::new(claims.into())));
-        asking.end(Ok(told), 100, Duration::from_secs(60));
+        let claims = read(told.to_string().as_bytes()).unwrap();
+        let keep = Keep { good: claims.is_some(), bytes: 100, holds: Duration::from_secs(60) };
+        let told = claims.map_or(Told::Inactive, |claims| Told::Active(Arc::new(claims.into())));
+        self.memory.answers.tell(Key::of(token), told, keep);
     }
 }
 
@@ -229,7 +207,7 @@ impl Beside for Endpoint {
             let told = match &self.place {
                 Place::Told(issuer) => {
                     settling.take_if(|_| self.place.is_known());
-                    Some(issuer.look(&self.answers, &mut looks, &client, &metrics).await)
+                    Some(issuer.look(&self.memory, &mut looks, &client, &metrics).await)
                 }
                 Place::Here(_) => None,
             };

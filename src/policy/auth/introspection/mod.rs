@@ -15,7 +15,6 @@
 //!
 //! Where the provider is down, slow or lies, tokens that are not kept get 503.
 
-mod answers;
 mod config;
 mod endpoint;
 mod needs;
@@ -31,6 +30,8 @@ use std::sync::Arc;
 use pingora_http::RequestHeader;
 use serde_json::{Map, Value};
 
+use super::Authenticates;
+use super::answers::Key;
 use super::jwt::challenge::Challenge;
 use super::jwt::claims::{Rules, grants};
 use super::jwt::source::{Several, Sources};
@@ -41,7 +42,7 @@ use crate::ctx::Ctx;
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
 use crate::problem::Problem;
 use crate::upstream::{Base, Client};
-use answers::{Key, Told};
+use endpoint::Told;
 
 /// `introspection`, ready to run.
 #[derive(Debug)]
@@ -123,6 +124,16 @@ impl Policy for Introspection {
     }
 }
 
+impl Authenticates for Introspection {
+    fn sees(&self, req: &RequestHeader, _cx: &Ctx) -> bool {
+        !matches!(self.sources.find(req), Ok(None))
+    }
+
+    fn missing(&self) -> Option<Problem> {
+        Some(self.challenge.missing())
+    }
+}
+
 impl Introspection {
     /// A token that is worth a question: RFC 6749 §A.12 has no others.
     fn text<'t>(&self, token: &'t [u8]) -> Result<&'t str, Refusal> {
@@ -149,4 +160,4 @@ impl Introspection {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
-use super::answers::Answers;
 use super::config::Config;
+use super::endpoint::Memory;
 use crate::building::BuildError;
 use crate::observe::Metrics;
 use crate::policy::auth::jwks::discovery::{self, Wanted};
@@ -48,7 +48,7 @@ const LATEST: Duration = Duration::from_secs(15);
 impl Place {
     /// # Errors
     /// What is wrong, at its place in `config`.
-    pub(super) fn build(config: &Config, answers: &Answers, base: &Base<'_>) -> Result<Self, BuildError> {
+    pub(super) fn build(config: &Config, memory: &Memory, base: &Base<'_>) -> Result<Self, BuildError> {
         let (at, url) = match (&config.url, &config.issuer) {
             (Some(url), _) => ("url", url),
             (None, Some(issuer)) if issuer.contains(['?', '#']) => {
@@ -76,7 +76,7 @@ impl Place {
         let documents = [resource(&discovery::place(url))?, resource(&discovery::place_of_oauth(url))?];
         let issuer = Issuer { name: url.as_str().into(), documents, ways: Ways::new(tls, config.allow_http, base), known: ArcSwapOption::default() };
         // Before a reload it was there.
-        let before = answers.url.load().as_ref().and_then(|url| issuer.ways.to(url).ok());
+        let before = memory.url.load().as_ref().and_then(|url| issuer.ways.to(url).ok());
         issuer.known.store(before);
         Ok(Place::Told(Box::new(issuer)))
     }
@@ -135,16 +135,16 @@ impl Looks {
 
 impl Issuer {
     /// Looks at what it tells, unless that was done not long ago. When to do it again.
-    pub(super) async fn look(&self, answers: &Answers, looks: &mut Looks, client: &Client, metrics: &Metrics) -> Instant {
+    pub(super) async fn look(&self, memory: &Memory, looks: &mut Looks, client: &Client, metrics: &Metrics) -> Instant {
         if looks.next > Instant::now() {
             return looks.next;
         }
         let wait = match self.found(client, metrics).await {
             Ok((url, resource)) => {
-                if answers.url.load().as_ref().is_none_or(|known| **known != url) {
+                if memory.url.load().as_ref().is_none_or(|known| **known != url) {
                     log::info!("{} is asked about tokens at {url}", self.name);
                 }
-                answers.url.store(Some(Arc::new(url)));
+                memory.url.store(Some(Arc::new(url)));
                 self.known.store(Some(resource));
                 (looks.failures, looks.word) = (0, None);
                 SELDOM

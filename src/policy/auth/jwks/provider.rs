@@ -229,7 +229,7 @@ impl Provider {
     }
 
     fn missed(&self, before: Known, missed: Missed) -> (&'static str, Known) {
-        let Missed { word, text } = missed;
+        let Missed { word, text, .. } = missed;
         if before.cause.as_deref() != Some(&*text) {
             let stays = match self.keys(&before) {
                 Some(_) => "the last ones stay for a while",

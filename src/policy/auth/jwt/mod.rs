@@ -40,6 +40,7 @@ use serde_json::{Map, Value};
 
 use crate::building::BuildError;
 use crate::ctx::Ctx;
+use crate::policy::auth::Authenticates;
 use crate::policy::auth::jwks::{KeySet, Known, Provider, Wish};
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
 use crate::problem::Problem;
@@ -146,6 +147,16 @@ impl Policy for Jwt {
 
     fn upstream_request(&self, req: &mut RequestHeader, _cx: &mut Ctx) -> Result<(), Problem> {
         if self.forward { Ok(()) } else { self.sources.remove(req) }
+    }
+}
+
+impl Authenticates for Jwt {
+    fn sees(&self, req: &RequestHeader, _cx: &Ctx) -> bool {
+        !matches!(self.sources.find(req), Ok(None))
+    }
+
+    fn missing(&self) -> Option<Problem> {
+        Some(self.challenge.missing())
     }
 }
 
@@ -308,4 +319,4 @@ fn issuers(config: &Config, cx: &mut PolicyCx<'_>) -> Result<Box<[Issuer]>, Buil
 #[cfg(test)]
 mod several;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

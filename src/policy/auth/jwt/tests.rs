@@ -13,7 +13,7 @@ use crate::problem::Kind;
 use crate::state::Shared;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
-pub(super) const CONFIG: &str =
+pub(crate) const CONFIG: &str =
     r#"{"issuer":"me","audience":"api","keys":[{"id":"k","algorithm":"HS256","secret":"0123456789abcdef0123456789abcdef"}]}"#;
 const GOOD: &str = r#"{"iss":"me","aud":"api","exp":9999999999,"sub":"app","scope":"read","org":{"id":7}}"#;
 
@@ -36,7 +36,7 @@ fn hs256(header: &str, claims: &str) -> String {
 }
 
 /// A token that is signed with the key of `CONFIG`.
-pub(super) fn token_of(claims: &Value) -> String {
+pub(crate) fn token_of(claims: &Value) -> String {
     token(&claims.to_string())
 }
 
