@@ -13,7 +13,7 @@ use super::chain::{Chain, Entry, Scope, merge};
 use super::{PolicyConfig, PolicyCx, Runtime};
 use crate::building::{Errors, Step};
 use crate::consumer::Consumers;
-use crate::upstream::Base;
+use crate::upstream::{Base, Service};
 
 /// What policies tell those below them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -95,6 +95,7 @@ impl Told {
 #[derive(Debug)]
 pub struct Chains<'a> {
     consumers: Arc<Consumers>,
+    services: HashMap<&'a str, Option<Arc<Service>>>,
     base: Base<'a>,
     providers: Providers,
     /// What was built, by the place where it stands: more than once where a policy depends on those above it, and they differ.
@@ -133,8 +134,8 @@ pub struct Plan<'a> {
 
 impl<'a> Chains<'a> {
     /// Nothing is built yet.
-    pub fn new(consumers: Arc<Consumers>, base: Base<'a>) -> Self {
-        Self { consumers, base, providers: Providers::default(), built: HashMap::new(), slots: 0 }
+    pub fn new(consumers: Arc<Consumers>, services: HashMap<&'a str, Option<Arc<Service>>>, base: Base<'a>) -> Self {
+        Self { consumers, services, base, providers: Providers::default(), built: HashMap::new(), slots: 0 }
     }
 
     /// Who is asked about tokens, for all that was built.
@@ -199,6 +200,7 @@ impl<'a> Chains<'a> {
             slot: self.slots,
             params,
             consumers: &self.consumers,
+            services: &self.services,
             shared: self.base.shared,
             folder: self.base.folder,
             names: self.base.names,

@@ -14,7 +14,7 @@ use crate::ctx::{Ctx, testing};
 use crate::observe::Metrics;
 use crate::problem::Problem;
 use crate::state::Shared;
-use crate::upstream::{Client, DnsConfig, Names};
+use crate::upstream::{Client, DnsConfig, Names, Service};
 
 /// Settings as a user writes them. Tests may look down the house: this is the reader of real files.
 pub(crate) fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
@@ -35,14 +35,24 @@ pub(crate) struct Kit<P> {
 
 /// Builds a policy from JSON settings; gives the first mistake.
 pub(crate) fn build<P: Policy>(config: &str, consumers: &str, shared: &Shared) -> Result<P, BuildError> {
-    let (built, mistakes) = build_whole(config, consumers, shared, Told::default());
+    build_among(config, consumers, &[], shared)
+}
+
+/// The same among these services; none for one that is wrong.
+pub(crate) fn build_among<P: Policy>(
+    config: &str,
+    consumers: &str,
+    services: &[(&str, Option<Arc<Service>>)],
+    shared: &Shared,
+) -> Result<P, BuildError> {
+    let (built, mistakes) = build_whole(config, consumers, services, shared, Told::default());
     mistakes.0.into_iter().next().map_or(built, Err)
 }
 
 /// The same below policies that ask like this who calls.
 pub(crate) fn challenged<P: Policy>(config: &str, consumers: &str, challenges: &[&'static str]) -> P {
     let told = Told::challenged(challenges.iter().map(|challenge| HeaderValue::from_static(challenge)));
-    build_whole(config, consumers, &Shared::default(), told).0.unwrap()
+    build_whole(config, consumers, &[], &Shared::default(), told).0.unwrap()
 }
 
 /// Every mistake in JSON settings, each as it is told.
@@ -52,7 +62,7 @@ pub(crate) fn mistakes<P: Policy>(config: &str) -> Vec<String> {
 
 /// The same among these consumers.
 pub(crate) fn mistakes_among<P: Policy>(config: &str, consumers: &str) -> Vec<String> {
-    let (built, mistakes) = build_whole::<P>(config, consumers, &Shared::default(), Told::default());
+    let (built, mistakes) = build_whole::<P>(config, consumers, &[], &Shared::default(), Told::default());
     mistakes.0.into_iter().chain(built.err()).map(|error| error.to_string()).collect()
 }
 
@@ -61,7 +71,13 @@ pub(crate) fn consumers(json: &str) -> Arc<Consumers> {
     Arc::new(Consumers::build(&serde_json::from_str::<Vec<ConsumerConfig>>(json).unwrap()).unwrap())
 }
 
-fn build_whole<P: Policy>(config: &str, consumers: &str, shared: &Shared, mut told: Told) -> (Result<P, BuildError>, Errors) {
+fn build_whole<P: Policy>(
+    config: &str,
+    consumers: &str,
+    services: &[(&str, Option<Arc<Service>>)],
+    shared: &Shared,
+    mut told: Told,
+) -> (Result<P, BuildError>, Errors) {
     let mut mistakes = Errors::default();
     let config = serde_json::from_str(config).unwrap();
     let built = P::build(
@@ -71,6 +87,7 @@ fn build_whole<P: Policy>(config: &str, consumers: &str, shared: &Shared, mut to
             slot: 0,
             params: &["id".into()],
             consumers: &self::consumers(consumers),
+            services: &services.iter().cloned().collect(),
             shared,
             folder: Path::new(env!("CARGO_MANIFEST_DIR")),
             told: &mut told,

@@ -23,6 +23,7 @@ pub use chain::{Chain, Entry, Scope, merge};
 pub use chains::{Chains, Marks, Plan, Told};
 pub use order::{Doubt, beyond, blind, doubled, doubts, identifies, reads_tokens};
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ use crate::ctx::Ctx;
 use crate::problem::Problem;
 use crate::state::Shared;
 use crate::types::Reply;
-use crate::upstream::{Client, Names};
+use crate::upstream::{Client, Names, Service};
 use auth::Providers;
 
 registry::policies! {
@@ -51,6 +52,7 @@ registry::policies! {
     api_key: auth::api_key::ApiKey,
     jwt: auth::jwt::Jwt,
     introspection: auth::introspection::Introspection,
+    external: auth::external::External,
     any_of: auth::any_of::AnyOf,
     anonymous: auth::anonymous::Anonymous,
     acl: guard::acl::Acl,
@@ -152,6 +154,8 @@ pub struct PolicyCx<'a> {
     pub params: &'a [Box<str>],
     /// Every consumer.
     pub consumers: &'a Arc<Consumers>,
+    /// Every service by its name; none for one that is wrong.
+    pub services: &'a HashMap<&'a str, Option<Arc<Service>>>,
     /// What outlives a snapshot.
     pub shared: &'a Shared,
     /// The folder that relative file names in the config start from.
@@ -164,4 +168,18 @@ pub struct PolicyCx<'a> {
     pub told: &'a mut Told,
     /// What is wrong beside the error that `build` gives, so that all of it is told at once. With one of these the policy is not taken.
     pub mistakes: &'a mut Errors,
+}
+
+impl PolicyCx<'_> {
+    /// The service of that name.
+    ///
+    /// # Errors
+    /// There is none, or it is wrong itself.
+    pub fn service(&self, name: &str) -> Result<Arc<Service>, BuildError> {
+        match self.services.get(name) {
+            Some(Some(service)) => Ok(service.clone()),
+            Some(None) => Err(BuildError::new(format!("the service `{name}` cannot be asked"), "mend what is wrong with it")),
+            None => Err(BuildError::unknown("service", name, self.services.keys().copied())),
+        }
+    }
 }

@@ -173,6 +173,7 @@ pub fn identifies(policy: &PolicyConfig) -> bool {
         PolicyConfig::api_key(_) => true,
         PolicyConfig::jwt(jwt) => jwt.identifies(),
         PolicyConfig::introspection(introspection) => introspection.identifies(),
+        PolicyConfig::external(external) => external.consumer.is_some(),
         PolicyConfig::any_of(any_of) => any_of.settings().any(identifies),
         PolicyConfig::anonymous(anonymous) => anonymous.consumer.is_some(),
         _ => false,
@@ -191,7 +192,8 @@ pub fn reads_tokens(policy: &PolicyConfig) -> bool {
 /// Whether a policy refuses requests that do not say who calls.
 fn asks_who(policy: &PolicyConfig) -> bool {
     match policy {
-        PolicyConfig::api_key(_) | PolicyConfig::jwt(_) | PolicyConfig::introspection(_) | PolicyConfig::acl(_) => true,
+        PolicyConfig::api_key(_) | PolicyConfig::jwt(_) | PolicyConfig::introspection(_) => true,
+        PolicyConfig::external(_) | PolicyConfig::acl(_) => true,
         PolicyConfig::any_of(any_of) => !any_of.settings().any(|policy| matches!(policy, PolicyConfig::anonymous(_))),
         _ => false,
     }
@@ -244,6 +246,8 @@ mod tests {
             ("[any_of: [api_key, {anonymous: {consumer: a}}], request_id]", "0 > 1: `request_id` stands below `any_of`"),
             ("[rate_limit: {requests: 1, per: 1s}, any_of: [api_key]]", "0 > 1: `rate_limit` by consumer stands above `any_of`"),
             ("[api_key, anonymous]", "0 > 1: `anonymous` stands below `api_key`, which refuses every request"),
+            ("[external: {service: a}, cors: {origins: ['*']}]", "0 > 1: `cors` stands below `external`, which refuses"),
+            ("[rate_limit: {requests: 1, per: 1s}, external: {service: a, consumer: X-A}]", "0 > 1: `rate_limit` by consumer stands above"),
             (INTROSPECTION, "0 > 1: `cors` stands below `introspection`, which refuses"),
         ] {
             let told = told(list);

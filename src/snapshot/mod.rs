@@ -94,7 +94,9 @@ impl Snapshot {
                 None
             }
         };
-        let mut builder = Builder { config, shared, services, chains: Chains::new(Arc::new(consumers), base), errors };
+        let known = config.services.keys().map(|name| (name.as_str(), services.get(name.as_str()).cloned()));
+        let chains = Chains::new(Arc::new(consumers), known.collect(), base);
+        let mut builder = Builder { config, shared, services, chains, errors };
         builder.names();
         builder.listed();
         let routes: Vec<Option<Route>> = config.routes.iter().enumerate().map(|(index, route)| builder.route(index, route)).collect();

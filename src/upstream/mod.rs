@@ -358,3 +358,20 @@ fn deadline_header(name: &str) -> Result<HeaderName, BuildError> {
     let wrong = || BuildError::new(format!("`{name}` is not a header that could tell it"), "write one like `X-Request-Timeout-Ms`");
     parsed.ok_or_else(wrong)
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::{Base, DnsConfig, Names, Service, ServiceConfig};
+    use crate::state::Shared;
+
+    /// A service from JSON.
+    pub(crate) fn service(name: &str, config: &serde_json::Value) -> Arc<Service> {
+        let config: ServiceConfig<()> = serde_json::from_value(config.clone()).unwrap();
+        let names = Arc::new(Names::new(&DnsConfig::default()));
+        let base = Base { shared: &Shared::default(), folder: Path::new(""), names: &names };
+        Arc::new(Service::build(name, &config, &base).unwrap())
+    }
+}

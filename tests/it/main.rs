@@ -29,6 +29,7 @@ mod dns;
 mod ejection;
 mod examples;
 mod explain;
+mod external;
 mod fallback;
 mod farewell;
 mod forwarding;

@@ -3,7 +3,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::policy::PolicyConfig;
-use crate::policy::auth::{introspection, jwt};
+use crate::policy::auth::{external, introspection, jwt};
 
 /// What a policy wants of a request.
 #[derive(Debug, Serialize)]
@@ -11,6 +11,7 @@ use crate::policy::auth::{introspection, jwt};
 pub(super) enum Needs {
     Jwt(jwt::Needs),
     Introspection(introspection::Needs),
+    External(external::Needs),
     AnyOf { any_of: Vec<Choice> },
 }
 
@@ -26,6 +27,7 @@ pub(super) fn needs(policy: &PolicyConfig, shown: &Value) -> Option<Needs> {
     match policy {
         PolicyConfig::jwt(_) => read::<jwt::Config>(shown).map(|config| Needs::Jwt(config.needs())),
         PolicyConfig::introspection(_) => read::<introspection::Config>(shown).map(|config| Needs::Introspection(config.needs())),
+        PolicyConfig::external(_) => read::<external::Config>(shown).map(|config| Needs::External(config.needs())),
         PolicyConfig::any_of(any_of) => {
             let settings = any_of.settings().zip(shown.as_array()?);
             let choices = settings.map(|(policy, shown)| Choice { name: policy.name(), needs: needs(policy, &shown[policy.name()]) });
@@ -45,6 +47,7 @@ impl Needs {
         match self {
             Needs::Jwt(needs) => needs.lines(),
             Needs::Introspection(needs) => needs.lines(),
+            Needs::External(needs) => needs.lines(),
             Needs::AnyOf { any_of } => any_of.iter().enumerate().flat_map(|(at, choice)| choice.lines(at)).collect(),
         }
     }

@@ -10,6 +10,11 @@ pub struct AuthMetrics {
     pub introspections: IntCounterVec,
     /// Time from the question about a token to its end, in seconds, by provider.
     pub introspection_duration: HistogramVec,
+    /// What became of requests that a service decides about, by service and result: `kept` where it was said before, `allowed` and `refused` as it said; else it
+    /// said nothing: `unreachable`, `left_alone`, `timeout`, `status`, `too_large`, `malformed`, or `crowded` where too many waited.
+    pub external: IntCounterVec,
+    /// Time from the question to such a service to its end, in seconds, by service.
+    pub external_duration: HistogramVec,
 }
 
 impl AuthMetrics {
@@ -25,6 +30,12 @@ impl AuthMetrics {
                 "tidegate_introspection_duration_seconds",
                 "From the question about a token to its end.",
                 &["source"],
+            )?,
+            external: counter("tidegate_external_total", "Requests that a service decides about.", &["service", "result"])?,
+            external_duration: histogram(
+                "tidegate_external_duration_seconds",
+                "From the question to the service that decides to its end.",
+                &["service"],
             )?,
         })
     }

@@ -53,7 +53,9 @@ impl Metrics {
             for family in [&shard.parts_running, &shard.batch_running] {
                 keep(family, routes, |labels| family.remove_label_values(labels));
             }
-            let AuthMetrics { introspections, introspection_duration } = &shard.auth;
+            let AuthMetrics { introspections, introspection_duration, external, external_duration } = &shard.auth;
+            keep(external, services, |labels| external.remove_label_values(labels));
+            keep(external_duration, services, |labels| external_duration.remove_label_values(labels));
             keep(introspections, sources, |labels| introspections.remove_label_values(labels));
             keep(introspection_duration, sources, |labels| introspection_duration.remove_label_values(labels));
             keep(&shard.websockets, services, |labels| shard.websockets.remove_label_values(labels));

@@ -4,6 +4,7 @@ mod answers;
 pub mod anonymous;
 pub mod any_of;
 pub mod api_key;
+pub mod external;
 pub mod introspection;
 pub mod jwks;
 pub mod jwt;

@@ -24,6 +24,7 @@ use pingora_http::RequestHeader;
 use super::Authenticates;
 use super::anonymous::Anonymous;
 use super::api_key::ApiKey;
+use super::external::External;
 use super::introspection::Introspection;
 use super::jwt::Jwt;
 use crate::building::BuildError;
@@ -84,6 +85,7 @@ methods! {
     api_key: ApiKey,
     jwt: Jwt,
     introspection: Introspection,
+    external: External,
 }
 
 /// `any_of`, ready to run.
