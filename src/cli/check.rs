@@ -7,7 +7,7 @@ use crate::building::{BuildError, Step};
 use crate::compose::{Around, Composition};
 use crate::config::{Config, Loaded};
 use crate::expr::variables;
-use crate::policy::{PolicyConfig, Scope, blind, doubts, identifies, merge, reads_tokens};
+use crate::policy::{PolicyConfig, Scope, blind, doubts, identifies, merge, reads_certificates, reads_tokens};
 use crate::reload::{Built, build};
 use crate::routing::{self, Destination, RouteConfig, Source, ToConfig};
 use crate::snapshot::lists;
@@ -59,6 +59,16 @@ fn warnings(built: &Built) -> Vec<String> {
             };
             [list, vec!["policies".into(), (*index).into(), policy.name().into()]].concat()
         };
+        if !asks_for_certificates(config)
+            && let Some(at) = chain.iter().position(|(.., policy)| reads_certificates(policy))
+        {
+            let fix = "set `client_ca` in the `tls` of a listener, or take it out";
+            let error = BuildError::new("no listener asks clients for certificates, so none is ever shown", fix);
+            let error = place(at).into_iter().rev().fold(error, BuildError::at);
+            if !found.contains(&error) {
+                found.push(error);
+            }
+        }
         let versions = route.and_then(|route| config.routes.get(route)).is_some_and(|route| route.versions.is_some());
         // What no route takes, nobody is to be let through to.
         let blind = route.map(|_| blind(&chain)).unwrap_or_default();
@@ -90,13 +100,18 @@ fn warnings(built: &Built) -> Vec<String> {
     found.iter().map(|error| loaded.located(error).to_string()).collect()
 }
 
+/// Whether any listener asks clients who they are.
+fn asks_for_certificates(config: &Config) -> bool {
+    config.server.listeners.iter().any(|listener| listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()))
+}
+
 /// What is doubtful about one route beside its lists of policies.
 fn route_doubts(config: &Config, index: usize, route: &RouteConfig) -> Vec<BuildError> {
     let at = |error: BuildError, place: &[&str]| place.iter().rev().fold(error, |error, step| error.at(*step)).at(index).at("routes");
     let mut found = Vec::new();
     let own = merge(&lists(config, Some(index), None));
     let has = |chain: &[(Scope, usize, &PolicyConfig)], name: &str| chain.iter().any(|(_, _, policy)| policy.name() == name);
-    let asked = config.server.listeners.iter().any(|listener| listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()));
+    let asked = asks_for_certificates(config);
     if let Some(redirect) = &route.redirect {
         let never = variables(&redirect.to).into_iter().filter(|name| {
             *name == "version"
@@ -131,7 +146,7 @@ fn composed(config: &Config, index: usize, composition: &Composition) -> Vec<Bui
     let chain = merge(&lists(config, Some(index), None));
     let tokens = chain.iter().any(|(_, _, policy)| reads_tokens(policy));
     let consumers = chain.iter().any(|(_, _, policy)| identifies(policy));
-    let asked = config.server.listeners.iter().any(|listener| listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()));
+    let asked = asks_for_certificates(config);
     let params = routing::params(&route.matches, &config.paths);
     let never = |name: &str| match name {
         _ if params.iter().any(|param| **param == *name) => None,

@@ -21,7 +21,7 @@ pub(crate) mod kit;
 use chain::entry_schema;
 pub use chain::{Chain, Entry, Scope, merge};
 pub use chains::{Chains, Marks, Plan, Told};
-pub use order::{Doubt, beyond, blind, doubled, doubts, identifies, reads_tokens};
+pub use order::{Doubt, beyond, blind, doubled, doubts, identifies, reads_certificates, reads_tokens};
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -52,6 +52,7 @@ registry::policies! {
     api_key: auth::api_key::ApiKey,
     jwt: auth::jwt::Jwt,
     introspection: auth::introspection::Introspection,
+    mtls: auth::mtls::Mtls,
     external: auth::external::External,
     any_of: auth::any_of::AnyOf,
     anonymous: auth::anonymous::Anonymous,

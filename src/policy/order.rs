@@ -170,12 +170,21 @@ pub fn beyond(list: &[Entry], server: Server) -> Vec<BuildError> {
 /// Whether a policy finds out who the consumer is.
 pub fn identifies(policy: &PolicyConfig) -> bool {
     match policy {
-        PolicyConfig::api_key(_) => true,
+        PolicyConfig::api_key(_) | PolicyConfig::mtls(_) => true,
         PolicyConfig::jwt(jwt) => jwt.identifies(),
         PolicyConfig::introspection(introspection) => introspection.identifies(),
         PolicyConfig::external(external) => external.consumer.is_some(),
         PolicyConfig::any_of(any_of) => any_of.settings().any(identifies),
         PolicyConfig::anonymous(anonymous) => anonymous.consumer.is_some(),
+        _ => false,
+    }
+}
+
+/// Whether a policy goes by certificates of clients.
+pub fn reads_certificates(policy: &PolicyConfig) -> bool {
+    match policy {
+        PolicyConfig::mtls(_) => true,
+        PolicyConfig::any_of(any_of) => any_of.settings().any(reads_certificates),
         _ => false,
     }
 }
@@ -194,6 +203,8 @@ fn asks_who(policy: &PolicyConfig) -> bool {
     match policy {
         PolicyConfig::api_key(_) | PolicyConfig::jwt(_) | PolicyConfig::introspection(_) => true,
         PolicyConfig::external(_) | PolicyConfig::acl(_) => true,
+        // Browsers show none with a preflight.
+        PolicyConfig::mtls(mtls) => mtls.required,
         PolicyConfig::any_of(any_of) => !any_of.settings().any(|policy| matches!(policy, PolicyConfig::anonymous(_))),
         _ => false,
     }
@@ -201,8 +212,8 @@ fn asks_who(policy: &PolicyConfig) -> bool {
 
 /// Whether a policy may refuse a request.
 fn refuses(policy: &PolicyConfig) -> bool {
-    use PolicyConfig::{any_of, bot, ip_filter, rate_limit, size_limit};
-    asks_who(policy) || matches!(policy, any_of(_) | bot(_) | ip_filter(_) | rate_limit(_) | size_limit(_))
+    use PolicyConfig::{any_of, bot, ip_filter, mtls, rate_limit, size_limit};
+    asks_who(policy) || matches!(policy, any_of(_) | bot(_) | ip_filter(_) | mtls(_) | rate_limit(_) | size_limit(_))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 use x509_parser::extensions::GeneralName;
 use x509_parser::objects::{oid_registry, oid2abbrev};
@@ -7,7 +9,7 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 use x509_parser::x509::AttributeTypeAndValue;
 
 /// What one certificate says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Certificate {
     /// Whose it is, as RFC 4514 writes it: `CN=app,O=Example`.
     pub subject: Box<str>,
@@ -17,8 +19,14 @@ pub struct Certificate {
     pub hosts: Box<[Box<str>]>,
     /// Its alternative names that can be told as text: hosts, URIs, e-mail addresses. Without those with white space in them.
     pub names: Box<[Box<str>]>,
+    /// The URIs among them.
+    pub uris: Box<[Box<str>]>,
+    /// The e-mail addresses among them.
+    pub emails: Box<[Box<str>]>,
     /// SHA-256 of the whole of it, in hex.
     pub fingerprint: Box<str>,
+    /// The same as tokens name it that are bound to it, `x5t#S256` (RFC 8705 §3.1).
+    pub thumbprint: Box<str>,
     /// From when on it is valid, in seconds since 1970.
     pub not_before: i64,
     /// Until when, in seconds since 1970.
@@ -33,24 +41,23 @@ impl Certificate {
     pub fn read(der: &[u8]) -> Result<Self, String> {
         let (_, read) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
         let alternative = read.subject_alternative_name().map_err(|error| error.to_string())?;
-        let (mut hosts, mut names) = (Vec::new(), Vec::new());
+        let [mut hosts, mut uris, mut emails, mut names]: [Vec<Box<str>>; 4] = Default::default();
         for name in alternative.iter().flat_map(|names| &names.value.general_names) {
-            let text: Box<str> = match name {
-                GeneralName::DNSName(host) => {
-                    let host: Box<str> = host.to_ascii_lowercase().into();
-                    hosts.push(host.clone());
-                    host
-                }
-                GeneralName::URI(text) | GeneralName::RFC822Name(text) => (*text).into(),
+            let (text, kind): (Box<str>, _) = match name {
+                GeneralName::DNSName(host) => (host.to_ascii_lowercase().into(), &mut hosts),
+                GeneralName::URI(text) => ((*text).into(), &mut uris),
+                GeneralName::RFC822Name(text) => ((*text).into(), &mut emails),
                 _ => continue,
             };
             // Names are told in one line, apart from each other by a space.
             if !text.is_empty() && !text.contains(|char: char| char.is_whitespace() || char.is_control()) {
+                kind.push(text.clone());
                 names.push(text);
             }
         }
         let common_name = read.subject().iter_common_name().last().and_then(|name| name.as_str().ok()).map(Box::from);
-        let fingerprint = digest(&SHA256, der).as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
+        let digest = digest(&SHA256, der);
+        let fingerprint = digest.as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
         });
@@ -59,7 +66,10 @@ impl Certificate {
             common_name,
             hosts: hosts.into(),
             names: names.into(),
+            uris: uris.into(),
+            emails: emails.into(),
             fingerprint: fingerprint.into(),
+            thumbprint: URL_SAFE_NO_PAD.encode(digest.as_ref()).into(),
             not_before: read.validity().not_before.timestamp(),
             not_after: read.validity().not_after.timestamp(),
         })
@@ -112,6 +122,7 @@ mod tests {
     fn a_certificate_tells_whose_it_is_without_a_second_reading() {
         let mut params = CertificateParams::new(["API.example.com".to_owned(), "*.example.com".to_owned()]).unwrap();
         params.subject_alt_names.push(SanType::URI("spiffe://example.com/app".try_into().unwrap()));
+        params.subject_alt_names.push(SanType::Rfc822Name("App@example.com".try_into().unwrap()));
         params.subject_alt_names.push(SanType::URI("urn:two words".try_into().unwrap()));
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::OrganizationName, "Example, Inc. ");
@@ -121,8 +132,9 @@ mod tests {
         assert_eq!(&*read.subject, "CN=\\#app\\\\CN=admin,O=Example\\, Inc.\\ ");
         assert_eq!(read.common_name.as_deref(), Some("#app\\CN=admin"));
         assert_eq!(*read.hosts, ["api.example.com".into(), "*.example.com".into()]);
-        assert_eq!(*read.names, ["api.example.com".into(), "*.example.com".into(), "spiffe://example.com/app".into()]);
-        assert_eq!(read.fingerprint.len(), 64);
+        assert_eq!(*read.names, ["api.example.com".into(), "*.example.com".into(), "spiffe://example.com/app".into(), "App@example.com".into()]);
+        assert_eq!((&*read.uris, &*read.emails), (&["spiffe://example.com/app".into()][..], &["App@example.com".into()][..]));
+        assert_eq!((read.fingerprint.len(), read.thumbprint.len()), (64, 43));
         assert!(read.not_before < read.not_after);
         assert!(Certificate::read(b"nothing").is_err());
     }

@@ -56,6 +56,7 @@ mod limits;
 mod listeners;
 mod mirror;
 mod misbehaviour;
+mod mtls;
 mod nginx;
 mod packaging;
 mod paths;

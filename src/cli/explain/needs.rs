@@ -3,7 +3,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::policy::PolicyConfig;
-use crate::policy::auth::{external, introspection, jwt};
+use crate::policy::auth::{external, introspection, jwt, mtls};
 
 /// What a policy wants of a request.
 #[derive(Debug, Serialize)]
@@ -12,6 +12,7 @@ pub(super) enum Needs {
     Jwt(jwt::Needs),
     Introspection(introspection::Needs),
     External(external::Needs),
+    Mtls(mtls::Needs),
     AnyOf { any_of: Vec<Choice> },
 }
 
@@ -28,6 +29,7 @@ pub(super) fn needs(policy: &PolicyConfig, shown: &Value) -> Option<Needs> {
         PolicyConfig::jwt(_) => read::<jwt::Config>(shown).map(|config| Needs::Jwt(config.needs())),
         PolicyConfig::introspection(_) => read::<introspection::Config>(shown).map(|config| Needs::Introspection(config.needs())),
         PolicyConfig::external(_) => read::<external::Config>(shown).map(|config| Needs::External(config.needs())),
+        PolicyConfig::mtls(_) => read::<mtls::Config>(shown).map(|config| Needs::Mtls(config.needs())),
         PolicyConfig::any_of(any_of) => {
             let settings = any_of.settings().zip(shown.as_array()?);
             let choices = settings.map(|(policy, shown)| Choice { name: policy.name(), needs: needs(policy, &shown[policy.name()]) });
@@ -48,6 +50,7 @@ impl Needs {
             Needs::Jwt(needs) => needs.lines(),
             Needs::Introspection(needs) => needs.lines(),
             Needs::External(needs) => needs.lines(),
+            Needs::Mtls(needs) => needs.lines(),
             Needs::AnyOf { any_of } => any_of.iter().enumerate().flat_map(|(at, choice)| choice.lines(at)).collect(),
         }
     }

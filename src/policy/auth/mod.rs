@@ -8,6 +8,7 @@ pub mod external;
 pub mod introspection;
 pub mod jwks;
 pub mod jwt;
+pub mod mtls;
 mod providers;
 mod trouble;
 

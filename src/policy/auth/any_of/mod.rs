@@ -27,6 +27,7 @@ use super::api_key::ApiKey;
 use super::external::External;
 use super::introspection::Introspection;
 use super::jwt::Jwt;
+use super::mtls::Mtls;
 use crate::building::BuildError;
 use crate::ctx::Ctx;
 use crate::policy::{Entry, Flow, Phases, Policy, PolicyConfig, PolicyCx};
@@ -85,6 +86,7 @@ methods! {
     api_key: ApiKey,
     jwt: Jwt,
     introspection: Introspection,
+    mtls: Mtls,
     external: External,
 }
 

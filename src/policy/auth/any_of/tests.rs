@@ -6,6 +6,7 @@ use crate::policy::auth::introspection::tests::told;
 use crate::policy::auth::jwt::tests::{CONFIG, token_of};
 use crate::policy::kit::{Kit, build, client, yaml};
 use crate::state::Shared;
+use crate::types::Certificate;
 
 const CONSUMERS: &str = r#"[
     {"name":"app","api_keys":["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]},
@@ -80,11 +81,11 @@ async fn what_is_there_and_bad_is_refused_as_that_refuses_it() {
 
 #[tokio::test]
 async fn who_says_nothing_is_told_all_that_could_be_said_each_once() {
-    let list = json!([{"api_key": {}}, {"jwt": jwt(json!({}))}, introspection()]);
+    let list = json!([{"api_key": {}}, {"jwt": jwt(json!({}))}, introspection(), {"mtls": {"consumer": "common_name"}}]);
     let problem = outcome(list, &[("authorization", "Basic Og==")]).await.unwrap_err();
     let told: Vec<_> = problem.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
     let challenge = "www-authenticate";
-    let wanted = [(challenge, "ApiKey"), (challenge, r#"Bearer realm="tidegate""#)];
+    let wanted = [(challenge, "ApiKey"), (challenge, r#"Bearer realm="tidegate""#), (challenge, r#"ClientCertificate realm="tidegate""#)];
     assert_eq!((problem.kind, told.as_slice()), (Kind::Unauthorized, wanted.as_slice()));
 }
 
@@ -122,6 +123,14 @@ async fn only_who_says_nothing_is_anonymous() {
         assert_eq!(outcome(list(), &[(bad.0, &bad.1)]).await.unwrap_err().kind, Kind::Unauthorized);
     }
     assert_eq!(outcome(json!(["api_key", "anonymous"]), &[]).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_certificate_is_one_of_several() {
+    let mut kit = kit(json!([{"mtls": {"consumer": "common_name"}}, "api_key"]));
+    kit.cx.client_cert = Some(Arc::new(Certificate { common_name: Some("machine".into()), ..Certificate::default() }));
+    kit.request().await.unwrap();
+    assert_eq!(kit.cx.consumer.unwrap().name, "machine");
 }
 
 #[tokio::test]

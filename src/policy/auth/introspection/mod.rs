@@ -33,7 +33,7 @@ use serde_json::{Map, Value};
 use super::Authenticates;
 use super::answers::Key;
 use super::jwt::challenge::Challenge;
-use super::jwt::claims::{Rules, grants};
+use super::jwt::claims::{Rules, grants, proven};
 use super::jwt::source::{Several, Sources};
 use super::jwt::token::{Refusal, shown};
 use super::jwt::{Caller, Expiry, bounds, now, rules};
@@ -108,6 +108,7 @@ impl Policy for Introspection {
         let Told::Active(value) = told else { return Err(self.challenge.invalid("the token is not active".into())) };
         let Some(claims) = value.as_object() else { return Err(self.challenge.missing()) };
         self.check(claims).map_err(|refusal| self.challenge.invalid(refusal))?;
+        proven(claims, cx.client_cert.as_deref()).map_err(|refusal| self.challenge.invalid(refusal))?;
         if !grants(claims, &self.scopes) {
             return Err(self.challenge.insufficient(&self.scopes, claims));
         }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::config::Expiry;
 use super::token::{Refusal, shown};
 use crate::ctx;
+use crate::types::Certificate;
 
 /// The rules, ready to run.
 #[derive(Debug)]
@@ -43,10 +44,7 @@ impl Rules {
         if !fits {
             return Err(Refusal::because("the token has the wrong type (typ)", format!("typ {}", shown(typ.unwrap_or_default()))));
         }
-        // RFC 7800 §3.1: such a token is good only with a proof of the key, which nothing here asks for. Who stole it has none (RFC 9449 §7.1, RFC 8705 §3).
-        if claims.get("cnf").is_some_and(|bound| !bound.is_null()) {
-            return Err("the token is bound to a key (cnf), and is no bearer token".into());
-        }
+        bound(claims)?;
         Window::of(claims, self.leeway)?.check(now, self.expiry)?;
         if let Some(wanted) = &self.issuer {
             match claims.get("iss") {
@@ -80,6 +78,36 @@ impl Rules {
             }
         }
         Ok(())
+    }
+}
+
+/// The certificate that a token is bound to, by its `x5t#S256` (RFC 8705 §3.1).
+///
+/// # Errors
+/// It is bound to something else: RFC 7800 §3.1 makes it good only with a proof of that, which nothing here asks for. Who stole it has none (RFC 9449 §7.1).
+fn bound(claims: &Map<String, Value>) -> Result<Option<&str>, Refusal> {
+    match claims.get("cnf") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(members)) if members.len() == 1 && members.contains_key("x5t#S256") => {
+            let print = members.get("x5t#S256").and_then(Value::as_str);
+            print.map(Some).ok_or_else(|| "the token is bound to a certificate that it does not name (cnf)".into())
+        }
+        Some(_) => Err("the token is bound to a key (cnf), and is no bearer token".into()),
+    }
+}
+
+/// Checks that the client that has shown this certificate may use a token: on each request, for the token may come over another connection.
+///
+/// # Errors
+/// It is bound to another one.
+pub(crate) fn proven(claims: &Map<String, Value>, shown: Option<&Certificate>) -> Result<(), Refusal> {
+    match (bound(claims)?, shown) {
+        (None, _) => Ok(()),
+        (Some(print), Some(shown)) if print == &*shown.thumbprint => Ok(()),
+        (Some(_), None) => Err("the token is bound to a certificate (cnf), and none was shown".into()),
+        (Some(_), Some(shown)) => {
+            Err(Refusal::because("the token is bound to another certificate (cnf)", format!("SHA-256 {} was shown", shown.fingerprint)))
+        }
     }
 }
 
@@ -277,10 +305,31 @@ mod tests {
 
     #[test]
     fn a_token_that_is_bound_to_a_key_is_no_bearer_token() {
-        for cnf in [json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}), json!({"x5t#S256": "a"}), json!({}), json!("a")] {
+        for cnf in [
+            json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}),
+            json!({"x5t#S256": "a", "jkt": "a"}),
+            json!({"x5t": "a"}),
+            json!({}),
+            json!("a"),
+        ] {
             assert_eq!(verdict(&rules(), json!({"cnf": cnf})), Err("the token is bound to a key (cnf), and is no bearer token".into()));
         }
+        assert!(verdict(&rules(), json!({"cnf": {"x5t#S256": 1}})).is_err());
         assert_eq!(verdict(&rules(), json!({"cnf": null})), Ok(()));
+    }
+
+    #[test]
+    fn a_token_that_is_bound_to_a_certificate_is_good_with_it_alone() {
+        let claims = json!({"cnf": {"x5t#S256": "print"}}).as_object().unwrap().clone();
+        let shown = |print: &str| Certificate { thumbprint: print.into(), ..Certificate::default() };
+        assert_eq!(proven(&claims, Some(&shown("print"))), Ok(()));
+        let why = |shown: Option<&Certificate>| proven(&claims, shown).unwrap_err().detail;
+        assert_eq!(why(Some(&shown("Print"))), "the token is bound to another certificate (cnf)");
+        assert_eq!(why(Some(&shown(""))), "the token is bound to another certificate (cnf)");
+        assert_eq!(why(None), "the token is bound to a certificate (cnf), and none was shown");
+        assert_eq!(proven(&Map::new(), Some(&shown("print"))), Ok(()));
+        let empty = json!({"cnf": {"x5t#S256": ""}}).as_object().unwrap().clone();
+        assert!(proven(&empty, None).is_err());
     }
 
     #[test]

@@ -47,7 +47,7 @@ use crate::problem::Problem;
 use crate::types::Size;
 use cache::{Tokens, Verified};
 use challenge::Challenge;
-use claims::{Window, grants};
+use claims::{Window, grants, proven};
 use issuer::{Issuer, Keys};
 use source::Sources;
 use token::{Refusal, Token, Unverified};
@@ -134,6 +134,7 @@ impl Policy for Jwt {
         let Some((issuer, claims)) = self.issuers.get(verified.issuer).zip(verified.claims.as_object()) else {
             return Err(self.challenge.missing());
         };
+        proven(claims, cx.client_cert.as_deref()).map_err(|refusal| self.challenge.invalid(refusal))?;
         if !grants(claims, &issuer.scopes) {
             return Err(self.challenge.insufficient(&issuer.scopes, claims));
         }
