@@ -62,6 +62,7 @@ mod packaging;
 mod paths;
 mod patience;
 mod readme;
+mod revoked;
 mod routing_order;
 mod schema;
 mod security_headers;

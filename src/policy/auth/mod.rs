@@ -10,6 +10,7 @@ pub mod jwks;
 pub mod jwt;
 pub mod mtls;
 mod providers;
+mod revoked;
 mod trouble;
 
 pub use providers::Providers;

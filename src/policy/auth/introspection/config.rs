@@ -82,6 +82,9 @@ pub struct Config {
     /// How far the clocks of provider and gateway may differ, at most `60s`. Default: `30s`.
     #[serde(default = "leeway")]
     pub leeway: Duration,
+    /// A file with tokens that were taken back before their time: a line `jti ID` for one, `sub NAME` for all of a subject, `sub NAME before TIME` (RFC 3339) for
+    /// those of it that were issued before; `#` begins a comment. It is read again when it changes. Default: none.
+    pub revoked: Option<String>,
     /// Whether the service gets the token too. Default: `true`.
     #[serde(default = "forward")]
     pub forward: bool,
@@ -134,7 +137,8 @@ impl Config {
 
     /// The files that it names.
     pub(super) fn files(&self) -> Vec<&str> {
-        self.ca.as_deref().into_iter().chain(self.client_certificate.iter().flat_map(PairConfig::files)).collect()
+        let files = [self.ca.as_deref(), self.revoked.as_deref()].into_iter().flatten();
+        files.chain(self.client_certificate.iter().flat_map(PairConfig::files)).collect()
     }
 
     /// Whom to believe, and who we are.

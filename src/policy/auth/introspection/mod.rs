@@ -37,6 +37,7 @@ use super::jwt::claims::{Rules, grants, proven};
 use super::jwt::source::{Several, Sources};
 use super::jwt::token::{Refusal, shown};
 use super::jwt::{Caller, Expiry, bounds, now, rules};
+use super::revoked::Revoked;
 use crate::building::BuildError;
 use crate::ctx::Ctx;
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
@@ -53,6 +54,7 @@ pub struct Introspection {
     rules: Rules,
     scopes: Vec<String>,
     consumer: Option<String>,
+    revoked: Option<Revoked>,
     caller: Caller,
     forward: bool,
     challenge: Challenge,
@@ -82,6 +84,7 @@ impl Policy for Introspection {
             scopes: config.scopes.clone(),
             consumer: config.consumer.clone(),
             endpoint: cx.providers.endpoint(config.asking(), || Endpoint::build(config, &base))?,
+            revoked: config.revoked.as_deref().map(|name| Revoked::read(cx.folder, name)).transpose().map_err(|error| error.at("revoked"))?,
             caller: Caller::new(cx.consumers, config.unknown_consumer),
             forward: config.forward,
             challenge,
@@ -109,6 +112,9 @@ impl Policy for Introspection {
         let Some(claims) = value.as_object() else { return Err(self.challenge.missing()) };
         self.check(claims).map_err(|refusal| self.challenge.invalid(refusal))?;
         proven(claims, cx.client_cert.as_deref()).map_err(|refusal| self.challenge.invalid(refusal))?;
+        if let Some(revoked) = &self.revoked {
+            revoked.check(claims).map_err(|refusal| self.challenge.invalid(refusal))?;
+        }
         if !grants(claims, &self.scopes) {
             return Err(self.challenge.insufficient(&self.scopes, claims));
         }

@@ -163,6 +163,7 @@ fn each_mistake_in_the_settings_is_told_at_its_place() {
         (json!({"leeway": "2m"}), "leeway: the leeway is too long"),
         (json!({"max_size": 0}), "max_size: no token fits into nothing"),
         (json!({"ca": "no/such.pem"}), "ca: cannot read"),
+        (json!({"revoked": "no/such.txt"}), "revoked: cannot read"),
         (json!({"consumer": ""}), "consumer: `consumer` is empty"),
         (json!({"realm": "a\"b"}), "realm: this realm cannot"),
         (json!({"query": ""}), "query: a query needs a name"),

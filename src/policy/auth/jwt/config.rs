@@ -67,6 +67,9 @@ pub struct Config {
     /// What happens to a valid token that names no known consumer. Default: `refuse`, with 403.
     #[serde(default)]
     pub unknown_consumer: Unknown,
+    /// A file with tokens that were taken back before their time: a line `jti ID` for one, `sub NAME` for all of a subject, `sub NAME before TIME` (RFC 3339) for
+    /// those of it that were issued before; `#` begins a comment. It is read again when it changes. Default: none.
+    pub revoked: Option<String>,
     /// Whether the service gets the token too. Default: `true`.
     #[serde(default = "forward")]
     pub forward: bool,
@@ -201,7 +204,7 @@ impl Config {
         let keys = self.keys.iter().chain(self.issuers.iter().flat_map(|issuer| &issuer.keys));
         let fetches = std::iter::once(&self.fetch).chain(self.issuers.iter().filter_map(|issuer| issuer.fetch.as_ref()));
         let of_keys = keys.flat_map(|key| key.pem_file.as_deref().into_iter().chain(key.jwks_file.as_deref()));
-        of_keys.chain(fetches.flat_map(FetchConfig::files)).collect()
+        of_keys.chain(fetches.flat_map(FetchConfig::files)).chain(self.revoked.as_deref()).collect()
     }
 }
 

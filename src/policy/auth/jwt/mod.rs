@@ -42,6 +42,7 @@ use crate::building::BuildError;
 use crate::ctx::Ctx;
 use crate::policy::auth::Authenticates;
 use crate::policy::auth::jwks::{KeySet, Known, Provider, Wish};
+use crate::policy::auth::revoked::Revoked;
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
 use crate::problem::Problem;
 use crate::types::Size;
@@ -63,6 +64,7 @@ pub struct Jwt {
     issuers: Box<[Issuer]>,
     expiry: Expiry,
     tokens: Tokens,
+    revoked: Option<Revoked>,
     caller: Caller,
     forward: bool,
     challenge: Challenge,
@@ -108,6 +110,7 @@ impl Policy for Jwt {
             issuers: issuers(config, cx)?,
             expiry: config.expiry,
             tokens: Tokens::new(config.cache.0),
+            revoked: config.revoked.as_deref().map(|name| Revoked::read(cx.folder, name)).transpose().map_err(|error| error.at("revoked"))?,
             caller: Caller::new(cx.consumers, config.unknown_consumer),
             forward: config.forward,
             challenge,
@@ -135,6 +138,9 @@ impl Policy for Jwt {
             return Err(self.challenge.missing());
         };
         proven(claims, cx.client_cert.as_deref()).map_err(|refusal| self.challenge.invalid(refusal))?;
+        if let Some(revoked) = &self.revoked {
+            revoked.check(claims).map_err(|refusal| self.challenge.invalid(refusal))?;
+        }
         if !grants(claims, &issuer.scopes) {
             return Err(self.challenge.insufficient(&issuer.scopes, claims));
         }

@@ -264,6 +264,7 @@ fn each_mistake_in_the_settings_is_told_at_its_place() {
         (json!({"required": ["sub", ""]}), "required[1]: this is not one word"),
         (json!({"realm": "a\"b"}), "realm: this realm cannot"),
         (json!({"cookie": ""}), "cookie: a cookie needs a name"),
+        (json!({"revoked": "Cargo.toml"}), "revoked: Cargo.toml, line 1: this is none of its lines"),
         (json!({"audience": null}), "audience: an audience is needed"),
         (json!({"issuer": null}), "issuer: an issuer is needed"),
         (json!({"algorithms": ["RS265"]}), "algorithms[0]: `RS265` is not an algorithm"),

@@ -1,0 +1,129 @@
+//! Tokens that were taken back before their time, from a file: by their id, or all of a subject.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use foldhash::fast::RandomState;
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::jwt::token::Refusal;
+use crate::building::{BuildError, read_file};
+
+/// What the file lists.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Revoked {
+    ids: HashSet<Box<str>, RandomState>,
+    /// Subjects, and until when their tokens must have been issued to be taken back, in seconds since 1970; none for all.
+    subjects: HashMap<Box<str>, Option<f64>, RandomState>,
+}
+
+const FORM: &str = "write `jti ID`, `sub NAME`, or `sub NAME before 2026-01-31T12:00:00Z`; a comment begins with `#`";
+
+impl Revoked {
+    /// Reads the file of that name.
+    ///
+    /// # Errors
+    /// It cannot be read, or a line is none of those that it may have.
+    pub(super) fn read(folder: &Path, name: &str) -> Result<Self, BuildError> {
+        let bytes = read_file(folder, name)?;
+        let text = str::from_utf8(&bytes).map_err(|_| BuildError::new(format!("{name} is no text"), FORM))?;
+        let mut revoked = Self::default();
+        for (at, line) in text.lines().enumerate() {
+            revoked.line(line).map_err(|why| BuildError::new(format!("{name}, line {}: {why}", at + 1), FORM))?;
+        }
+        Ok(revoked)
+    }
+
+    fn line(&mut self, line: &str) -> Result<(), &'static str> {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match words.as_slice() {
+            [] => {}
+            [first, ..] if first.starts_with('#') => {}
+            ["jti", id] => {
+                self.ids.insert((*id).into());
+            }
+            ["sub", name] => {
+                self.subjects.insert((*name).into(), None);
+            }
+            ["sub", name, "before", time] => {
+                let time = OffsetDateTime::parse(time, &Rfc3339).map_err(|_| "this is no time with its zone")?;
+                // Whole seconds are exact in it, and tokens tell no more.
+                let seconds = time.unix_timestamp() as f64;
+                // Of several for one subject the one that takes back the most.
+                let known = self.subjects.entry((*name).into()).or_insert(Some(seconds));
+                *known = known.map(|known| known.max(seconds));
+            }
+            _ => return Err("this is none of its lines"),
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// The token was taken back.
+    pub(super) fn check(&self, claims: &Map<String, Value>) -> Result<(), Refusal> {
+        let named = |name: &str| claims.get(name).and_then(Value::as_str);
+        let by_id = named("jti").is_some_and(|id| self.ids.contains(id));
+        let by_subject = named("sub").and_then(|name| self.subjects.get(name)).is_some_and(|until| match until {
+            None => true,
+            // One that does not say when it was issued may have been before.
+            Some(until) => claims.get("iat").and_then(Value::as_f64).is_none_or(|issued| issued < *until),
+        });
+        if by_id || by_subject { Err("the token was revoked".into()) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Revoked, String> {
+        let path = std::env::temp_dir().join(format!("tidegate-revoked-{}-{:?}", std::process::id(), std::thread::current().id()));
+        std::fs::write(&path, text).unwrap();
+        let read = Revoked::read(Path::new(""), path.to_str().unwrap());
+        std::fs::remove_file(&path).unwrap();
+        read.map_err(|error| error.reason.replace(path.to_str().unwrap(), "file"))
+    }
+
+    #[test]
+    fn tokens_are_taken_back_by_their_ids_and_by_their_subjects() {
+        let revoked = read(
+            "# stolen\njti 7\n\n  jti  a-b/c\t\nsub ada\nsub bob before 2026-01-01T00:00:00Z\nsub bob before 2025-01-01T00:00:00+01:00\nsub eve before 2026-01-01T00:00:00Z\nsub eve\n",
+        )
+        .unwrap();
+        let good = |claims: Value| revoked.check(claims.as_object().unwrap()).is_ok();
+        let year = 1_767_225_600; // 2026-01-01
+        for claims in [
+            json!({"jti": "7"}),
+            json!({"jti": "a-b/c", "sub": "x"}),
+            json!({"sub": "ada", "iat": year + 9}),
+            json!({"sub": "bob", "iat": year - 1}),
+            json!({"sub": "bob", "iat": year as f64 - 0.5}),
+            json!({"sub": "bob"}),
+            json!({"sub": "bob", "iat": "later"}),
+            json!({"sub": "eve", "iat": year + 9}),
+        ] {
+            assert!(!good(claims.clone()), "{claims}");
+        }
+        for claims in [json!({}), json!({"jti": "70"}), json!({"jti": "ada", "sub": "7"}), json!({"sub": "Ada"}), json!({"sub": "bob", "iat": year})] {
+            assert!(good(claims.clone()), "{claims}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_told_with_its_number() {
+        for (line, why) in [
+            ("jti", "this is none of its lines"),
+            ("jti a b", "this is none of its lines"),
+            ("sub ada after 2026-01-01T00:00:00Z", "this is none of its lines"),
+            ("sub ada before 2026-01-01", "this is no time with its zone"),
+            ("aud api", "this is none of its lines"),
+        ] {
+            assert_eq!(read(&format!("sub eve\n{line}\n")).unwrap_err(), format!("file, line 2: {why}"));
+        }
+        assert_eq!(read("").unwrap(), Revoked::default());
+    }
+}
