@@ -130,6 +130,10 @@ impl<'de> de::Visitor<'de> for SettingsVisitor<'de> {
     }
 
     fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+        // Settings with names are never meant by their places.
+        if self.0 != "any_of" {
+            return Err(de::Error::invalid_type(de::Unexpected::Seq, &self));
+        }
         PolicyConfig::read(self.0, SeqAccessDeserializer::new(list)).map(Some)
     }
 
@@ -239,13 +243,7 @@ impl Chain {
     ///
     /// # Errors
     /// The problem of the policy that refused, with its name.
-    pub async fn request(
-        &self,
-        req: &mut RequestHeader,
-        cx: &mut Ctx,
-        depth: &mut usize,
-        client: &Arc<Client>,
-    ) -> Result<Flow, Problem> {
+    pub async fn request(&self, req: &mut RequestHeader, cx: &mut Ctx, depth: &mut usize, client: &Arc<Client>) -> Result<Flow, Problem> {
         let passed = *depth;
         for &index in self.request.iter().skip_while(|index| **index < passed) {
             let Some(policy) = self.policies.get(index) else { continue };
@@ -317,6 +315,7 @@ mod tests {
         let entries = list("[cors: off, cors: 'off', request_id]");
         assert_eq!(entries.iter().map(|entry| entry.config.is_some()).collect::<Vec<_>>(), [false, false, true]);
         assert!(yaml::<Vec<Entry>>("[cors: on]").is_err());
+        assert!(yaml::<Vec<Entry>>("[hsts: [1h]]").is_err(), "settings have names");
     }
 
     #[test]

@@ -180,7 +180,11 @@ impl PolicyCx<'_> {
         match self.services.get(name) {
             Some(Some(service)) => Ok(service.clone()),
             Some(None) => Err(BuildError::new(format!("the service `{name}` cannot be asked"), "mend what is wrong with it")),
-            None => Err(BuildError::unknown("service", name, self.services.keys().copied())),
+            None => {
+                let mut names: Vec<&str> = self.services.keys().copied().collect();
+                names.sort_unstable();
+                Err(BuildError::unknown("service", name, names))
+            }
         }
     }
 }

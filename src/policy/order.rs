@@ -41,9 +41,10 @@ fn insecure(policy: &PolicyConfig) -> Vec<BuildError> {
         PolicyConfig::jwt(jwt) => jwt.plain(),
         PolicyConfig::introspection(introspection) => introspection.plain().into_iter().collect(),
         PolicyConfig::any_of(any_of) => {
-            let told = any_of.settings().enumerate().flat_map(|(at, policy)| {
-                insecure(policy).into_iter().map(move |error| error.at(policy.name()).at(at))
-            });
+            let told = any_of
+                .settings()
+                .enumerate()
+                .flat_map(|(at, policy)| insecure(policy).into_iter().map(move |error| error.at(policy.name()).at(at)));
             told.collect()
         }
         _ => Vec::new(),

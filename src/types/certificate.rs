@@ -132,7 +132,10 @@ mod tests {
         assert_eq!(&*read.subject, "CN=\\#app\\\\CN=admin,O=Example\\, Inc.\\ ");
         assert_eq!(read.common_name.as_deref(), Some("#app\\CN=admin"));
         assert_eq!(*read.hosts, ["api.example.com".into(), "*.example.com".into()]);
-        assert_eq!(*read.names, ["api.example.com".into(), "*.example.com".into(), "spiffe://example.com/app".into(), "App@example.com".into()]);
+        assert_eq!(
+            *read.names,
+            ["api.example.com".into(), "*.example.com".into(), "spiffe://example.com/app".into(), "App@example.com".into()]
+        );
         assert_eq!((&*read.uris, &*read.emails), (&["spiffe://example.com/app".into()][..], &["App@example.com".into()][..]));
         assert_eq!((read.fingerprint.len(), read.thumbprint.len()), (64, 43));
         assert!(read.not_before < read.not_after);

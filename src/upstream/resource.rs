@@ -34,7 +34,7 @@ pub struct Missed {
     /// The text.
     pub text: String,
     /// When it may come, where that is known.
-    after: Option<Duration>,
+    pub after: Option<Duration>,
 }
 
 /// Until then it may come, where nobody knows better.

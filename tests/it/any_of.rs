@@ -64,12 +64,12 @@ async fn what_is_bad_gets_the_refusal_of_its_own_policy_over_http1_and_http2() {
     let (knower, idp, up) = (Knower::start(), Idp::start(), Origin::start());
     let gateway = Gateway::start(&config(&knower, &idp, &up, ""));
     let h2 = H2::connect(gateway.address).await;
-    let expired = idp.token_of("k1", &json!({"iss": idp.issuer, "aud": "api", "exp": 1}));
+    let expired = format!("Bearer {}", idp.token_of("k1", &json!({"iss": idp.issuer, "aud": "api", "exp": 1})));
     for (headers, challenges, policy) in [
         (vec![], vec!["ApiKey", r#"Bearer realm="tidegate""#], "any_of"),
         (vec![("x-api-key", "wrong")], vec!["ApiKey"], "api_key"),
         (
-            vec![("authorization", format!("Bearer {expired}"))].iter().map(|(name, value)| (*name, value.as_str())).collect(),
+            vec![("authorization", expired.as_str())],
             vec![r#"Bearer realm="tidegate", error="invalid_token", error_description="the token has expired (exp)""#],
             "jwt",
         ),
@@ -119,7 +119,8 @@ fn what_is_wrong_or_cannot_be_meant_is_told_at_its_place() {
     assert!(!content && said.contains("policies[0].any_of[0].api_key.haeder"), "{said}");
     let (content, said) = check("policies: [any_of]\n");
     assert!(!content && said.contains("policies[0]"), "{said}");
-    let (content, said) = check("consumers: [{ name: a }]\npolicies: [api_key, { anonymous: { consumer: a } }]\nroutes: [{ name: r, reply: {} }]\n");
+    let (content, said) =
+        check("consumers: [{ name: a }]\npolicies: [api_key, { anonymous: { consumer: a } }]\nroutes: [{ name: r, reply: {} }]\n");
     assert!(content && said.contains("`anonymous` stands below `api_key`"), "{said}");
 }
 

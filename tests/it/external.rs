@@ -13,7 +13,9 @@ fn decides(seen: &Seen) -> Answer {
     let cookie = seen.headers.get("cookie").map(|value| value.to_str().unwrap()).unwrap_or_default();
     let answer = http::Response::builder();
     match cookie {
-        "good" => answer.header("x-user", "ada").header("x-roles", "a").header("x-roles", "b").header("x-inner", "1").body("welcome".into()),
+        "good" => {
+            answer.header("x-user", "ada").header("x-roles", "a").header("x-roles", "b").header("x-inner", "1").body("welcome".into())
+        }
         "bad" => answer.status(403).header("content-type", "application/json").header("x-inner", "1").body("{\"no\":true}".into()),
         "long" => answer.status(401).header("www-authenticate", "Login").body("x".repeat(100_000)),
         "odd" => answer.status(500).body("{}".into()),
@@ -85,10 +87,7 @@ async fn a_no_is_the_clients_over_http1_and_http2_and_within_bounds() {
     let gateway = Gateway::start(&config(&decider.address.to_string(), &up, "refusal_size: 1KiB"));
     let h2 = H2::connect(gateway.address).await;
     let mut client = gateway.client();
-    for (cookie, status, kind, body) in [
-        ("none", 401, None, "sign in"),
-        ("bad", 403, Some("application/json"), "{\"no\":true}"),
-    ] {
+    for (cookie, status, kind, body) in [("none", 401, None, "sign in"), ("bad", 403, Some("application/json"), "{\"no\":true}")] {
         let (head, text) = h2.request("GET", "/", &[("cookie", cookie)], &[]).await;
         assert_eq!((head.status.as_u16(), &text[..]), (status, body.as_bytes()));
         let answer = client.get_with("/", &format!("Cookie: {cookie}\r\n"));
@@ -181,7 +180,7 @@ fn many_that_ask_the_same_at_once_ask_once() {
     let counted = count.clone();
     let decider = Origin::answering(move |seen| {
         counted.fetch_add(1, Ordering::Relaxed);
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::park_timeout(Duration::from_millis(300));
         decides(seen)
     });
     let gateway = Gateway::start(&config(&decider.address.to_string(), &up, "cache: { time: 1h }, timeout: 5s"));
@@ -196,7 +195,8 @@ fn many_that_ask_the_same_at_once_ask_once() {
 #[test]
 fn its_breaker_leaves_it_alone_and_says_for_how_long() {
     let (decider, up) = (Origin::answering(decides), Origin::start());
-    let yaml = config(&decider.address.to_string(), &up, "").replace("decider: { targets", "decider: { breaker: { failures: 1, on: [500], open: 60s }, targets");
+    let yaml = config(&decider.address.to_string(), &up, "")
+        .replace("decider: { targets", "decider: { breaker: { failures: 1, on: [500], open: 60s }, targets");
     let gateway = Gateway::start(&yaml);
     let mut client = gateway.client();
     client.get_with("/", "Cookie: odd\r\n").problem(503, "unavailable");
@@ -211,7 +211,8 @@ fn in_a_list_of_several_it_is_asked_last_and_its_headers_are_nobodys_else() {
     let (decider, up) = (Origin::answering(decides), Origin::start());
     let keys = "consumers: [{ name: app, api_keys: [\"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"] }, { name: ada }]";
     let yaml = config(&decider.address.to_string(), &up, "consumer: X-User").replace("consumers: [{ name: ada }]", keys);
-    let yaml = yaml.replace("policies: [external: {", "policies: [any_of: [api_key, external: {").replace("}]\n    to: up", "}]]\n    to: up");
+    let yaml =
+        yaml.replace("policies: [external: {", "policies: [any_of: [api_key, external: {").replace("}]\n    to: up", "}]]\n    to: up");
     let gateway = Gateway::start(&yaml);
     let mut client = gateway.client();
     assert_eq!(client.get_with("/", "X-API-Key: test\r\nX-User: root\r\n").status, 200);

@@ -206,7 +206,9 @@ fn opaque_tokens_of_a_certified_provider_are_asked_about_and_those_taken_back_ar
     peer.await_line("listening ");
     let address = format!("127.0.0.1:{at}");
     let asked = |more: &str| {
-        format!("introspection: {{ issuer: \"http://{address}\", audience: api, consumer: client_id, allow_http: true, cache: 500ms, {more} }}")
+        format!(
+            "introspection: {{ issuer: \"http://{address}\", audience: api, consumer: client_id, allow_http: true, cache: 500ms, {more} }}"
+        )
     };
     let basic = "client_id: gate way, client_secret: \"s3:cr%t\"";
     let route = |path: &str, more: &str| {

@@ -51,10 +51,13 @@ impl Knower {
     pub fn revive(&self) {
         let (tokens, manners) = (self.tokens.clone(), self.manners.clone());
         let answer = move |seen: &Seen| {
-            let mut manners = manners.lock().unwrap();
-            manners.seen.push(seen.clone());
-            std::thread::sleep(manners.delay);
-            if let Some(lie) = manners.lies.get(&seen.target) {
+            let delay = {
+                let mut manners = manners.lock().unwrap();
+                manners.seen.push(seen.clone());
+                manners.delay
+            };
+            std::thread::park_timeout(delay);
+            if let Some(lie) = manners.lock().unwrap().lies.get(&seen.target) {
                 return lie.clone();
             }
             let token = form(&seen.body).remove("token").unwrap_or_default();
@@ -152,7 +155,9 @@ fn unavailable(answer: &Response) {
 fn a_token_is_asked_about_once_as_the_standard_says_and_what_was_told_is_known() {
     let knower = Knower::start();
     knower.issue("t0ken~+/=");
-    let gateway = Gateway::start(&asking(&knower, "consumer: client_id, forward: false, client_id: \"gate way:1\"").replace("client_id: gateway, ", ""));
+    let gateway = Gateway::start(
+        &asking(&knower, "consumer: client_id, forward: false, client_id: \"gate way:1\"").replace("client_id: gateway, ", ""),
+    );
     for _ in 0..3 {
         let answer = get(&gateway, "t0ken~+/=");
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -166,7 +171,11 @@ fn a_token_is_asked_about_once_as_the_standard_says_and_what_was_told_is_known()
     assert_eq!(asked.header("content-type"), Some("application/x-www-form-urlencoded"));
     assert_eq!(asked.header("accept"), Some("application/json"));
     let basic = STANDARD.decode(asked.header("authorization").unwrap().strip_prefix("Basic ").unwrap()).unwrap();
-    assert_eq!(String::from_utf8(basic).unwrap(), format!("gate+way%3A1:{SECRET}"), "escaped before they are joined (RFC 6749 \u{a7}2.3.1)");
+    assert_eq!(
+        String::from_utf8(basic).unwrap(),
+        format!("gate+way%3A1:{SECRET}"),
+        "escaped before they are joined (RFC 6749 \u{a7}2.3.1)"
+    );
     let fields = form(&asked.body);
     assert_eq!((fields["token"].as_str(), fields["token_type_hint"].as_str(), fields.len()), ("t0ken~+/=", "access_token", 2));
     assert_eq!((count(&gateway, &knower.url(), "active"), count(&gateway, &knower.url(), "kept")), (1.0, 2.0));
@@ -294,7 +303,9 @@ fn a_token_for_others_gets_the_right_refusal() {
         assert_eq!(detail, words);
         let error = match status {
             401 => Some("error=\"invalid_token\""),
-            403 if token == "list" => Some("error=\"insufficient_scope\", error_description=\"the token lacks a scope that is needed here\", scope=\"read\""),
+            403 if token == "list" => {
+                Some("error=\"insufficient_scope\", error_description=\"the token lacks a scope that is needed here\", scope=\"read\"")
+            }
             _ => None,
         };
         assert!(error.is_none_or(|error| answer.header("www-authenticate").unwrap().contains(error)), "{answer:?}");
@@ -318,6 +329,7 @@ fn what_cannot_be_a_token_is_asked_of_nobody() {
     refused("/", "Authorization: Bearer\r\n", 401, &invalid("malformed"));
     refused("/", "Authorization: Bearer a b\r\n", 401, &invalid("malformed"));
     refused("/?token=%00", "", 401, &invalid("malformed"));
+    refused("/?token=%C3%A4", "", 401, &invalid("malformed"));
     refused("/", &bearer(&"a".repeat(9000)), 401, &invalid("too long"));
     let several = format!("{bare}, error=\"invalid_request\", error_description=\"more than one token was sent\"");
     refused("/", "Authorization: Bearer a\r\nAuthorization: Bearer a\r\n", 400, &several);
@@ -355,13 +367,17 @@ fn a_provider_that_is_slow_is_waited_for_so_long_and_by_so_many() {
     let gateway = Gateway::start(&config(&format!("url: \"{url}\", audience: api, timeout: 600ms, waiting: 3")));
     let began = Instant::now();
     let took = std::thread::scope(|scope| {
-        let asking: Vec<_> = (0..8).map(|number| scope.spawn({
-            let gateway = &gateway;
-            move || {
-                unavailable(&get(gateway, &format!("t{number}")));
-                began.elapsed()
-            }
-        })).collect();
+        let asking: Vec<_> = (0..8)
+            .map(|number| {
+                scope.spawn({
+                    let gateway = &gateway;
+                    move || {
+                        unavailable(&get(gateway, &format!("t{number}")));
+                        began.elapsed()
+                    }
+                })
+            })
+            .collect();
         asking.into_iter().map(|asked| asked.join().unwrap()).collect::<Vec<_>>()
     });
     assert!(took.iter().filter(|took| **took >= Duration::from_millis(600)).count() >= 3);
@@ -447,7 +463,9 @@ fn an_issuer_says_where_it_is_asked() {
         unavailable(&get(&gateway, "t"));
         assert_eq!(count(&gateway, &knower.issuer(), "undiscovered"), 1.0);
         gateway.await_said("does not say where it is asked about tokens, tokens get 503: no connection came about");
-        gateway.await_log("the reason", |line| line["cause"].as_str().is_some_and(|cause| cause.ends_with("it has not said yet where it is to be asked")));
+        gateway.await_log("the reason", |line| {
+            line["cause"].as_str().is_some_and(|cause| cause.ends_with("it has not said yet where it is to be asked"))
+        });
         knower.revive();
         eventually("its tokens are good", || (status(&gateway, "t") == 200).then_some(()));
         gateway.await_said(&format!("{} is asked about tokens at {}/asked", knower.issuer(), knower.issuer()));

@@ -136,7 +136,9 @@ async fn a_token_that_is_bound_to_a_certificate_is_good_with_it_alone() {
         // Again and again: what is kept of a token is not kept of who has shown it.
         for _ in 0..2 {
             assert_eq!(place.get(Some(&own), &bearer(bound)).status, 200);
-            for (identity, why) in [(Some(&thief), "bound to another certificate (cnf)"), (None, "bound to a certificate (cnf), and none was shown")] {
+            for (identity, why) in
+                [(Some(&thief), "bound to another certificate (cnf)"), (None, "bound to a certificate (cnf), and none was shown")]
+            {
                 let answer = place.get(identity, &bearer(bound));
                 answer.problem(401, "unauthorized");
                 let challenge = format!("Bearer realm=\"tidegate\", error=\"invalid_token\", error_description=\"the token is {why}\"");

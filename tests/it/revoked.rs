@@ -26,9 +26,7 @@ fn a_token_is_refused_from_when_on_it_is_on_the_list() {
     folder.file("revoked.txt", "");
     let asked = format!("url: \"{}\", audience: api, revoked: revoked.txt", knower.url());
     let by_introspection = Gateway::start_in(folder, &config(&asked));
-    let claims = |id: &str, sub: &str, issued: u64| {
-        json!({"iss": idp.issuer, "aud": "api", "exp": now() + 3600, "iat": issued, "jti": id, "sub": sub})
-    };
+    let claims = |id: &str, sub: &str, issued: u64| json!({"iss": idp.issuer, "aud": "api", "exp": now() + 3600, "iat": issued, "jti": id, "sub": sub});
     // The first two were issued before the year 2020.
     let tokens = [("1", "ada", 1_500_000_000), ("2", "bob", 1_500_000_000), ("3", "ada", 1_700_000_000), ("4", "bob", 1_700_000_000)];
     let signed: Vec<_> = tokens.iter().map(|(id, sub, issued)| idp.token_of("k1", &claims(id, sub, *issued))).collect();

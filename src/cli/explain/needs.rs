@@ -32,7 +32,10 @@ pub(super) fn needs(policy: &PolicyConfig, shown: &Value) -> Option<Needs> {
         PolicyConfig::mtls(_) => read::<mtls::Config>(shown).map(|config| Needs::Mtls(config.needs())),
         PolicyConfig::any_of(any_of) => {
             let settings = any_of.settings().zip(shown.as_array()?);
-            let choices = settings.map(|(policy, shown)| Choice { name: policy.name(), needs: needs(policy, &shown[policy.name()]) });
+            let choices = settings.map(|(policy, shown)| Choice {
+                name: policy.name(),
+                needs: needs(policy, shown.get(policy.name()).unwrap_or(&Value::Null)),
+            });
             Some(Needs::AnyOf { any_of: choices.collect() })
         }
         _ => None,
@@ -60,7 +63,11 @@ impl Choice {
     fn lines(&self, at: usize) -> Vec<String> {
         let start = format!("{} {}", if at == 0 { "either" } else { "or" }, self.name);
         match self.needs.as_ref().map(Needs::lines) {
-            Some(lines) => lines.into_iter().enumerate().map(|(at, line)| if at == 0 { format!("{start}: {line}") } else { format!("  {line}") }).collect(),
+            Some(lines) => lines
+                .into_iter()
+                .enumerate()
+                .map(|(at, line)| if at == 0 { format!("{start}: {line}") } else { format!("  {line}") })
+                .collect(),
             None => vec![start],
         }
     }

@@ -43,7 +43,8 @@ impl Policy for Anonymous {
 
     fn build(config: &Config, cx: &mut PolicyCx<'_>) -> Result<Self, BuildError> {
         let Some(name) = &config.consumer else { return Ok(Self { consumer: None }) };
-        let unknown = || BuildError::new(format!("there is no consumer `{name}`"), format!("add `- name: {name}` to `consumers`")).at("consumer");
+        let unknown =
+            || BuildError::new(format!("there is no consumer `{name}`"), format!("add `- name: {name}` to `consumers`")).at("consumer");
         Ok(Self { consumer: Some(cx.consumers.named(name).cloned().ok_or_else(unknown)?) })
     }
 
@@ -72,7 +73,8 @@ mod tests {
             ("{}", Some("app"), Some("app")),
         ] {
             let mut kit = Kit::<Anonymous>::with_consumers(config, CONSUMERS);
-            let known = |name: &str| build::<Anonymous>(&format!(r#"{{"consumer":"{name}"}}"#), CONSUMERS, &Shared::default()).unwrap().consumer;
+            let known =
+                |name: &str| build::<Anonymous>(&format!(r#"{{"consumer":"{name}"}}"#), CONSUMERS, &Shared::default()).unwrap().consumer;
             kit.cx.consumer = before.and_then(known);
             kit.request().await.unwrap();
             assert_eq!(kit.cx.consumer.as_ref().map(|consumer| consumer.name.as_str()), after);

@@ -42,11 +42,7 @@ impl Providers {
     ///
     /// # Errors
     /// Those of `build`, where it is the first.
-    pub fn endpoint(
-        &mut self,
-        key: String,
-        build: impl FnOnce() -> Result<Endpoint, BuildError>,
-    ) -> Result<Arc<Endpoint>, BuildError> {
+    pub fn endpoint(&mut self, key: String, build: impl FnOnce() -> Result<Endpoint, BuildError>) -> Result<Arc<Endpoint>, BuildError> {
         if let Some(known) = self.endpoints.get(&key) {
             return Ok(known.clone());
         }

@@ -108,7 +108,9 @@ mod tests {
         ] {
             assert!(!good(claims.clone()), "{claims}");
         }
-        for claims in [json!({}), json!({"jti": "70"}), json!({"jti": "ada", "sub": "7"}), json!({"sub": "Ada"}), json!({"sub": "bob", "iat": year})] {
+        for claims in
+            [json!({}), json!({"jti": "70"}), json!({"jti": "ada", "sub": "7"}), json!({"sub": "Ada"}), json!({"sub": "bob", "iat": year})]
+        {
             assert!(good(claims.clone()), "{claims}");
         }
     }

@@ -1,7 +1,6 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::policy::Entry;
 use crate::policy::auth::introspection::tests::told;
 use crate::policy::auth::jwt::tests::{CONFIG, token_of};
 use crate::policy::kit::{Kit, build, client, yaml};
@@ -168,7 +167,8 @@ fn each_mistake_is_told_at_its_place() {
 
 #[test]
 fn its_settings_are_shown_as_they_are_written_and_secrets_are_not() {
-    let entries: Vec<Entry> = yaml("- any_of: [api_key, { introspection: { url: 'https://a/i', client_id: a, client_secret: hush, audience: api } }]").unwrap();
+    let entries: Vec<Entry> =
+        yaml("- any_of: [api_key, { introspection: { url: 'https://a/i', client_id: a, client_secret: hush, audience: api } }]").unwrap();
     let shown = entries[0].config.as_ref().unwrap().settings();
     assert_eq!((&shown[0]["api_key"]["query"], &shown[1]["introspection"]["client_secret"]), (&json!(null), &json!("***")));
 }

@@ -111,7 +111,7 @@ impl Ask {
             return Err(BuildError::new("no more than 64KiB of an answer are read", "write at most `64KiB`").at("refusal_size"));
         }
         let consumer = config.consumer.as_deref().map(editable).transpose().map_err(|error| error.at("consumer"))?;
-        let kept = config.cache.as_ref().map(|cache| {
+        let kept = config.cache.as_ref().map(|cache| -> Result<Kept, BuildError> {
             cache.time.not_zero().map_err(|error| error.at("time"))?;
             let by = cache.by.as_deref().map(names).transpose().map_err(|error| error.at("by"))?;
             if by.as_ref().is_some_and(|by| by.is_empty()) {
@@ -120,7 +120,7 @@ impl Ask {
             }
             Ok(Kept { time: cache.time.0, by })
         });
-        let kept = kept.transpose().map_err(|error: BuildError| error.at("cache"))?;
+        let kept = kept.transpose().map_err(|error| error.at("cache"))?;
         let Config { path, headers, refusal_headers, refusal_size, cache, .. } = config;
         let key = format!(
             "external {} {} {method} {path} {headers:?} {copy:?} {consumer:?} {refusal_headers:?} {refusal_size:?} {cache:?}",
@@ -166,7 +166,8 @@ impl Ask {
         let uri = req.uri.query().map_or_else(|| cx.path.to_string(), |query| format!("{}?{query}", cx.path));
         let client = cx.client.to_string();
         for (name, value) in FORWARDED.into_iter().zip([req.method.as_str(), cx.scheme, &cx.host, &uri, &client]) {
-            let value = HeaderValue::from_str(value).map_err(|_| Problem::new(Kind::BadRequest, "the address cannot be told to the service that decides"))?;
+            let value = HeaderValue::from_bytes(value.as_bytes());
+            let value = value.map_err(|_| Problem::new(Kind::BadRequest, "the address cannot be told to the service that decides"))?;
             head.insert_header(name, value).map_err(internal)?;
         }
         let key = self.kept.as_ref().map(|kept| key(&head, kept.by.as_deref(), req));
@@ -264,7 +265,8 @@ impl Ask {
         if body.len() > self.refusal_size {
             return Ok(Verdict::No(Arc::new(self.refusal(head.status, headers))));
         }
-        headers.extend(head.headers.get(header::CONTENT_TYPE).filter(|_| !body.is_empty()).map(|kind| (header::CONTENT_TYPE, kind.clone())));
+        headers
+            .extend(head.headers.get(header::CONTENT_TYPE).filter(|_| !body.is_empty()).map(|kind| (header::CONTENT_TYPE, kind.clone())));
         Ok(Verdict::No(Arc::new(Reply { status: head.status, headers, body })))
     }
 
@@ -280,13 +282,18 @@ impl Ask {
     }
 
     fn note(&self, shard: &Shard, said: Result<&Verdict, &Missed>) {
-        self.count(shard, match said {
-            Ok(Verdict::Yes(_)) => "allowed",
-            Ok(Verdict::No(_)) => "refused",
-            Err(missed) => missed.word,
-        });
+        self.count(
+            shard,
+            match said {
+                Ok(Verdict::Yes(_)) => "allowed",
+                Ok(Verdict::No(_)) => "refused",
+                Err(missed) => missed.word,
+            },
+        );
         match (self.memory.trouble.note(said.err()), said) {
-            (Some(Turn::Bad), Err(missed)) => log::warn!("service {} cannot be asked whether requests may go on: {}", self.service(), missed.text),
+            (Some(Turn::Bad), Err(missed)) => {
+                log::warn!("service {} cannot be asked whether requests may go on: {}", self.service(), missed.text)
+            }
             (Some(Turn::Good), _) => log::info!("service {} says again whether requests may go on", self.service()),
             _ => {}
         }
@@ -303,7 +310,9 @@ impl Question {
 impl Verdict {
     /// What it takes to keep it.
     fn bytes(&self) -> usize {
-        let of = |headers: &[(HeaderName, HeaderValue)]| -> usize { headers.iter().map(|(name, value)| 64 + name.as_str().len() + value.len()).sum() };
+        let of = |headers: &[(HeaderName, HeaderValue)]| -> usize {
+            headers.iter().map(|(name, value)| 64 + name.as_str().len() + value.len()).sum()
+        };
         match self {
             Verdict::Yes(yes) => of(&yes.headers) + yes.consumer.as_ref().map_or(0, String::len),
             Verdict::No(reply) => of(&reply.headers) + reply.body.len(),

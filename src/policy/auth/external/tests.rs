@@ -24,7 +24,8 @@ fn kit(config: Value, mock: Value) -> Kit<External> {
 #[tokio::test]
 async fn a_yes_lets_the_request_through_with_what_was_told_and_nothing_of_what_the_client_claims() {
     let yes = json!({"headers": {"X-User": "ada", "X-Other": "x"}});
-    let mut kit = kit(json!({"copy": ["X-User", "X-Roles"]}), yes).header("x-user", "root").header("x-roles", "admin").header("x-other", "own");
+    let mut kit =
+        kit(json!({"copy": ["X-User", "X-Roles"]}), yes).header("x-user", "root").header("x-roles", "admin").header("x-other", "own");
     assert!(matches!(kit.request().await, Ok(Flow::Next)));
     let headers: Vec<_> = kit.req.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
     assert_eq!(headers, [("x-other", "own"), ("x-user", "ada")]);
@@ -33,7 +34,8 @@ async fn a_yes_lets_the_request_through_with_what_was_told_and_nothing_of_what_t
 #[tokio::test]
 async fn a_no_is_what_the_client_gets() {
     let no = json!({"status": 401, "text": "sign in", "headers": {"WWW-Authenticate": "Login", "Set-Cookie": "a=b", "X-Inner": "x"}});
-    let mut kit = kit(json!({"copy": ["X-User"], "refusal_headers": ["WWW-Authenticate", "Set-Cookie"]}), no.clone()).header("x-user", "root");
+    let mut kit =
+        kit(json!({"copy": ["X-User"], "refusal_headers": ["WWW-Authenticate", "Set-Cookie"]}), no.clone()).header("x-user", "root");
     let Ok(Flow::Reply(reply)) = kit.request().await else { panic!("it goes on") };
     assert_eq!((reply.status.as_u16(), &reply.body[..]), (401, &b"sign in"[..]));
     let headers: Vec<_> = reply.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
@@ -64,7 +66,9 @@ async fn what_is_neither_yes_nor_no_is_no_answer() {
 
 #[tokio::test]
 async fn it_can_name_the_consumer() {
-    for (name, unknown, wanted) in [("app", "refuse", Ok(Some("app"))), ("other", "allow", Ok(None)), ("other", "refuse", Err(Kind::Forbidden))] {
+    for (name, unknown, wanted) in
+        [("app", "refuse", Ok(Some("app"))), ("other", "allow", Ok(None)), ("other", "refuse", Err(Kind::Forbidden))]
+    {
         let config = json!({"consumer": "X-Consumer", "unknown_consumer": unknown});
         let mut kit = kit(config, json!({"headers": {"X-Consumer": name}}));
         let who = kit.request().await.map(|_| kit.cx.consumer.as_ref().map(|consumer| consumer.name.as_str()));
@@ -106,7 +110,9 @@ fn what_is_kept_by_some_headers_is_never_for_others() {
     let policy = fresh().policy;
     let same = key(&policy, &fresh().header("x-a", "1"));
     assert_eq!(key(&policy, &fresh().header("x-a", "1").method("POST").header("cookie", "a=b")), same);
-    for other in [fresh(), fresh().header("x-b", "1"), fresh().header("x-a", "1").header("x-b", ""), fresh().header("x-a", "1").header("x-a", "1")] {
+    for other in
+        [fresh(), fresh().header("x-b", "1"), fresh().header("x-a", "1").header("x-b", ""), fresh().header("x-a", "1").header("x-a", "1")]
+    {
         assert_ne!(key(&policy, &other), same);
     }
     assert_ne!(key(&policy, &fresh().header("x-a", "b").header("x-a", "v")), key(&policy, &fresh().header("x-b", "b").header("x-b", "v")));

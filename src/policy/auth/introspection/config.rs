@@ -128,11 +128,15 @@ impl Config {
     /// Who is asked, and how: policies that say the same ask together.
     pub(super) fn asking(&self) -> String {
         let Self { url, issuer, client_id, client_auth, timeout, waiting, cache, cache_inactive, cache_size, .. } = self;
-        let secret = BuildHasherDefault::<DefaultHasher>::default().hash_one(self.client_secret.reveal());
-        let (tls, plain) = (self.tls(), self.allow_http);
+        let (secret, tls, plain) = (self.secret(), self.tls(), self.allow_http);
         format!(
             "{url:?} {issuer:?} {client_id:?} {secret} {client_auth:?} {tls:?} {plain} {timeout:?} {waiting} {cache:?} {cache_inactive:?} {cache_size:?}"
         )
+    }
+
+    /// Tells secrets apart, and does not show them.
+    pub(super) fn secret(&self) -> u64 {
+        BuildHasherDefault::<DefaultHasher>::default().hash_one(self.client_secret.reveal())
     }
 
     /// The files that it names.

@@ -74,8 +74,11 @@ impl Endpoint {
         }
         let Config { url, issuer, client_id, ca, client_certificate, cache, cache_inactive, cache_size, .. } = config;
         let asked = url.as_ref().or(issuer.as_ref());
-        let key =
-            format!("introspection {asked:?} {client_id:?} {ca:?} {client_certificate:?} {cache:?} {cache_inactive:?} {cache_size:?}");
+        // What is told to one is told to nobody else, not even to who only says that it is the same.
+        let secret = config.secret();
+        let key = format!(
+            "introspection {asked:?} {client_id:?} {secret} {ca:?} {client_certificate:?} {cache:?} {cache_inactive:?} {cache_size:?}"
+        );
         let memory = base.shared.slots.get::<Memory>(&key);
         memory.answers.bound(cache_size.0);
         Ok(Self {
@@ -235,8 +238,18 @@ mod tests {
         assert_eq!(told(r#"{"active":true,"sub":"ada"}"#), Ok(true));
         assert_eq!(told(r#"{"active":false}"#), Ok(false));
         for lie in [
-            "", "true", "{}", "[]", "null", r#"{"active":"true"}"#, r#"{"active":1}"#, r#"{"active":null}"#, r#"{"Active":true}"#,
-            r#"{"active":false,"active":true}"#, r#"{"active":true}{}"#, "<html>",
+            "",
+            "true",
+            "{}",
+            "[]",
+            "null",
+            r#"{"active":"true"}"#,
+            r#"{"active":1}"#,
+            r#"{"active":null}"#,
+            r#"{"Active":true}"#,
+            r#"{"active":false,"active":true}"#,
+            r#"{"active":true}{}"#,
+            "<html>",
         ] {
             assert_eq!(told(lie), Err("malformed"), "{lie}");
         }

@@ -84,7 +84,12 @@ impl Policy for Introspection {
             scopes: config.scopes.clone(),
             consumer: config.consumer.clone(),
             endpoint: cx.providers.endpoint(config.asking(), || Endpoint::build(config, &base))?,
-            revoked: config.revoked.as_deref().map(|name| Revoked::read(cx.folder, name)).transpose().map_err(|error| error.at("revoked"))?,
+            revoked: config
+                .revoked
+                .as_deref()
+                .map(|name| Revoked::read(cx.folder, name))
+                .transpose()
+                .map_err(|error| error.at("revoked"))?,
             caller: Caller::new(cx.consumers, config.unknown_consumer),
             forward: config.forward,
             challenge,

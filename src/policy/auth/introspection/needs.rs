@@ -40,7 +40,8 @@ impl Config {
     /// What is doubtful: a provider on another machine that is asked without TLS.
     pub fn plain(&self) -> Option<BuildError> {
         let (key, url) = self.url.as_ref().map(|url| ("url", url)).or(self.issuer.as_ref().map(|issuer| ("issuer", issuer)))?;
-        let reason = "a provider on another machine is asked without TLS: anyone on the way sees the secret, and can say that any token is good";
+        let reason =
+            "a provider on another machine is asked without TLS: anyone on the way sees the secret, and can say that any token is good";
         let fix = "write `https://`, and name the `ca` of the provider where it has its own";
         is_exposed(url).then(|| BuildError::new(reason, fix).at(key))
     }

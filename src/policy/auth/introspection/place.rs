@@ -74,7 +74,8 @@ impl Place {
             return Ok(Place::Here(Box::new(resource(url)?)));
         }
         let documents = [resource(&discovery::place(url))?, resource(&discovery::place_of_oauth(url))?];
-        let issuer = Issuer { name: url.as_str().into(), documents, ways: Ways::new(tls, config.allow_http, base), known: ArcSwapOption::default() };
+        let issuer =
+            Issuer { name: url.as_str().into(), documents, ways: Ways::new(tls, config.allow_http, base), known: ArcSwapOption::default() };
         // Before a reload it was there.
         let before = memory.url.load().as_ref().and_then(|url| issuer.ways.to(url).ok());
         issuer.known.store(before);

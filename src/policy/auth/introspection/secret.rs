@@ -23,15 +23,15 @@ impl Own {
     /// One of them is missing, at its place.
     pub(super) fn build(config: &Config) -> Result<Self, BuildError> {
         if config.client_id.is_empty() {
-            return Err(BuildError::new("the provider answers only those whom it knows", "write the id of the gateway there").at("client_id"));
+            return Err(
+                BuildError::new("the provider answers only those whom it knows", "write the id of the gateway there").at("client_id")
+            );
         }
         if config.client_secret.reveal().is_empty() {
             return Err(BuildError::new("the secret is empty", "write it as `${NAME}` or `${file:…}`").at("client_secret"));
         }
         Ok(match config.client_auth {
-            ClientAuth::ClientSecretPost => {
-                Self { header: None, fields: Some((config.client_id.clone(), config.client_secret.clone())) }
-            }
+            ClientAuth::ClientSecretPost => Self { header: None, fields: Some((config.client_id.clone(), config.client_secret.clone())) },
             ClientAuth::ClientSecretBasic => {
                 // Both are escaped before they are joined: a colon in the id would end it.
                 let escaped = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();

@@ -119,7 +119,7 @@ async fn a_request_without_a_token_learns_what_is_asked_for_and_two_tokens_are_a
 #[tokio::test]
 async fn what_cannot_be_a_token_is_not_asked_about() {
     let long = "a".repeat(9000);
-    for (token, wanted) in [("", "malformed"), ("a b", "malformed"), ("\u{e4}", "malformed"), (long.as_str(), "too long")] {
+    for (token, wanted) in [("", "malformed"), ("a b", "malformed"), (long.as_str(), "too long")] {
         let mut kit = kit(json!({})).header("authorization", &format!("Bearer {token}"));
         let problem = kit.request().await.unwrap_err();
         assert!(problem.kind == Kind::Unauthorized && problem.detail.ends_with(wanted), "{token}: {problem:?}");
@@ -193,17 +193,24 @@ fn policies_that_ask_alike_ask_together_and_what_was_told_outlives_them() {
     let first = policy(json!({}));
     first.endpoint.tell(b"t", &good());
     let known = |policy: &Introspection| policy.endpoint.known(&Key::of(b"t"), client().shard()).is_some();
-    assert!(known(&policy(json!({"audience": "web", "client_secret": "new", "timeout": "5s"}))));
+    assert!(known(&policy(json!({"audience": "web", "scopes": ["a"], "timeout": "5s"}))));
     drop(first);
     assert!(!known(&policy(json!({}))), "nobody holds it any more");
     let first = policy(json!({}));
     first.endpoint.tell(b"t", &good());
-    for other in [json!({"url": "https://other.test/introspect"}), json!({"client_id": "other"}), json!({"cache": "1s"})] {
+    for other in [
+        json!({"url": "https://other.test/introspect"}),
+        json!({"client_id": "other"}),
+        json!({"client_secret": "other"}),
+        json!({"cache": "1s"}),
+    ] {
         assert!(!known(&policy(other)));
     }
     let asking = |change| serde_json::from_value::<Config>(config(change)).unwrap().asking();
     assert_eq!(asking(json!({})), asking(json!({"audience": "web", "scopes": ["a"]})));
-    for other in [json!({"client_secret": "other"}), json!({"client_auth": "client_secret_post"}), json!({"timeout": "1s"}), json!({"ca": "a"})] {
+    for other in
+        [json!({"client_secret": "other"}), json!({"client_auth": "client_secret_post"}), json!({"timeout": "1s"}), json!({"ca": "a"})]
+    {
         assert_ne!(asking(json!({})), asking(other));
     }
 }

@@ -45,7 +45,8 @@ pub fn told(json: &[u8], issuer: &str, wanted: Wanted) -> Result<String, Missed>
         Wanted::Keys => "jwks_uri",
         Wanted::Introspection => "introspection_endpoint",
     };
-    let malformed = |place| Missed::new("malformed", format!("what it tells of itself is no JSON object with `issuer` and `{member}`{place}"));
+    let malformed =
+        |place| Missed::new("malformed", format!("what it tells of itself is no JSON object with `issuer` and `{member}`{place}"));
     let told: Told =
         serde_json::from_slice(json).map_err(|error| malformed(format!(" (line {}, column {})", error.line(), error.column())))?;
     if told.issuer != issuer {

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
-use super::fetch::FetchConfig;
+use super::KeySet;
 use super::discovery::{self, Wanted};
+use super::fetch::FetchConfig;
 use super::jwk::published;
 use super::keyring::{Keyring, Known, Patience, Wish};
 use super::ways::{Ways, is_plain};
-use super::KeySet;
 use crate::building::BuildError;
 use crate::observe::Metrics;
 use crate::problem::{Kind, Problem};

@@ -40,7 +40,8 @@ impl Ways {
         }
         let base = Base { shared: &self.shared, folder: &self.folder, names: &self.names };
         let resource = Resource::build(url, Some(&self.tls), &base);
-        let resource = Arc::new(resource.map_err(|error| Missed::new("malformed", format!("it is said to be elsewhere: {}", error.reason)))?);
+        let resource =
+            Arc::new(resource.map_err(|error| Missed::new("malformed", format!("it is said to be elsewhere: {}", error.reason)))?);
         *self.found.lock() = Some((url.to_owned(), resource.clone()));
         Ok(resource)
     }

@@ -25,8 +25,8 @@ pub(super) mod token;
 #[cfg(test)]
 mod vectors;
 
-pub use config::{Audience, Config, Expiry, IssuerConfig, KeyConfig, Unknown};
 pub(super) use caller::Caller;
+pub use config::{Audience, Config, Expiry, IssuerConfig, KeyConfig, Unknown};
 pub(super) use issuer::rules;
 pub use needs::Needs;
 pub(super) use needs::{is_exposed, places};
@@ -110,7 +110,12 @@ impl Policy for Jwt {
             issuers: issuers(config, cx)?,
             expiry: config.expiry,
             tokens: Tokens::new(config.cache.0),
-            revoked: config.revoked.as_deref().map(|name| Revoked::read(cx.folder, name)).transpose().map_err(|error| error.at("revoked"))?,
+            revoked: config
+                .revoked
+                .as_deref()
+                .map(|name| Revoked::read(cx.folder, name))
+                .transpose()
+                .map_err(|error| error.at("revoked"))?,
             caller: Caller::new(cx.consumers, config.unknown_consumer),
             forward: config.forward,
             challenge,

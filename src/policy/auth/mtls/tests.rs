@@ -27,7 +27,8 @@ async fn outcome(config: Value, certificate: Option<Certificate>) -> Result<Opti
 
 #[tokio::test]
 async fn a_certificate_is_known_by_each_of_its_parts() {
-    let colons = PRINT.to_uppercase().as_bytes().chunks(2).map(|pair| str::from_utf8(pair).unwrap().to_owned()).collect::<Vec<_>>().join(":");
+    let colons =
+        PRINT.to_uppercase().as_bytes().chunks(2).map(|pair| str::from_utf8(pair).unwrap().to_owned()).collect::<Vec<_>>().join(":");
     for (part, right, wrong) in [
         ("subject", "CN=app,O=Example", "CN=app"),
         ("common_name", "app", "App"),
