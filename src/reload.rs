@@ -240,8 +240,8 @@ fn changed(before: &Snapshot, after: &Snapshot) -> bool {
 
 /// Starts what is done beside the requests of a snapshot, and waits a moment for what requests should find: better an old config than one without targets.
 async fn tend(snapshot: &Snapshot, control: &Handle, client: &Arc<Client>, metrics: &Arc<Metrics>) -> Result<Tending, String> {
-    let providers = snapshot.providers.iter().map(|provider| -> Arc<dyn Beside> { provider.clone() });
-    let others = providers.chain(snapshot.endpoints.iter().map(|endpoint| -> Arc<dyn Beside> { endpoint.clone() }));
+    let providers = snapshot.providers.iter().cloned().map(|provider| provider as Arc<dyn Beside>);
+    let others = providers.chain(snapshot.endpoints.iter().cloned().map(|endpoint| endpoint as Arc<dyn Beside>));
     let mut tending = Tending::start(&snapshot.services, others, control, client, metrics);
     let most = snapshot.providers.iter().filter_map(|provider| provider.holds_up()).fold(SETTLE, Duration::max);
     if !tending.settle(most).await {

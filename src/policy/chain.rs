@@ -41,7 +41,7 @@ pub(super) fn entry_schema(generator: &mut SchemaGenerator, wanted: &dyn Fn(&str
     for (name, settings) in schemas(generator, wanted) {
         let mut forms: Vec<Schema> =
             off.iter().map(|off| json_schema!({"const": off, "description": "Takes the policy off the list."})).collect();
-        let needs = ["required", "oneOf", "anyOf", "minItems"].iter().any(|key| settings.get(key).is_some());
+        let needs = ["required", "oneOf", "anyOf", "minItems"].iter().any(|key| settings.get(*key).is_some());
         if !needs {
             alone.push(name);
             forms.push(json_schema!({"type": "null"}));

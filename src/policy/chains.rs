@@ -7,8 +7,6 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use super::auth::Providers;
-use super::auth::introspection::Endpoint;
-use super::auth::jwks::Provider;
 use super::chain::{Chain, Entry, Scope, merge};
 use super::{PolicyConfig, PolicyCx, Runtime};
 use crate::building::{Errors, Step};
@@ -139,8 +137,8 @@ impl<'a> Chains<'a> {
     }
 
     /// Who is asked about tokens, for all that was built.
-    pub fn providers(self) -> (Box<[Arc<Provider>]>, Box<[Arc<Endpoint>]>) {
-        self.providers.all()
+    pub fn providers(self) -> Providers {
+        self.providers
     }
 
     /// One chain, without the policies that are wrong; `errors` says what is wrong with them, once.

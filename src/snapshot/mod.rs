@@ -105,7 +105,8 @@ impl Snapshot {
         let way = Way { version: 0, chain, destination: Destination::Nowhere };
         let unmatched = Route::new("-", None, [way].into(), Chain::default());
         let Builder { errors, services, chains, .. } = builder;
-        let (providers, endpoints) = chains.providers();
+        let asked = chains.providers();
+        let (providers, endpoints) = (asked.of_keys(), asked.of_tokens());
         let mut services: Box<[_]> = services.into_values().collect();
         services.sort_unstable_by(|one: &Arc<Service>, other| one.name.cmp(&other.name));
         match (router, routes.into_iter().collect::<Option<Box<[_]>>>()) {

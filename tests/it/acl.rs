@@ -31,6 +31,12 @@ routes:
       - acl: { scopes: [read, write], roles: { none: [guest] }, claims: { "org.id": [7] } }
       - acl: { when: "request.method != 'GET'", consumers: [app], scopes: { all: [write, read] } }
     reply: { text: in }
+  - name: guests
+    match: { path: /guests }
+    policies:
+      - any_of: [api_key, { jwt: { issuer: me, audience: api, consumer: sub, keys: [{ algorithm: HS256, secret: a-secret-of-at-least-thirty-two-bytes }] } }, anonymous]
+      - acl: { when: "request.method != 'GET'", groups: [gold] }
+    reply: { text: in }
   - { name: nobody, match: { path: /nobody }, policies: [{ acl: { groups: [gold] } }], reply: { text: in } }
 "#;
 
@@ -113,6 +119,49 @@ fn who_calls_is_asked_before_what_it_may_do() {
     let answer = client.get_with("/nobody", "X-API-Key: demo-key\r\n");
     answer.problem(403, "forbidden");
     assert_eq!(answer.header("www-authenticate"), None);
+}
+
+#[test]
+fn guests_may_do_what_needs_no_name_and_are_asked_for_one_for_the_rest() {
+    let gateway = Gateway::start(CONFIG);
+    let mut client = gateway.client();
+    let mut ask = |method: &str, lines: &str| {
+        client.send(format!("{method} /guests HTTP/1.1\r\nHost: a\r\n{lines}Content-Length: 0\r\n\r\n"));
+        client.read()
+    };
+    let challenges = ["ApiKey", r#"Bearer realm="tidegate""#];
+    assert_eq!(ask("GET", "").status, 200);
+    let answer = ask("POST", "");
+    let problem = answer.problem(401, "unauthorized");
+    assert_eq!(
+        (problem["detail"].as_str(), answer.all("www-authenticate")),
+        (Some("only known callers are allowed to do this"), challenges.to_vec())
+    );
+    gateway.await_log("the refusal", |line| line["request_id"] == problem["request_id"] && line["policy"] == "acl");
+    assert_eq!(ask("POST", "X-API-Key: demo-key\r\n").status, 200);
+    ask("POST", "X-API-Key: test\r\n").problem(403, "forbidden");
+    let mine = token(r#""sub":"app""#);
+    assert_eq!(ask("POST", &format!("Authorization: {mine}\r\n")).status, 200);
+    // Who says a name wrongly is no guest.
+    assert_eq!(ask("GET", "X-API-Key: wrong\r\n").problem(401, "unauthorized")["detail"], "the API key is not valid");
+    block_on(async {
+        let client = H2::connect(gateway.address).await;
+        let none: &[(&str, &str)] = &[];
+        for (method, headers, status) in [
+            ("GET", none, 200),
+            ("POST", none, 401),
+            ("POST", &[("x-api-key", "demo-key")], 200),
+            ("POST", &[("x-api-key", "test")], 403),
+            ("GET", &[("x-api-key", "wrong")], 401),
+        ] {
+            let (head, _) = client.request(method, "/guests", headers, &[]).await;
+            assert_eq!(head.status.as_u16(), status, "{method} {headers:?}");
+            if (method, status) == ("POST", 401) {
+                let told: Vec<_> = head.headers.get_all("www-authenticate").iter().collect();
+                assert_eq!(told, challenges);
+            }
+        }
+    });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::support::gateway::Folder;
-use crate::support::transcript::scenes;
+use crate::support::transcript::{Scene, scenes};
 use crate::support::{Gateway, port};
 
 fn examples() -> Vec<PathBuf> {
@@ -13,12 +13,25 @@ fn examples() -> Vec<PathBuf> {
     files
 }
 
-fn replay(path: &Path) -> Result<(), String> {
+/// Over which version of HTTP requests are sent.
+#[derive(Clone, Copy, PartialEq)]
+enum Version {
+    AsShown,
+    Other,
+}
+
+fn replay(path: &Path, version: Version) -> Result<(), String> {
     let text = std::fs::read_to_string(path).unwrap();
     let comments = text.lines().filter_map(|line| line.strip_prefix('#')).map(|line| line.strip_prefix(' ').unwrap_or(line));
     let mut scenes = scenes(comments);
     if scenes.is_empty() {
         return Err("shows no request".to_owned());
+    }
+    if version == Version::Other {
+        scenes = scenes.into_iter().filter_map(Scene::otherwise).collect();
+        if scenes.len() < 3 {
+            return Err("shows less than one good credential and two bad ones".to_owned());
+        }
     }
     let folder = Folder::new();
     // What an example includes lies in a folder of its name.
@@ -39,9 +52,20 @@ fn replay(path: &Path) -> Result<(), String> {
 
 #[test]
 fn every_example_answers_as_it_says() {
-    let files = examples();
+    all(&examples(), Version::AsShown);
+}
+
+#[test]
+fn every_way_to_be_known_is_the_same_over_the_other_version_of_http() {
+    let ways = ["acl", "anonymous", "any_of", "api_key", "external", "introspection", "jwt", "mtls", "oidc"];
+    let files: Vec<_> = examples().into_iter().filter(|file| ways.iter().any(|way| file.file_stem().unwrap() == *way)).collect();
+    assert_eq!(files.len(), ways.len());
+    all(&files, Version::Other);
+}
+
+fn all(files: &[PathBuf], version: Version) {
     let wrong = std::thread::scope(|scope| {
-        let runs: Vec<_> = files.iter().map(|file| (file, scope.spawn(|| replay(file)))).collect();
+        let runs: Vec<_> = files.iter().map(|file| (file, scope.spawn(move || replay(file, version)))).collect();
         let ends = runs.into_iter().map(|(file, run)| (file, run.join().unwrap_or_else(|_| Err("does not run".to_owned()))));
         ends.filter_map(|(file, end)| end.err().map(|why| format!("{}: {why}", file.display()))).collect::<Vec<_>>()
     });

@@ -196,3 +196,27 @@ fn the_parts_of_a_composed_answer_are_told_in_the_order_in_which_they_are_asked(
     });
     assert_eq!((told["to"]["handler"].as_str(), &told["parts"][4]), (Some("compose"), &boss), "{said}");
 }
+
+#[test]
+fn what_a_request_needs_is_told_for_each_way_to_be_known() {
+    for (example, request, wanted) in [
+        (
+            "introspection",
+            "/orders",
+            &[
+                "needs      a token in `Authorization: Bearer …`",
+                "           that http://127.0.0.1:8080/introspect says is good for api, with the scopes orders.read",
+            ][..],
+        ),
+        ("external", "/account", &["needs      a yes of service sessions to GET /sessions, which is told Cookie"]),
+        ("mtls", "/invoices", &["needs      a client certificate of billing or partner"]),
+        ("any_of", "/orders", &["           or jwt: a token in `Authorization: Bearer …`"]),
+    ] {
+        let config = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples").join(example).with_extension("yaml");
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate")).args(["explain", request, "-c"]).arg(config).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        for line in wanted {
+            assert!(said.lines().any(|real| real == *line), "{line}\n{said}{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}

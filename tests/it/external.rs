@@ -18,6 +18,7 @@ fn decides(seen: &Seen) -> Answer {
         }
         "bad" => answer.status(403).header("content-type", "application/json").header("x-inner", "1").body("{\"no\":true}".into()),
         "long" => answer.status(401).header("www-authenticate", "Login").body("x".repeat(100_000)),
+        "tedious" => answer.status(401).header("www-authenticate", "Login").body("x".repeat(2000)),
         "odd" => answer.status(500).body("{}".into()),
         _ => answer.status(401).header("www-authenticate", "Login").header("set-cookie", "a=b").body("sign in".into()),
     }
@@ -97,8 +98,11 @@ async fn a_no_is_the_clients_over_http1_and_http2_and_within_bounds() {
     }
     let long = client.get_with("/", "Cookie: long\r\n");
     assert_eq!(long.problem(401, "unauthorized")["detail"], "the request may not go on");
+    let tedious = client.get_with("/", "Cookie: tedious\r\n");
+    assert_eq!(tedious.problem(401, "unauthorized")["detail"], "the request may not go on");
+    assert_eq!(tedious.header("www-authenticate"), Some("Login"));
     assert!(up.seen().is_empty());
-    assert_eq!(count(&gateway, "refused"), 5.0);
+    assert_eq!(count(&gateway, "refused"), 6.0);
 }
 
 #[test]

@@ -208,9 +208,9 @@ async fn it_is_the_same_over_http2() {
     assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["headers"]["x-user"], "ada");
     let (head, _) = request("other").await;
     let challenge = r#"Bearer realm="tidegate", error="invalid_token", error_description="the token is not active""#;
-    assert_eq!((head.status.as_u16(), &head.headers["www-authenticate"]), (401, challenge));
+    assert_eq!((head.status.as_u16(), head.headers["www-authenticate"].to_str().unwrap()), (401, challenge));
     let (head, _) = client.request("GET", "/", &[], &[]).await;
-    assert_eq!((head.status.as_u16(), &head.headers["www-authenticate"]), (401, r#"Bearer realm="tidegate""#));
+    assert_eq!((head.status.as_u16(), head.headers["www-authenticate"].to_str().unwrap()), (401, r#"Bearer realm="tidegate""#));
 }
 
 #[test]
@@ -252,9 +252,8 @@ fn a_client_that_leaves_takes_the_answer_from_nobody() {
 fn a_token_that_is_taken_back_is_good_for_no_longer_than_was_said() {
     let knower = Knower::start();
     knower.issue("t");
-    knower.issue_with("brief", json!({"exp": now() + 1}));
     let gateway = Gateway::start(&asking(&knower, "cache: 500ms, cache_inactive: 300ms, leeway: 0s"));
-    assert_eq!([status(&gateway, "t"), status(&gateway, "brief"), status(&gateway, "new")], [200, 200, 401]);
+    assert_eq!([status(&gateway, "t"), status(&gateway, "new")], [200, 401]);
     knower.revoke("t");
     let revoked = Instant::now();
     eventually("it is refused", || (status(&gateway, "t") == 401).then_some(()));
@@ -264,7 +263,7 @@ fn a_token_that_is_taken_back_is_good_for_no_longer_than_was_said() {
     eventually("it is taken", || (status(&gateway, "new") == 200).then_some(()));
     // Its own end comes first.
     let gateway = Gateway::start(&asking(&knower, "cache: 1h, leeway: 0s"));
-    knower.issue_with("brief", json!({"exp": now() + 2}));
+    knower.issue_with("brief", json!({"exp": now() + 3}));
     assert_eq!(status(&gateway, "brief"), 200);
     knower.revoke("brief");
     eventually("it has ended", || (status(&gateway, "brief") == 401).then_some(()));
@@ -433,7 +432,8 @@ fn a_provider_that_lies_lets_nobody_through_and_no_secret_out() {
 fn what_was_told_outlives_a_reload_though_the_provider_does_not() {
     let knower = Knower::start();
     knower.issue("t");
-    let yaml = asking(&knower, "");
+    // A worker leaves what it had with its next request, so there is one alone.
+    let yaml = format!("server:\n  workers: 1\n{}", asking(&knower, ""));
     let gateway = Gateway::start(&yaml);
     assert_eq!(status(&gateway, "t"), 200);
     knower.kill();
@@ -441,7 +441,7 @@ fn what_was_told_outlives_a_reload_though_the_provider_does_not() {
     assert_eq!((status(&gateway, "t"), knower.asked("t")), (200, 1));
     assert_eq!(gateway.rewrite(&yaml.replace("audience: api", "audience: web")), "done");
     assert_eq!(status(&gateway, "t"), 401, "the rules are those of the present config");
-    assert_eq!(gateway.rewrite("routes: [{ name: none, reply: { text: here } }]\n"), "done");
+    assert_eq!(gateway.rewrite("server:\n  workers: 1\nroutes: [{ name: none, reply: { text: here } }]\n"), "done");
     eventually("its metrics are forgotten", || {
         gateway.client().get("/");
         (!gateway.ask("/metrics").1.contains(&knower.url())).then_some(())
@@ -510,7 +510,7 @@ fn a_provider_goes_by_a_name_too() {
 #[test]
 fn connections_to_the_provider_are_kept() {
     let knower = Knower::start();
-    let gateway = Gateway::start(&format!("server: {{ workers: 1 }}\n{}", asking(&knower, "")));
+    let gateway = Gateway::start(&format!("server:\n  workers: 1\n{}", asking(&knower, "")));
     let mut client: Client = gateway.client();
     for number in 0..20 {
         assert_eq!(client.get_with("/", &bearer(&format!("t{number}"))).status, 401);

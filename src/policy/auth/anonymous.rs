@@ -84,6 +84,6 @@ mod tests {
     #[test]
     fn a_guest_must_be_known() {
         let error = build::<Anonymous>(r#"{"consumer":"gest"}"#, CONSUMERS, &Shared::default()).unwrap_err();
-        assert_eq!(error.to_string().lines().next(), Some("consumer: there is no consumer `gest`"));
+        assert_eq!(error.to_string(), "consumer: there is no consumer `gest` (add `- name: gest` to `consumers`)");
     }
 }

@@ -51,8 +51,13 @@ impl Providers {
         Ok(endpoint)
     }
 
-    /// Who has keys, and who knows tokens.
-    pub fn all(self) -> (Box<[Arc<Provider>]>, Box<[Arc<Endpoint>]>) {
-        (self.keys.into_values().collect(), self.endpoints.into_values().collect())
+    /// Who has keys.
+    pub fn of_keys(&self) -> Box<[Arc<Provider>]> {
+        self.keys.values().cloned().collect()
+    }
+
+    /// Who knows tokens.
+    pub fn of_tokens(&self) -> Box<[Arc<Endpoint>]> {
+        self.endpoints.values().cloned().collect()
     }
 }

@@ -38,6 +38,18 @@ pub fn scenes<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<Scene> {
 }
 
 impl Scene {
+    /// The same request over the other version of HTTP, HTTP/2 where it was HTTP/1.1 and the reverse; none for what is no one request.
+    pub fn otherwise(mut self) -> Option<Self> {
+        const OVER_HTTP2: &str = "--http2-prior-knowledge ";
+        let status = self.printed.first_mut()?;
+        let (version, rest) = status.strip_prefix("HTTP/")?.split_once(' ')?;
+        let (flag, other) = if version == "2" { ("--http1.1 ", "1.1") } else { (OVER_HTTP2, "2") };
+        // HTTP/2 has no words for a status.
+        *status = format!("HTTP/{other} {}…", rest.get(..3)?);
+        self.command = self.command.replace(OVER_HTTP2, "").replacen("curl ", &format!("curl {flag}"), 1);
+        Some(self)
+    }
+
     /// Runs the command against a gateway on this address, though it was written for one on port 8080, and says what is not as it was printed.
     pub fn replay(&self, gateway: SocketAddr) -> Result<(), String> {
         let port = format!(":{}", gateway.port());
@@ -100,6 +112,16 @@ fn like(shown: &str, text: &str) -> bool {
         }
     }
     true
+}
+
+#[test]
+fn a_request_goes_over_the_other_version_too() {
+    let scene = |command: &str, status: &str| Scene { command: command.into(), printed: vec![status.into()] };
+    let told = |scene: Scene| scene.otherwise().map(|scene| (scene.command, scene.printed.concat()));
+    let (one, two) = ("curl --http1.1 -i http://a".to_owned(), "curl --http2-prior-knowledge -i http://a".to_owned());
+    assert_eq!(told(scene("curl -i http://a", "HTTP/1.1 404 Not Found")), Some((two.clone(), "HTTP/2 404…".into())));
+    assert_eq!(told(scene(&two, "HTTP/2 200 …")), Some((one, "HTTP/1.1 200…".into())));
+    assert_eq!(told(scene("tidegate check", "all is well")), None);
 }
 
 #[test]

@@ -144,8 +144,8 @@ async fn the_service_gets_none_of_it_whoever_has_let_the_request_through() {
 #[test]
 fn each_mistake_is_told_at_its_place() {
     for (list, wanted) in [
-        (json!([]), "there is nothing to choose from"),
-        (json!(["anonymous"]), "there is nothing to choose from"),
+        (json!([]), ": there is nothing to choose from"),
+        (json!(["anonymous"]), ": there is nothing to choose from"),
         (json!(["request_id"]), "[0].request_id: `request_id` does not find out who calls"),
         (json!(["api_key", {"any_of": ["api_key"]}]), "[1].any_of: `any_of` does not find out who calls"),
         (json!([{"api_key": "off"}]), "[0].api_key: there is nothing to take off this list"),

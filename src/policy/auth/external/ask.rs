@@ -58,6 +58,8 @@ pub(super) enum Verdict {
     Yes(Arc<Yes>),
     /// It may not: the client gets this.
     No(Arc<Reply>),
+    /// It may not, and what was said of it is too long: the client gets a problem of our own, with these headers.
+    Bare(Kind, Arc<[(HeaderName, HeaderValue)]>),
 }
 
 /// What is known of a request that may go on.
@@ -239,7 +241,7 @@ impl Ask {
         let answer = tokio::time::timeout(self.timeout, client.send_allowed(call, head, &[], &allowed)).await;
         let said = match answer.unwrap_or(Err(CallError::Failed(Failure::Timeout, allowed.stage()))) {
             Ok(answer) => self.read(answer),
-            Err(CallError::TooLarge(status)) if is_no(status) => Ok(Verdict::No(Arc::new(self.refusal(status, Vec::new())))),
+            Err(CallError::TooLarge(status)) if is_no(status) => Ok(Verdict::Bare(kind(status), [].into())),
             Err(error) => Err(Missed::of(error, &self.service, allowed.refusal())),
         };
         shard.auth.external_duration.with_label_values(&[self.service()]).observe(began.elapsed().as_secs_f64());
@@ -263,18 +265,11 @@ impl Ask {
         }
         let mut headers = some(&self.refusal_headers);
         if body.len() > self.refusal_size {
-            return Ok(Verdict::No(Arc::new(self.refusal(head.status, headers))));
+            return Ok(Verdict::Bare(kind(head.status), headers.into()));
         }
         headers
             .extend(head.headers.get(header::CONTENT_TYPE).filter(|_| !body.is_empty()).map(|kind| (header::CONTENT_TYPE, kind.clone())));
         Ok(Verdict::No(Arc::new(Reply { status: head.status, headers, body })))
-    }
-
-    /// What a client gets in the place of a body that is too long.
-    fn refusal(&self, status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>) -> Reply {
-        let kind = if status == StatusCode::FORBIDDEN { Kind::Forbidden } else { Kind::Unauthorized };
-        let rendered = Problem::new(kind, "the request may not go on").render(None);
-        Reply { status, headers: headers.into_iter().chain(rendered.headers).collect(), body: rendered.body }
     }
 
     fn count(&self, shard: &Shard, word: &str) {
@@ -286,7 +281,7 @@ impl Ask {
             shard,
             match said {
                 Ok(Verdict::Yes(_)) => "allowed",
-                Ok(Verdict::No(_)) => "refused",
+                Ok(Verdict::No(_) | Verdict::Bare(..)) => "refused",
                 Err(missed) => missed.word,
             },
         );
@@ -316,12 +311,18 @@ impl Verdict {
         match self {
             Verdict::Yes(yes) => of(&yes.headers) + yes.consumer.as_ref().map_or(0, String::len),
             Verdict::No(reply) => of(&reply.headers) + reply.body.len(),
+            Verdict::Bare(_, headers) => of(headers),
         }
     }
 }
 
 fn is_no(status: StatusCode) -> bool {
     matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+/// What a refusal is.
+fn kind(status: StatusCode) -> Kind {
+    if status == StatusCode::FORBIDDEN { Kind::Forbidden } else { Kind::Unauthorized }
 }
 
 /// The one name that is said, if one is.

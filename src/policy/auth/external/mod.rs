@@ -88,6 +88,10 @@ impl Policy for External {
                 Ok(Flow::Next)
             }
             Ok(Verdict::No(reply)) => Ok(Flow::Reply(reply)),
+            Ok(Verdict::Bare(kind, headers)) => {
+                let problem = Problem::new(kind, "the request may not go on").cause("what the service says of it is too long");
+                Err(headers.iter().fold(problem, |problem, (name, value)| problem.header(name.clone(), value.clone())))
+            }
             Err(_) if self.on_error == OnError::Allow => Ok(Flow::Next),
             Err(missed) => {
                 let problem = Problem::new(Kind::Unavailable, "it cannot be found out at the moment whether the request may go on");

@@ -78,7 +78,7 @@ async fn a_certificate_of_a_stranger_leaves_nobody_elses_name_behind() {
 fn each_mistake_in_the_settings_is_told_at_its_place() {
     let one = |certificate: Value| json!({"certificates": [certificate]});
     for (config, wanted) in [
-        (json!({}), "no certificate could name a consumer"),
+        (json!({}), ": no certificate could name a consumer"),
         (one(json!({"consumer": "x", "dns": "a"})), "certificates[0].consumer: there is no consumer `x`"),
         (one(json!({"consumer": "app"})), "certificates[0]: a certificate is known by one thing"),
         (one(json!({"consumer": "app", "dns": "a", "uri": "b"})), "certificates[0]: a certificate is known by one thing"),
