@@ -11,6 +11,7 @@ use super::chain::{Chain, Entry, Scope, merge};
 use super::{PolicyConfig, PolicyCx, Runtime};
 use crate::building::{Errors, Step};
 use crate::consumer::Consumers;
+use crate::store::Directory;
 use crate::upstream::Base;
 
 /// What policies tell those below them.
@@ -84,6 +85,7 @@ impl Told {
 #[derive(Debug)]
 pub struct Chains<'a> {
     consumers: Arc<Consumers>,
+    directory: Option<Arc<Directory>>,
     base: Base<'a>,
     providers: Providers,
     /// What was built, by the place where it stands: more than once where a policy depends on those above it, and they differ.
@@ -122,8 +124,8 @@ pub struct Plan<'a> {
 
 impl<'a> Chains<'a> {
     /// Nothing is built yet.
-    pub fn new(consumers: Arc<Consumers>, base: Base<'a>) -> Self {
-        Self { consumers, base, providers: Providers::default(), built: HashMap::new(), slots: 0 }
+    pub fn new(consumers: Arc<Consumers>, directory: Option<Arc<Directory>>, base: Base<'a>) -> Self {
+        Self { consumers, directory, base, providers: Providers::default(), built: HashMap::new(), slots: 0 }
     }
 
     /// Who has the keys of issuers, for all that was built.
@@ -187,6 +189,7 @@ impl<'a> Chains<'a> {
             slot: self.slots,
             params,
             consumers: &self.consumers,
+            directory: self.directory.as_ref(),
             shared: self.base.shared,
             folder: self.base.folder,
             names: self.base.names,

@@ -65,6 +65,7 @@ fn build_whole<P: Policy>(config: &str, consumers: &str, shared: &Shared, mut to
             slot: 0,
             params: &["id".into()],
             consumers: &self::consumers(consumers),
+            directory: None,
             shared,
             folder: Path::new(env!("CARGO_MANIFEST_DIR")),
             told: &mut told,

@@ -35,6 +35,7 @@ use crate::consumer::Consumers;
 use crate::ctx::Ctx;
 use crate::problem::Problem;
 use crate::state::Shared;
+use crate::store::Directory;
 use crate::types::Reply;
 use crate::upstream::Names;
 use auth::jwks::Providers;
@@ -48,6 +49,7 @@ registry::policies! {
     bot: guard::bot::Bot,
     size_limit: guard::size_limit::SizeLimit,
     api_key: auth::api_key::ApiKey,
+    basic: auth::basic::Basic,
     jwt: auth::jwt::Jwt,
     acl: guard::acl::Acl,
     rate_limit: traffic::rate_limit::RateLimit,
@@ -136,8 +138,10 @@ pub struct PolicyCx<'a> {
     pub slot: usize,
     /// The path parameters that every path of the route has.
     pub params: &'a [Box<str>],
-    /// Every consumer.
+    /// Every consumer of the config.
     pub consumers: &'a Arc<Consumers>,
+    /// Others, where they are looked up elsewhere.
+    pub directory: Option<&'a Arc<Directory>>,
     /// What outlives a snapshot.
     pub shared: &'a Shared,
     /// The folder that relative file names in the config start from.

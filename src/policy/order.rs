@@ -89,7 +89,9 @@ fn wanting(chain: &[Placed<'_>], policy: &PolicyConfig, versions: bool) -> Vec<B
     let missing = variables.filter_map(|name| {
         let fix = match name {
             "version" if !versions => "the route has no `versions`: take it out",
-            "consumer.name" if !consumers => "put `api_key`, or `jwt` with `consumer`, into the list, or take it out",
+            name if name.starts_with("consumer.") && !consumers => {
+                "put `api_key`, `basic`, or `jwt` with `consumer`, into the list, or take it out"
+            }
             name if name.starts_with("claims.") && !tokens => "put `jwt` into the list, or take it out",
             _ => return None,
         };
@@ -109,7 +111,7 @@ fn doubt(upper: &PolicyConfig, lower: &PolicyConfig) -> Option<BuildError> {
             format!("two limits are named `{}`: clients cannot tell them apart in the `RateLimit` headers", one.name),
             "give one of them another `name`".to_owned(),
         ),
-        (PolicyConfig::api_key(_) | PolicyConfig::jwt(_) | PolicyConfig::acl(_), PolicyConfig::cors(_)) => (
+        (PolicyConfig::api_key(_) | PolicyConfig::basic(_) | PolicyConfig::jwt(_) | PolicyConfig::acl(_), PolicyConfig::cors(_)) => (
             format!("`cors` stands below `{above}`, which refuses every preflight: browsers send no credentials with one"),
             format!("put `cors` above `{above}`"),
         ),
@@ -152,7 +154,7 @@ pub fn beyond(list: &[Entry], server: Server) -> Vec<BuildError> {
 /// Whether a policy finds out who the consumer is.
 pub fn identifies(policy: &PolicyConfig) -> bool {
     match policy {
-        PolicyConfig::api_key(_) => true,
+        PolicyConfig::api_key(_) | PolicyConfig::basic(_) => true,
         PolicyConfig::jwt(jwt) => jwt.identifies(),
         _ => false,
     }
@@ -165,8 +167,8 @@ pub fn reads_tokens(policy: &PolicyConfig) -> bool {
 
 /// Whether a policy may refuse a request.
 fn refuses(policy: &PolicyConfig) -> bool {
-    use PolicyConfig::{acl, api_key, bot, ip_filter, jwt, rate_limit, size_limit};
-    matches!(policy, api_key(_) | jwt(_) | acl(_) | bot(_) | ip_filter(_) | rate_limit(_) | size_limit(_))
+    use PolicyConfig::{acl, api_key, basic, bot, ip_filter, jwt, rate_limit, size_limit};
+    matches!(policy, api_key(_) | basic(_) | jwt(_) | acl(_) | bot(_) | ip_filter(_) | rate_limit(_) | size_limit(_))
 }
 
 #[cfg(test)]
@@ -204,6 +206,8 @@ mod tests {
             ("[cors: {origins: ['*']}, api_key, request_id]", "1 > 2: `request_id` stands below `api_key`"),
             ("[acl: {groups: [a]}, cors: {origins: ['*']}]", "0 > 1: `cors` stands below `acl`, which refuses"),
             ("[ip_filter: {deny: [10.0.0.1]}, request_id]", "0 > 1: `request_id` stands below `ip_filter`"),
+            ("[basic, cors: {origins: ['*']}]", "0 > 1: `cors` stands below `basic`, which refuses"),
+            ("[rate_limit: {requests: 1, per: 1s}, basic]", "0 > 1: `rate_limit` by consumer stands above `basic`"),
         ] {
             let told = told(list);
             assert!(told.len() == 1 && told[0].starts_with(expected), "{list}: {told:?}");

@@ -35,9 +35,9 @@ pub trait Beside: Send + Sync {
 
 impl Tending {
     /// Starts what these services ask for, and these others.
-    pub fn start<B: Beside + 'static>(
+    pub fn start(
         services: &[Arc<Service>],
-        others: impl IntoIterator<Item = Arc<B>>,
+        others: impl IntoIterator<Item = Arc<dyn Beside>>,
         control: &Handle,
         client: &Arc<Client>,
         metrics: &Arc<Metrics>,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::support::gateway::Folder;
+use crate::support::redis::Redis;
 use crate::support::transcript::scenes;
 use crate::support::{Gateway, port};
 
@@ -12,6 +13,9 @@ fn examples() -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+/// Where examples believe that a Redis is.
+const REDIS: &str = "/run/redis.sock";
 
 fn replay(path: &Path) -> Result<(), String> {
     let text = std::fs::read_to_string(path).unwrap();
@@ -31,8 +35,11 @@ fn replay(path: &Path) -> Result<(), String> {
     }
     // Sockets lie there too: only root may put them where the examples do.
     let run = format!("{}/", folder.path().display());
-    scenes.iter_mut().for_each(|scene| scene.command = scene.command.replace("/run/", &run));
-    let text = text.replace(":8080", &format!(":{}", port())).replace(":9090", ":0").replace("/run/", &run);
+    // One that needs a Redis gets one.
+    let redis = text.contains(REDIS).then(Redis::start);
+    let socket = redis.as_ref().map_or(REDIS.to_owned(), |redis| redis.folder.path().join("redis.sock").display().to_string());
+    scenes.iter_mut().for_each(|scene| scene.command = scene.command.replace(REDIS, &socket).replace("/run/", &run));
+    let text = text.replace(REDIS, &socket).replace(":8080", &format!(":{}", port())).replace(":9090", ":0").replace("/run/", &run);
     let gateway = Gateway::start_in(folder, &text);
     scenes.iter().try_for_each(|scene| scene.replay(gateway.address))
 }

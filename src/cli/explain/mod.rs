@@ -16,11 +16,11 @@ use pingora_http::RequestHeader;
 use serde::Serialize;
 use serde_json::Value;
 
+use self::needs::Needs;
 use super::{print, say};
 use crate::building::{ConfigPath, Step};
 use crate::config::{Config, Loaded};
 use crate::ctx::Ctx;
-use crate::policy::auth::jwt::Needs;
 use crate::policy::{Scope, merge};
 use crate::problem::Problem;
 use crate::reload::{Built, build};
@@ -307,7 +307,13 @@ fn policies(config: &Loaded<Config>, route: Option<usize>, service: Option<&str>
         };
         let place = ConfigPath([list, vec!["policies".into(), index.into(), policy.name().into()]].concat());
         let settings = config.conceal(policy.settings(), &place);
-        Policy { name: policy.name(), scope, needs: needs::needs(policy, &settings), settings, place: config.place(&place.0) }
+        Policy {
+            name: policy.name(),
+            scope,
+            needs: needs::needs(policy, &settings, &config.value),
+            settings,
+            place: config.place(&place.0),
+        }
     });
     told.collect()
 }

@@ -2,8 +2,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::needs::Needs;
 use super::{Explanation, To};
-use crate::policy::auth::jwt::Needs;
 
 /// How many candidates are told; `--json` has all.
 const MOST: usize = 8;

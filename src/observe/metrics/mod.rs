@@ -1,8 +1,10 @@
 //! Every metric, by name. What happens on a request is counted in the worker's own shard, so that no core waits for another; the shards are added up
 //! when someone asks.
 
+mod consumers;
 mod forget;
 mod jwks;
+mod store;
 mod sum;
 #[cfg(test)]
 mod tests;
@@ -15,7 +17,9 @@ use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Error, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
+use self::consumers::{Consumers, Names};
 pub use self::jwks::JwksMetrics;
+pub use self::store::StoreMetrics;
 use self::sum::{Places, add, labels};
 
 /// Upper bounds of the latency buckets, in seconds.
@@ -98,6 +102,8 @@ pub struct Shard {
     pub slow_clients: IntCounterVec,
     /// Connections held now.
     pub connections: IntGauge,
+    /// Requests of identified consumers.
+    pub consumers: Consumers,
 }
 
 /// What the process counts, away from requests.
@@ -132,6 +138,9 @@ pub struct ProcessMetrics {
     ejected: IntGaugeVec,
     part_cache_bytes: IntGauge,
     part_cache_evicted: IntCounter,
+    /// What is kept outside.
+    pub store: StoreMetrics,
+    consumers: Arc<Names>,
 }
 
 /// What the present config has.
@@ -287,6 +296,7 @@ impl Shard {
             breakers: process.breakers.clone(),
             ejected: process.ejected.clone(),
             connections: register(&registry, IntGauge::with_opts(held))?,
+            consumers: Consumers::new(&registry, &process.consumers)?,
             registry,
         })
     }
@@ -377,6 +387,8 @@ impl ProcessMetrics {
                 &registry,
                 IntCounter::new("tidegate_part_cache_evicted_total", "Answers of parts that had to go for others."),
             )?,
+            store: StoreMetrics::new(&registry)?,
+            consumers: Arc::default(),
             registry,
         })
     }

@@ -19,7 +19,6 @@ mod config;
 mod issuer;
 mod keys;
 mod needs;
-mod source;
 mod token;
 #[cfg(test)]
 mod vectors;
@@ -32,7 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::Guard;
-use http::{HeaderName, header};
+use http::header;
 use pingora_http::RequestHeader;
 use serde_json::{Map, Value};
 
@@ -40,14 +39,13 @@ use crate::building::BuildError;
 use crate::consumer::{Consumer, Consumers};
 use crate::ctx::Ctx;
 use crate::policy::auth::jwks::{KeySet, Known, Provider, Wish};
-use crate::policy::transform::editable;
+use crate::policy::auth::source::{Named, Scheme, Several, Sources};
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
 use crate::problem::{Kind, Problem};
 use cache::{Tokens, Verified};
 use challenge::Challenge;
 use claims::{Window, at, grants};
 use issuer::{Issuer, Keys};
-use source::Sources;
 use token::{Refusal, Token, Unverified, shown};
 
 /// The most that clocks may differ: RFC 7519 §4.1.4 allows "no more than a few minutes", and one is enough where clocks are kept.
@@ -127,7 +125,7 @@ impl Policy for Jwt {
         let token = match self.sources.find(req) {
             Ok(Some(token)) => token,
             Ok(None) => return Err(self.challenge.missing()),
-            Err(source::Several) => return Err(self.challenge.several()),
+            Err(Several) => return Err(self.challenge.several()),
         };
         let verified = match self.verify(&token) {
             Ok(verified) => verified,
@@ -313,17 +311,12 @@ fn issuers(config: &Config, cx: &mut PolicyCx<'_>) -> Result<Box<[Issuer]>, Buil
 }
 
 fn sources(config: &Config) -> Result<Sources, BuildError> {
-    for (name, value) in [("query", &config.query), ("cookie", &config.cookie)] {
-        if value.as_deref() == Some("") {
-            return Err(BuildError::new(format!("a {name} needs a name"), "write its name, like `token`").at(name));
-        }
-    }
-    let header: Option<HeaderName> = match &config.header {
-        None if config.query.is_some() || config.cookie.is_some() => None,
-        None => Some(header::AUTHORIZATION),
-        Some(name) => Some(editable(name).map_err(|error| error.at("header"))?),
-    };
-    Ok(Sources { header, query: config.query.clone(), cookie: config.cookie.clone() })
+    let Config { header, query, cookie, .. } = config;
+    let (header, query, cookie) = (header.as_deref(), query.as_deref(), cookie.as_deref());
+    Named { header, query, cookie, usual: "Authorization", example: "token" }.places(|header| {
+        let word = "Bearer".into();
+        if *header == header::AUTHORIZATION { Scheme::Always(word) } else { Scheme::Maybe(word) }
+    })
 }
 
 #[cfg(test)]
