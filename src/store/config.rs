@@ -52,7 +52,7 @@ pub struct StoredConfig {
     /// How many keys and how many consumers are known at most; those that are asked for least are forgotten. Default: 100000.
     #[schemars(range(min = 1))]
     pub entries: u64,
-    /// What happens to a request with a key that is not known while Redis cannot be asked. Default: `deny`.
+    /// What happens to a request while Redis cannot be asked who it is from, and it is not known. Default: `deny`.
     pub on_error: OnError,
 }
 
@@ -63,7 +63,7 @@ pub enum OnError {
     /// It is refused with 503 and `Retry-After`.
     #[default]
     Deny,
-    /// It goes on without a consumer, whatever its key: what stands below must see to it.
+    /// It goes on without a consumer, whatever its key is: what stands below must see to it.
     Allow,
 }
 

@@ -13,11 +13,13 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use http::{HeaderValue, header};
 use tokio::time::sleep;
 
 use crate::building::{BuildError, Errors, read_file};
 use crate::consumer::{Consumer, Consumers, Key, KeyHash};
 use crate::observe::Metrics;
+use crate::problem::{Kind, Problem};
 use crate::state::Shared;
 use crate::upstream::{Beside, Client, Settling};
 use kept::{Kept, Outcome, Terms};
@@ -31,8 +33,8 @@ pub struct Directory {
     parts: Arc<Parts>,
     /// Keeps them for the snapshots to come.
     _place: Arc<OnceLock<Arc<Parts>>>,
-    /// What happens to a request with a key of which nobody knows.
-    pub on_error: OnError,
+    /// What happens to a request of which nobody knows who calls.
+    on_error: OnError,
 }
 
 #[derive(Debug)]
@@ -46,7 +48,7 @@ struct Parts {
 
 /// Nobody knows who has a key, for that reason.
 #[derive(Debug)]
-pub struct Away(pub Arc<str>);
+pub struct Away(Arc<str>);
 
 /// Between two looks at how much is known.
 const COUNT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -66,6 +68,28 @@ impl Directory {
         errors.finish(Some(Arc::new(Self { parts, _place: slot, on_error: consumers.on_error })))
     }
 
+    /// The consumer of that name that is kept there.
+    ///
+    /// # Errors
+    /// Redis cannot be asked, and nothing that holds yet is known.
+    pub async fn named(&self, name: &str) -> Result<Option<Arc<Consumer>>, Away> {
+        let (parts, name) = (&self.parts, Arc::<str>::from(name));
+        parts.consumers.find(name.clone(), || parts.clone().consumer(name)).await.map_err(Away)
+    }
+
+    /// Whether a request goes on of which nobody knows who calls.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn let_in(&self, away: Away) -> Result<(), Problem> {
+        match self.on_error {
+            OnError::Allow => Ok(()),
+            OnError::Deny => Err(Problem::new(Kind::Unavailable, "who calls cannot be looked up now; try again soon")
+                .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+                .cause(away.0)),
+        }
+    }
+
     /// The key that has this hash, with its consumer: one of those of the config, or one that is kept there too.
     ///
     /// # Errors
@@ -75,10 +99,7 @@ impl Directory {
         let Some(record) = parts.keys.find(hash, || parts.clone().key(hash)).await.map_err(Away)? else { return Ok(None) };
         let consumer = match known.named(&record.consumer) {
             Some(consumer) => Some(consumer.clone()),
-            None => {
-                let name = record.consumer.clone();
-                parts.consumers.find(name.clone(), || parts.clone().consumer(name)).await.map_err(Away)?
-            }
+            None => self.named(&record.consumer).await?,
         };
         Ok(consumer.map(|consumer| Key { consumer, id: record.id.clone(), expires: record.expires }))
     }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nix::sys::signal::Signal;
 
 use crate::support::certificates::Authority;
@@ -17,6 +19,11 @@ fn entry(key: &str) -> String {
 
 fn gateway(redis: &str) -> Gateway {
     Gateway::start(&config(redis))
+}
+
+/// The same with one more route.
+fn gateway_with(redis: &str, route: &str) -> Gateway {
+    Gateway::start(&format!("{}{route}", config(redis)))
 }
 
 fn config(redis: &str) -> String {
@@ -108,6 +115,29 @@ fn a_consumer_is_one_of_the_config_or_of_redis_and_its_end_is_that_of_its_keys()
 }
 
 #[test]
+fn a_token_may_name_a_consumer_of_redis() {
+    let redis = Redis::start();
+    redis.cli(&["HSET", "tidegate:consumer:ada", "groups", "gold"]);
+    // Of `ada` and of `bob`, signed with the secret below.
+    let jwt =
+        "jwt: { issuer: any, audience: any, consumer: sub, keys: [{ algorithm: HS256, secret: a-secret-of-at-least-thirty-two-bytes }] }";
+    let url = format!("url: \"redis://{}\", consumers: {{}}", redis.address);
+    let gateway = gateway_with(&url, &format!("  - {{ name: token, match: {{ path: /token }}, policies: [{jwt}], to: echo }}\n"));
+    let mut client = gateway.client();
+    let ask = |client: &mut Client, sub: &str| client.get_with("/token", &format!("Authorization: Bearer {}\r\n", token(sub)));
+    assert_eq!(ask(&mut client, "ada").json()["headers"]["x-groups"], "gold");
+    assert_eq!(ask(&mut client, "filed").json()["headers"]["x-groups"], "paper");
+    ask(&mut client, "bob").problem(403, "forbidden");
+}
+
+fn token(sub: &str) -> String {
+    let secret = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"a-secret-of-at-least-thirty-two-bytes");
+    let part = |json: String| URL_SAFE_NO_PAD.encode(json);
+    let message = format!("{}.{}", part(r#"{"alg":"HS256"}"#.to_owned()), part(format!(r#"{{"sub":"{sub}","exp":4102444800}}"#)));
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(ring::hmac::sign(&secret, message.as_bytes())))
+}
+
+#[test]
 fn a_key_ends_at_its_time_and_an_entry_with_a_slip_lets_nobody_in() {
     let redis = Redis::start();
     let gateway = gateway(&format!("url: \"redis://{}\", consumers: {{ cache: 200ms, unknown: 100ms }}", redis.address));
@@ -166,7 +196,7 @@ fn without_redis_nobody_is_let_in_that_is_not_known_and_nobody_waits() {
     let started = Instant::now();
     for key in ["key-1", "key-2", "key-3"] {
         let answer = ask(&mut client, key);
-        assert_eq!(answer.problem(503, "unavailable")["detail"], "API keys cannot be looked up now; try again soon");
+        assert_eq!(answer.problem(503, "unavailable")["detail"], "who calls cannot be looked up now; try again soon");
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
@@ -305,6 +335,19 @@ fn it_is_spoken_to_over_tls_by_a_user_with_few_rights_and_through_a_socket() {
         let said = gateway.await_said("no connection to Redis");
         assert!(said.to_ascii_lowercase().contains(&why.to_ascii_lowercase()), "{why}: {said}");
     }
+}
+
+#[test]
+fn a_group_may_be_one_that_only_redis_knows() {
+    let acl = |redis: &str| {
+        check(&format!(
+            "{redis}routes: [{{ name: a, match: {{ path: /a }}, policies: [api_key, acl: {{ groups: [gold], consumers: [app] }}], reply: {{}} }}]"
+        ))
+    };
+    let (right, said) = acl("redis: { url: \"redis://127.0.0.1\", consumers: {} }\n");
+    assert!(right && !said.contains("warning"), "{said}");
+    let (right, said) = acl("");
+    assert!(!right && said.contains("there is no group of consumers `gold`") && said.contains("there is no consumer `app`"), "{said}");
 }
 
 #[test]

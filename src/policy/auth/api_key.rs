@@ -18,7 +18,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, header};
+use http::header;
 use pingora_http::RequestHeader;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,8 +29,8 @@ use crate::building::BuildError;
 use crate::consumer::{Consumers, KeyHash};
 use crate::ctx::Ctx;
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
-use crate::problem::{Kind, Problem};
-use crate::store::{Away, Directory, OnError};
+use crate::problem::Problem;
+use crate::store::Directory;
 use crate::types::{Moment, Size};
 
 /// The settings of `api_key`.
@@ -106,8 +106,7 @@ impl Policy for ApiKey {
                     elsewhere = found;
                     elsewhere.as_ref()
                 }
-                Err(_) if directory.on_error == OnError::Allow => return Ok(Flow::Next),
-                Err(Away(why)) => return Err(away(&why)),
+                Err(away) => return directory.let_in(away).map(|()| Flow::Next),
             },
         };
         let key = key.ok_or_else(|| self.challenge.invalid("the API key is not valid"))?;
@@ -140,16 +139,11 @@ impl ApiKey {
     }
 }
 
-fn away(why: &str) -> Problem {
-    Problem::new(Kind::Unavailable, "API keys cannot be looked up now; try again soon")
-        .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
-        .cause(why)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::policy::kit::{Kit, build};
+    use crate::problem::Kind;
     use crate::state::Shared;
 
     const TEST: &str = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";

@@ -42,6 +42,7 @@ use crate::policy::auth::jwks::{KeySet, Known, Provider, Wish};
 use crate::policy::auth::source::{Named, Scheme, Several, Sources};
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
 use crate::problem::{Kind, Problem};
+use crate::store::Directory;
 use cache::{Tokens, Verified};
 use challenge::Challenge;
 use claims::{Window, at, grants};
@@ -61,6 +62,7 @@ pub struct Jwt {
     tokens: Tokens,
     unknown: Unknown,
     consumers: Arc<Consumers>,
+    directory: Option<Arc<Directory>>,
     forward: bool,
     challenge: Challenge,
 }
@@ -112,6 +114,7 @@ impl Policy for Jwt {
             tokens: Tokens::new(config.cache.0),
             unknown: config.unknown_consumer,
             consumers: cx.consumers.clone(),
+            directory: cx.directory.cloned(),
             forward: config.forward,
             challenge,
         })
@@ -142,7 +145,7 @@ impl Policy for Jwt {
         }
         if let Some(path) = &issuer.consumer {
             // The token has the say: whom another policy has found is not whom it names.
-            cx.consumer = self.consumer(claims, path)?;
+            cx.consumer = self.consumer(claims, path).await?;
         }
         cx.claims = Some(verified.claims.clone());
         Ok(Flow::Next)
@@ -237,18 +240,23 @@ impl Jwt {
     }
 
     /// The consumer that the claims name.
-    fn consumer(&self, claims: &Map<String, Value>, path: &str) -> Result<Option<Arc<Consumer>>, Problem> {
+    async fn consumer(&self, claims: &Map<String, Value>, path: &str) -> Result<Option<Arc<Consumer>>, Problem> {
         let name = match at(claims, path) {
             Some(Value::String(name)) => Cow::Borrowed(name.as_str()),
             Some(Value::Number(number)) => Cow::Owned(number.to_string()),
             _ => Cow::Borrowed(""),
         };
-        match self.consumers.named(&name) {
-            None if self.unknown == Unknown::Refuse => {
-                Err(Problem::new(Kind::Forbidden, "the token names no known consumer").cause(format!("{path} is {}", shown(&name))))
-            }
-            known => Ok(known.cloned()),
+        let known = match (self.consumers.named(&name), &self.directory) {
+            (None, Some(directory)) if !name.is_empty() => match Box::pin(directory.named(&name)).await {
+                Ok(found) => found,
+                Err(away) => directory.let_in(away).map(|()| None)?,
+            },
+            (known, _) => known.cloned(),
+        };
+        if known.is_none() && self.unknown == Unknown::Refuse {
+            return Err(Problem::new(Kind::Forbidden, "the token names no known consumer").cause(format!("{path} is {}", shown(&name))));
         }
+        Ok(known)
     }
 }
 
