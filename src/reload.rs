@@ -244,12 +244,12 @@ fn changed(before: &Snapshot, after: &Snapshot) -> bool {
 
 /// Starts what is done beside the requests of a snapshot, and waits a moment for what requests should find: better an old config than one without targets.
 async fn tend(snapshot: &Snapshot, control: &Handle, client: &Arc<Client>, metrics: &Arc<Metrics>) -> Result<Tending, String> {
-    let providers = snapshot.providers.iter().map(|provider| -> Arc<dyn Beside> { provider.clone() });
-    let directory = snapshot.directory.iter().map(|directory| -> Arc<dyn Beside> { directory.clone() });
+    let providers = snapshot.providers.iter().map(|provider| provider.clone() as Arc<dyn Beside>);
+    let directory = snapshot.directory.iter().map(|directory| directory.clone() as Arc<dyn Beside>);
     let mut tending = Tending::start(&snapshot.services, providers.chain(directory), control, client, metrics);
     let most = snapshot.providers.iter().filter_map(|provider| provider.holds_up()).fold(SETTLE, Duration::max);
     if !tending.settle(most).await {
-        log::warn!("not all is known yet of the services' targets, the issuers' keys and what Redis holds; going on without");
+        log::warn!("not all is known of the services' targets, the issuers' keys and what Redis holds yet; going on without");
     }
     match snapshot.providers.iter().find_map(|provider| provider.lacks()) {
         Some(why) => Err(why),

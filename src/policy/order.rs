@@ -50,7 +50,7 @@ pub fn blind(chain: &[Placed<'_>]) -> Vec<Doubt> {
     let mut found = Vec::new();
     for (place, (_, _, policy)) in chain.iter().enumerate() {
         let PolicyConfig::acl(acl) = policy else { continue };
-        let consumer = Asked { finds: identifies, what: "who the consumer is", who: "`api_key`, or `jwt` with `consumer`" };
+        let consumer = Asked { finds: identifies, what: "who the consumer is", who: "`api_key`, `basic`, or `jwt` with `consumer`" };
         let token = Asked { finds: reads_tokens, what: "what the token says", who: "`jwt`" };
         let asked = [(acl.asks_consumer(), consumer), (acl.asks_token(), token)];
         for (_, Asked { finds, what, who }) in asked.into_iter().filter(|(asks, _)| *asks) {
