@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::HeaderValue;
@@ -39,28 +40,30 @@ fn request(key: &str) -> (RequestHeader, Ctx) {
     (request, Ctx::new(HeaderValue::from_static("0123456789abcdef0123456789abcdef")))
 }
 
+/// Whether the policies let it through.
+fn down(built: &Built, (req, cx): &mut (RequestHeader, Ctx)) -> bool {
+    let mut depth = 0;
+    let chain = &built.snapshot.routes[0].ways[0].chain;
+    let ready = pin!(chain.request(req, cx, &mut depth)).poll(&mut Context::from_waker(Waker::noop()));
+    let Poll::Ready(result) = ready else { panic!("it waits") };
+    result.is_ok()
+}
+
 fn consumers(c: &mut Criterion) {
     let mut group = c.benchmark_group("api_key");
     for count in [10, 100_000] {
         let built = build(count);
-        let chain = &built.snapshot.routes[0].ways[0].chain;
         // Each request is another consumer's, so that nothing is found where the one before has left it.
         let mut turn = 0;
         let mut next = |strangers: usize| {
             turn = (turn + 7919) % count;
             request(&key(turn + strangers))
         };
-        let down = |(req, cx): &mut (RequestHeader, Ctx)| {
-            let mut depth = 0;
-            let ready = pin!(chain.request(req, cx, &mut depth)).poll(&mut Context::from_waker(Waker::noop()));
-            let Poll::Ready(result) = ready else { panic!("it waits") };
-            result.is_ok()
-        };
         group.bench_function(format!("known, of {count}"), |b| {
-            b.iter_batched_ref(|| next(0), |of| assert!(down(of)), BatchSize::SmallInput);
+            b.iter_batched_ref(|| next(0), |of| assert!(down(&built, of)), BatchSize::SmallInput);
         });
         group.bench_function(format!("unknown, of {count}"), |b| {
-            b.iter_batched_ref(|| next(count), |of| assert!(!down(of)), BatchSize::SmallInput);
+            b.iter_batched_ref(|| next(count), |of| assert!(!down(&built, of)), BatchSize::SmallInput);
         });
     }
     group.finish();
@@ -73,5 +76,39 @@ fn start(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, consumers, start);
+/// Says in one line each what is promised: what many cost at the start, in memory and at each request, beside few.
+fn promise(_: &mut Criterion) {
+    const MANY: usize = 100_000;
+    let few = build(10);
+    let (before, started) = (memory(), Instant::now());
+    let many = build(MANY);
+    eprintln!("{MANY} consumers: built in {:?}, {} MiB", started.elapsed(), memory().saturating_sub(before) / 1024);
+    // In turn, and the least of each, so that what else the machine does counts for neither.
+    let (mut of_few, mut of_many) = (Duration::MAX, Duration::MAX);
+    for round in 0..200 {
+        of_few = of_few.min(time(&few, 10, round));
+        of_many = of_many.min(time(&many, MANY, round));
+    }
+    let ratio = of_many.as_secs_f64() / of_few.as_secs_f64();
+    eprintln!("a request among {MANY}: {of_many:?}, among 10: {of_few:?}; ratio {ratio:.2}");
+}
+
+/// How long a request takes to find out who calls, on the average of a thousand consumers.
+fn time(built: &Built, count: usize, round: usize) -> Duration {
+    const REQUESTS: usize = 1000;
+    let numbers = (0..REQUESTS).map(|number| (round * REQUESTS + number) * 7919 % count);
+    let mut requests: Vec<_> = numbers.map(|number| request(&key(number))).collect();
+    let started = Instant::now();
+    assert!(requests.iter_mut().all(|of| down(built, of)));
+    started.elapsed() / u32::try_from(REQUESTS).unwrap()
+}
+
+/// KiB that the process holds.
+fn memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim_end_matches("kB").trim().parse().unwrap()
+}
+
+criterion_group!(benches, promise, consumers, start);
 criterion_main!(benches);

@@ -232,6 +232,23 @@ mod tests {
     }
 
     #[test]
+    fn to_spend_a_cost_takes_as_long_as_to_try_a_password() {
+        let least = |work: &dyn Fn()| {
+            let times = (0..5).map(|_| {
+                let started = std::time::Instant::now();
+                work();
+                started.elapsed()
+            });
+            times.min().unwrap()
+        };
+        for text in [PasswordHash::of(b"pencil", [7; 16]).unwrap().reveal(), &bcrypt::hash("pencil", 8).unwrap()] {
+            let hash = read(text).unwrap();
+            let (tried, spent) = (least(&|| assert!(!hash.verify(b"pen"))), least(&|| hash.cost().spend(b"pen")));
+            assert!(spent > tried / 2 && spent < tried * 2, "{text}: tried {tried:?}, spent {spent:?}");
+        }
+    }
+
+    #[test]
     fn a_hash_is_never_shown() {
         let hash = read(ARGON2).unwrap();
         assert_eq!((format!("{hash:?}"), serde_json::to_string(&hash).unwrap()), ("***".to_owned(), "\"***\"".to_owned()));

@@ -177,6 +177,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn for_a_user_that_nobody_is_the_same_work_is_done() {
+        let (passwords, offload, consumers) = (Arc::new(Passwords::default()), Arc::default(), consumers());
+        let (ann, bob) = (attempt(&consumers, "ann", "pen"), attempt(&consumers, "bob", "pen"));
+        // It takes one of the places, so it is refused where there is none.
+        let held = passwords.places.clone().try_acquire_many_owned(u32::try_from(PLACES).unwrap()).unwrap();
+        assert!(passwords.verify(passwords.pair(bob), bob, &offload).await.is_err());
+        drop(held);
+        // What it costs is what a password costs, and of several costs it is always the same one.
+        assert_eq!(passwords.cost(bob), ann.login.unwrap().hash.cost());
+        let costs = [Cost::Bcrypt(4), Cost::default()];
+        let of = |user: &str| passwords.cost(Attempt { user, login: None, costs: &costs, password: b"" });
+        let users: Vec<_> = (0..64).map(|number| format!("user-{number}")).collect();
+        assert!(users.iter().all(|user| of(user) == of(user)));
+        assert!(costs.iter().all(|cost| users.iter().any(|user| of(user) == *cost)));
+    }
+
+    #[tokio::test]
     async fn the_same_pair_is_tried_once_for_all_who_send_it() {
         let (passwords, offload, consumers) = (Arc::new(Passwords::default()), Arc::default(), consumers());
         let attempt = attempt(&consumers, "ann", "pencil");

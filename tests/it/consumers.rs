@@ -2,14 +2,14 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::support::gateway::check;
-use crate::support::{Gateway, Origin, client::H2};
+use crate::support::{Gateway, Origin, client::H2, eventually};
 
 /// Of `pencil`, as dear as `tidegate hash-key` makes it.
 const PENCIL: &str = "$argon2id$v=19$m=19456,t=2,p=1$ZmVkY2JhOTg3NjU0MzIxMA$QRElNu0DNGBiMd9jX9ye2U3QvCns/HLhIDLrdgJaIIM";
@@ -48,7 +48,7 @@ routes: [{{ name: a, match: {{ path: /a }}, policies: [api_key], reply: {{ text:
     ));
     let mut client = gateway.client();
     assert_eq!(client.get_with("/a", &format!("X-API-Key: {key}\r\n")).status, 200);
-    client.get_with("/a", &format!("X-API-Key: {id}\r\n")).problem(401, "unauthorized");
+    client.get_with("/a", &format!("X-API-Key: {id}_guessed\r\n")).problem(401, "unauthorized");
     let line = gateway.await_log("the key", |line| line["status"] == 200);
     assert_eq!((&line["consumer"], &line["credential"]), (&"app".into(), &id.into()), "{line}");
     let line = gateway.await_log("the refusal", |line| line["status"] == 401);
@@ -57,6 +57,34 @@ routes: [{{ name: a, match: {{ path: /a }}, policies: [api_key], reply: {{ text:
     for shown in [gateway.ask("/metrics").1, gateway.ask("/status").1, gateway.said(), format!("{:?}", gateway.log())] {
         assert!(!shown.contains(&key[id.len() + 1..]) && !shown.contains(&hash[7..]), "{shown}");
     }
+}
+
+#[test]
+fn a_key_is_changed_without_an_interruption_and_ends_when_it_shall() {
+    let hash = |key: &str| tidegate(&["hash-key"], key).1;
+    let [old, new] = ["tg_old", "tg_new"].map(|key| format!("\"{}\"", hash(key)));
+    let config = |keys: &str| {
+        format!(
+            "consumers: [{{ name: app, api_keys: [{keys}] }}]
+routes: [{{ name: a, match: {{ path: /a }}, policies: [api_key], reply: {{ text: here }} }}]"
+        )
+    };
+    let gateway = Gateway::start(&config(&old));
+    let mut client = gateway.client();
+    let mut ask = |key: &str| client.get_with("/a", &format!("X-API-Key: {key}\r\n"));
+    assert_eq!((ask("tg_old").status, ask("tg_new").status), (200, 401));
+    assert_eq!(gateway.rewrite(&config(&format!("{old}, {new}"))), "done");
+    assert_eq!((ask("tg_old").status, ask("tg_new").status), (200, 200));
+    let end = SystemTime::now() + Duration::from_secs(4);
+    let ending = format!("{{ hash: {old}, expires: {} }}, {new}", humantime::format_rfc3339(end));
+    assert_eq!(gateway.rewrite(&config(&ending)), "done");
+    assert_eq!((ask("tg_old").status, ask("tg_new").status), (200, 200));
+    let refused = eventually("the old key ends", || Some(ask("tg_old")).filter(|answer| answer.status == 401));
+    assert!(SystemTime::now() < end + Duration::from_secs(1));
+    assert_eq!(refused.problem(401, "unauthorized")["detail"], "the API key has expired");
+    assert_eq!(gateway.rewrite(&config(&new)), "done");
+    assert_eq!(ask("tg_old").problem(401, "unauthorized")["detail"], "the API key is not valid");
+    assert_eq!(ask("tg_new").status, 200);
 }
 
 #[test]
@@ -83,14 +111,19 @@ fn a_password_that_was_hashed_is_good_and_tried_once() {
     assert_eq!(client.get_with("/a", &pair).status, 200);
     let line = gateway.await_log("the password", |line| line["status"] == 200);
     assert_eq!((&line["consumer"], &line["credential"]), (&"app".into(), &"ann".into()), "{line}");
-    // It is known by now: a hundred more take less time than a few tries would.
-    let started = Instant::now();
-    (0..100).for_each(|_| assert_eq!(client.get_with("/a", &pair).status, 200));
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
     // Another hash makes it wrong at once.
     assert_eq!(gateway.rewrite(&config(PENCIL)), "done");
     assert_eq!(client.get_with("/a", &pair).problem(401, "unauthorized")["detail"], "the user name or the password is wrong");
-    assert_eq!(client.get_with("/a", &basic("ann:pencil")).status, 200);
+    // From the second time on it is known: that takes a small part of what it took to try it.
+    assert_eq!(gateway.rewrite(&config(DEAR)), "done");
+    let mut took = || {
+        let started = Instant::now();
+        assert_eq!(client.get_with("/a", &basic("ann:pencil")).status, 200);
+        started.elapsed()
+    };
+    let tried = took();
+    let known: Duration = (0..20).map(|_| took()).sum();
+    assert!(known < tried * 10, "tried {tried:?}, known {known:?}");
 }
 
 #[test]
@@ -116,8 +149,9 @@ routes: [{{ name: a, match: {{ path: /a }}, policies: [basic], reply: {{ text: h
 
 #[test]
 fn a_flood_of_wrong_passwords_holds_up_nobody_else() {
+    let dear = DEAR.replace("t=6", "t=3");
     let gateway = Gateway::start(&format!(
-        "consumers: [{{ name: ann, passwords: [{{ hash: \"{PENCIL}\" }}, {{ user: dear, hash: \"{DEAR}\" }}] }}]
+        "consumers: [{{ name: ann, passwords: [{{ hash: \"{PENCIL}\" }}, {{ user: dear, hash: \"{dear}\" }}] }}]
 routes:
   - {{ name: a, match: {{ path: /a }}, policies: [basic], reply: {{ text: here }} }}
   - {{ name: open, match: {{ path: /open }}, reply: {{ text: here }} }}"
@@ -129,7 +163,7 @@ routes:
         client.send(format!("GET /a HTTP/1.1\r\nHost: a\r\n{}\r\n", basic(&format!("dear:wrong-{number}"))));
     }
     // Meanwhile the others are served as ever.
-    let mut slowest = Duration::ZERO;
+    let (begun, mut slowest) = (Instant::now(), Duration::ZERO);
     for _ in 0..50 {
         let started = Instant::now();
         assert_eq!(known.get("/open").status, 200);
@@ -137,6 +171,7 @@ routes:
         slowest = slowest.max(started.elapsed());
     }
     let answers: Vec<_> = flood.iter_mut().map(|client| client.read()).collect();
+    let flood = begun.elapsed();
     let busy: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
     assert!(busy.len() >= 40 - 16 && busy.len() < 40, "{} of 40", busy.len());
     for answer in &busy {
@@ -144,7 +179,7 @@ routes:
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
     assert!(answers.iter().all(|answer| matches!(answer.status, 401 | 503)));
-    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+    assert!(slowest < flood / 4, "{slowest:?} of {flood:?}");
 }
 
 #[test]
@@ -237,9 +272,9 @@ routes:
     );
     assert!(right, "{said}");
     for told in [
-        "tidegate.yaml:4:59: consumers[0].api_keys[0].expires: this key has expired",
+        "tidegate.yaml:4:108: consumers[0].api_keys[0].expires: this key has expired",
         "tidegate.yaml:5:15: consumers[0].limits.dayly: there is no `rate_limit` named `dayly`",
-        "tidegate.yaml:8:49: routes[1].policies[0].basic: it lets nobody through: no consumer has a password",
+        "tidegate.yaml:8:48: routes[1].policies[0].basic: it lets nobody through: no consumer has a password",
     ] {
         assert!(said.contains(told), "{told}\nis not in\n{said}");
     }
