@@ -97,7 +97,7 @@ deps:
 	@.ci/need cargo cc cmake
 
 deps-test: deps
-	@.ci/need nginx curl openssl
+	@.ci/need nginx redis-server curl openssl
 
 # Real peers for the tests, which look for them in tools/ beside what cargo builds: programs in Go in bin/, a Python with its packages in venv/, packages
 # of Node in npm/.

@@ -28,6 +28,7 @@ fn ctx() -> Ctx {
         params: Params { names: ["id".into()].into(), ranges: std::iter::once(10..12).collect() },
         request_id: HeaderValue::from_static("0123456789abcdef0123456789abcdef"),
         consumer: None,
+        credential: None,
         claims: None,
         limits: Default::default(),
         credentials: None,

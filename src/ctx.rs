@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
 use crate::consumer::Consumer;
-use crate::types::{Certificate, Recoding};
+use crate::types::{Certificate, Rate, Recoding};
 
 /// The facts of one request.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub struct Ctx {
     pub request_id: HeaderValue,
     /// Who calls. Written by authentication; read by limits, templates, the log.
     pub consumer: Option<Arc<Consumer>>,
+    /// What the credential that has proven it is called: the id of an API key, a user name. Written by authentication; read by the log.
+    pub credential: Option<Arc<str>>,
     /// The verified claims of the caller's token. Written by `jwt`; read by templates and authorisation.
     pub claims: Option<Arc<Value>>,
     /// What limits found, in the order of the chain. Written and read by `rate_limit`, one entry per policy that ran and tells clients.
@@ -69,6 +71,8 @@ pub struct LimitState {
     pub remaining: u64,
     /// Seconds until the next request is added to them, rounded up.
     pub reset: u64,
+    /// The limit that the consumer has in the place of the policy's.
+    pub own: Option<Rate>,
 }
 
 /// Path parameters by name, as places in the normalised path.
@@ -93,6 +97,7 @@ impl Ctx {
             params: Params::default(),
             request_id,
             consumer: None,
+            credential: None,
             claims: None,
             limits: SmallVec::new(),
             credentials: None,
@@ -171,6 +176,7 @@ pub(crate) mod testing {
             params,
             request_id: HeaderValue::from_static("test-id"),
             consumer: None,
+            credential: None,
             claims: None,
             limits: Default::default(),
             credentials: None,

@@ -29,6 +29,8 @@ pub mod state;
 pub mod tls;
 /// Where requests go: services, their targets, and the choice between them.
 pub mod upstream;
+/// What is kept outside, in Redis or Valkey: consumers and their keys.
+pub mod store;
 /// What answers by itself instead of forwarding.
 pub mod handler;
 

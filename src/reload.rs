@@ -196,6 +196,12 @@ impl Reloader {
             let breakers = config.services.iter().filter(|(_, service)| service.breaker.is_some()).map(|(name, _)| name.as_str()).collect();
             let names = names.iter().map(String::as_str).collect();
             let (ejected, checked) = (of(|service| service.ejection.is_some()), of(|service| service.health.is_some()));
+            let consumers: HashSet<_> = config.consumers.iter().map(|consumer| consumer.name.as_str()).collect();
+            // Of those that are kept elsewhere nobody has a list.
+            self.metrics.keep_consumers(|name| config.redis.is_some() || consumers.contains(name));
+            if config.redis.is_none() {
+                self.metrics.process.store.forget();
+            }
             self.metrics.keep(&Kept { routes, services, names, sources, breakers, ejected, checked });
         }
         !self.retired.is_empty()
@@ -240,12 +246,14 @@ fn changed(before: &Snapshot, after: &Snapshot) -> bool {
 
 /// Starts what is done beside the requests of a snapshot, and waits a moment for what requests should find: better an old config than one without targets.
 async fn tend(snapshot: &Snapshot, control: &Handle, client: &Arc<Client>, metrics: &Arc<Metrics>) -> Result<Tending, String> {
-    let providers = snapshot.providers.iter().cloned().map(|provider| provider as Arc<dyn Beside>);
-    let others = providers.chain(snapshot.endpoints.iter().cloned().map(|endpoint| endpoint as Arc<dyn Beside>));
+    let providers = snapshot.providers.iter().map(|provider| provider.clone() as Arc<dyn Beside>);
+    let endpoints = snapshot.endpoints.iter().map(|endpoint| endpoint.clone() as Arc<dyn Beside>);
+    let directory = snapshot.directory.iter().map(|directory| directory.clone() as Arc<dyn Beside>);
+    let others = providers.chain(endpoints).chain(directory);
     let mut tending = Tending::start(&snapshot.services, others, control, client, metrics);
     let most = snapshot.providers.iter().filter_map(|provider| provider.holds_up()).fold(SETTLE, Duration::max);
     if !tending.settle(most).await {
-        log::warn!("not all is known of the services' targets and the issuers' keys yet; going on without");
+        log::warn!("not all is known of the services' targets, the issuers' keys and what Redis holds yet; going on without");
     }
     match snapshot.providers.iter().find_map(|provider| provider.lacks()) {
         Some(why) => Err(why),
@@ -272,7 +280,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// What is new, gone and different, by name: `routes: +a -b ~c`.
 fn change(before: &Value, after: &Value) -> String {
     let mut text = String::new();
-    for section in ["dns", "paths", "consumers", "services", "policies", "routes"] {
+    for section in ["dns", "paths", "consumers", "redis", "identity", "services", "policies", "routes"] {
         let (before, after) = (before.get(section), after.get(section));
         if before == after {
             continue;

@@ -2,7 +2,9 @@
 
 mod check;
 mod explain;
+mod hash_key;
 mod log;
+mod new_key;
 mod run;
 mod schema;
 mod upgrade;
@@ -60,6 +62,10 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<OsString>,
     },
+    /// Make a new API key, and print it with its hash: the key is for its consumer alone, the hash for the config.
+    NewKey(new_key::NewKey),
+    /// Print the hash of an API key or a password, read from standard input.
+    HashKey(hash_key::HashKey),
     /// Print the JSON Schema of the config file, by which editors complete and check it.
     Schema,
 }
@@ -72,6 +78,8 @@ pub fn main() -> ExitCode {
         Command::Explain { config, request } => explain::explain(&config, &request),
         Command::Upgrade(asked) => upgrade::upgrade(&asked),
         Command::Hatch { command } => hatch(&command),
+        Command::NewKey(asked) => new_key::new_key(&asked),
+        Command::HashKey(asked) => hash_key::hash_key(&asked),
         Command::Schema => schema::schema(),
     }
 }

@@ -8,8 +8,10 @@ use super::cache::CacheConfig;
 use super::server::{AdminConfig, ServerConfig};
 use crate::consumer::ConsumerConfig;
 use crate::observe::AccessLogConfig;
+use crate::policy::transform::IdentityConfig;
 use crate::policy::{Entry, PolicyConfig};
 use crate::routing::{PathOptions, RouteConfig};
+use crate::store::RedisConfig;
 use crate::upstream::{DnsConfig, ServiceConfig};
 
 /// The whole file.
@@ -33,6 +35,10 @@ pub struct Config {
     pub paths: PathOptions,
     /// Who may call.
     pub consumers: Vec<ConsumerConfig>,
+    /// Where more is kept of consumers, which may change without a reload.
+    pub redis: Option<RedisConfig>,
+    /// What services are told of who calls.
+    pub identity: IdentityConfig,
     /// Where requests can go, by name.
     pub services: IndexMap<String, ServiceConfig<Vec<Entry>>>,
     /// Policies for every route.
@@ -49,7 +55,8 @@ impl Config {
         let lists = self.services.values().map(|service| &service.policies).chain(self.routes.iter().map(|route| &route.policies));
         let policies = lists.chain([&self.policies]).flatten().filter_map(|entry| entry.config.as_ref());
         let of_policies = policies.flat_map(PolicyConfig::files);
-        let mut files: Vec<_> = own.chain(of_services).chain(of_policies).map(|name| folder.join(name)).collect();
+        let of_redis = self.redis.iter().filter_map(|redis| redis.ca.as_deref());
+        let mut files: Vec<_> = own.chain(of_services).chain(of_policies).chain(of_redis).map(|name| folder.join(name)).collect();
         files.sort();
         files.dedup();
         files

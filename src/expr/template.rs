@@ -22,6 +22,8 @@ use crate::types::{Piece, pieces};
 /// | `{request.host}` | the host that the client asked for, lower case, without port |
 /// | `{header.NAME}` `{query.NAME}` | of the request; the first, where there are several |
 /// | `{consumer.name}` | who calls |
+/// | `{consumer.groups}` | the groups of who calls, joined by commas, as a list in a header is (RFC 9110 §5.6.1) |
+/// | `{consumer.labels.NAME}` | what the config says of who calls |
 /// | `{client_cert.subject}` `{client_cert.common_name}` `{client_cert.fingerprint}` | of the certificate that the client has shown over TLS: the subject as RFC 4514 writes it, its common name, the SHA-256 in hex |
 /// | `{client_cert.names}` | its alternative names: hosts, URIs and e-mail addresses, joined by spaces |
 /// | `{claims.NAME}` | of the verified token; `.` goes deeper. The items of a list are joined by spaces |
@@ -47,6 +49,8 @@ enum Part {
     Header(HeaderName),
     Query(Box<str>),
     Consumer,
+    Groups,
+    Label(Box<str>),
     Claim(Box<[Box<str>]>),
     Version,
     Subject,
@@ -72,6 +76,7 @@ const FIXED: &[&str] = &[
     "request.host",
     "request.scheme",
     "consumer.name",
+    "consumer.groups",
     "version",
     "client_cert.subject",
     "client_cert.common_name",
@@ -176,12 +181,17 @@ fn variable(name: &str, variables: Variables<'_>) -> Result<Part, BuildError> {
         "request.host" => Part::Host,
         "request.scheme" => Part::Scheme,
         "consumer.name" => Part::Consumer,
+        "consumer.groups" => Part::Groups,
         "version" => Part::Version,
         "client_cert.subject" => Part::Subject,
         "client_cert.common_name" => Part::CommonName,
         "client_cert.fingerprint" => Part::Fingerprint,
         "client_cert.names" => Part::Names,
         _ => match name.split_once('.') {
+            Some(("consumer", rest)) => match rest.strip_prefix("labels.") {
+                Some(label) if !label.is_empty() => Part::Label(label.into()),
+                _ => return Err(unknown(name, variables)),
+            },
             Some(("header", header)) if !header.is_empty() => Part::Header(HeaderName::try_from(header).map_err(|_| {
                 BuildError::new(
                     format!("`{header}` is not a header name, so `{{{name}}}` never has a value"),
@@ -221,6 +231,10 @@ impl Part {
             Part::Header(name) => out.push_str(std::str::from_utf8(req.headers.get(name)?.as_bytes()).ok()?),
             Part::Query(name) => out.push_str(&query(req.uri.query()?, name)?),
             Part::Consumer => out.push_str(&cx.consumer.as_ref()?.name),
+            Part::Groups => {
+                out.push_str(&cx.consumer.as_ref().map(|consumer| consumer.groups.join(",")).filter(|groups| !groups.is_empty())?)
+            }
+            Part::Label(name) => out.push_str(cx.consumer.as_ref()?.labels.get(&**name)?),
             Part::Claim(path) => claim(path.iter().try_fold(&**cx.claims.as_ref()?, |value, key| value.get(&**key))?, out)?,
             Part::Version => out.push_str(cx.version.as_deref()?),
             Part::Subject => out.push_str(&cx.client_cert.as_ref()?.subject),
@@ -258,6 +272,7 @@ fn claim(value: &Value, out: &mut String) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consumer::Consumer;
     use crate::ctx::testing;
 
     fn parse(text: &str) -> Result<Template, BuildError> {
@@ -269,6 +284,8 @@ mod tests {
         req.insert_header("X-Tenant", "acme").unwrap();
         let mut cx = testing::ctx("/users/42", &[("id", 7..9)]);
         cx.claims = Some(std::sync::Arc::new(serde_json::json!({"sub": "ann", "roles": ["a", "b"], "org": {"id": 7}})));
+        let (groups, labels) = (vec!["gold".to_owned(), "eu".to_owned()], [("tenant".to_owned(), "acme".to_owned())].into());
+        cx.consumer = Some(std::sync::Arc::new(Consumer { name: "app".to_owned(), groups, labels, ..Consumer::default() }));
         parse(text).unwrap().render(&req, &cx).map(Cow::into_owned)
     }
 
@@ -279,6 +296,9 @@ mod tests {
                 .as_deref(),
             Some("42 192.0.2.1 GET acme a b ann a b 7")
         );
+        assert_eq!(render("{consumer.name} {consumer.groups} {consumer.labels.tenant}").as_deref(), Some("app gold,eu acme"));
+        assert_eq!(render("{consumer.labels.none}"), None);
+        assert!(parse("{consumer.label.tenant}").is_err() && parse("{consumer.labels.}").is_err());
     }
 
     #[test]
@@ -335,7 +355,7 @@ mod tests {
     #[test]
     fn a_missing_value_gives_no_text_rather_than_half_of_one() {
         assert_eq!(render("tenant-{header.missing}"), None);
-        assert_eq!(render("{consumer.name}"), None);
+        assert_eq!(render("{version}"), None);
     }
 
     #[test]

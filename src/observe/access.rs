@@ -82,6 +82,9 @@ pub struct Line<'a> {
     /// Who called, where known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumer: Option<&'a str>,
+    /// What the credential is called that has proven it: the id of an API key, a user name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<&'a str>,
     /// The subject of the certificate that the client has shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_cert: Option<&'a str>,
@@ -151,6 +154,7 @@ impl<'a> Line<'a> {
             request_id: cx.request_id(),
             client: cx.client,
             consumer: cx.consumer.as_ref().map(|consumer| consumer.name.as_str()),
+            credential: cx.credential.as_deref(),
             client_cert: cx.client_cert.as_deref().map(|cert| &*cert.subject),
             method: "-",
             host: &cx.host,

@@ -87,6 +87,7 @@ fn build_whole<P: Policy>(
             slot: 0,
             params: &["id".into()],
             consumers: &self::consumers(consumers),
+            directory: None,
             services: &services.iter().cloned().collect(),
             shared,
             folder: Path::new(env!("CARGO_MANIFEST_DIR")),

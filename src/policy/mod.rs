@@ -37,6 +37,7 @@ use crate::consumer::Consumers;
 use crate::ctx::Ctx;
 use crate::problem::Problem;
 use crate::state::Shared;
+use crate::store::Directory;
 use crate::types::Reply;
 use crate::upstream::{Client, Names, Service};
 use auth::Providers;
@@ -50,6 +51,7 @@ registry::policies! {
     bot: guard::bot::Bot,
     size_limit: guard::size_limit::SizeLimit,
     api_key: auth::api_key::ApiKey,
+    basic: auth::basic::Basic,
     jwt: auth::jwt::Jwt,
     introspection: auth::introspection::Introspection,
     mtls: auth::mtls::Mtls,
@@ -153,8 +155,10 @@ pub struct PolicyCx<'a> {
     pub slot: usize,
     /// The path parameters that every path of the route has.
     pub params: &'a [Box<str>],
-    /// Every consumer.
+    /// Every consumer of the config.
     pub consumers: &'a Arc<Consumers>,
+    /// Others, where they are looked up elsewhere.
+    pub directory: Option<&'a Arc<Directory>>,
     /// Every service by its name; none for one that is wrong.
     pub services: &'a HashMap<&'a str, Option<Arc<Service>>>,
     /// What outlives a snapshot.

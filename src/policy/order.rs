@@ -65,7 +65,7 @@ pub fn blind(chain: &[Placed<'_>]) -> Vec<Doubt> {
     let mut found = Vec::new();
     for (place, (_, _, policy)) in chain.iter().enumerate() {
         let PolicyConfig::acl(acl) = policy else { continue };
-        let consumer = Asked { finds: identifies, what: "who the consumer is", who: "`api_key`, or `jwt` with `consumer`" };
+        let consumer = Asked { finds: identifies, what: "who the consumer is", who: "`api_key`, `basic`, or `jwt` with `consumer`" };
         let token = Asked { finds: reads_tokens, what: "what the token says", who: "`jwt` or `introspection`" };
         let asked = [(acl.asks_consumer(), consumer), (acl.asks_token(), token)];
         for (_, Asked { finds, what, who }) in asked.into_iter().filter(|(asks, _)| *asks) {
@@ -104,7 +104,9 @@ fn wanting(chain: &[Placed<'_>], policy: &PolicyConfig, versions: bool) -> Vec<B
     let missing = variables.filter_map(|name| {
         let fix = match name {
             "version" if !versions => "the route has no `versions`: take it out",
-            "consumer.name" if !consumers => "put `api_key`, or `jwt` with `consumer`, into the list, or take it out",
+            name if name.starts_with("consumer.") && !consumers => {
+                "put `api_key`, `basic`, or `jwt` with `consumer`, into the list, or take it out"
+            }
             name if name.starts_with("claims.") && !tokens => "put `jwt` or `introspection` into the list, or take it out",
             _ => return None,
         };
@@ -171,7 +173,7 @@ pub fn beyond(list: &[Entry], server: Server) -> Vec<BuildError> {
 /// Whether a policy finds out who the consumer is.
 pub fn identifies(policy: &PolicyConfig) -> bool {
     match policy {
-        PolicyConfig::api_key(_) | PolicyConfig::mtls(_) => true,
+        PolicyConfig::api_key(_) | PolicyConfig::basic(_) | PolicyConfig::mtls(_) => true,
         PolicyConfig::jwt(jwt) => jwt.identifies(),
         PolicyConfig::introspection(introspection) => introspection.identifies(),
         PolicyConfig::external(external) => external.consumer.is_some(),
@@ -202,7 +204,7 @@ pub fn reads_tokens(policy: &PolicyConfig) -> bool {
 /// Whether a policy refuses requests that do not say who calls.
 fn asks_who(policy: &PolicyConfig) -> bool {
     match policy {
-        PolicyConfig::api_key(_) | PolicyConfig::jwt(_) | PolicyConfig::introspection(_) => true,
+        PolicyConfig::api_key(_) | PolicyConfig::basic(_) | PolicyConfig::jwt(_) | PolicyConfig::introspection(_) => true,
         PolicyConfig::external(_) | PolicyConfig::acl(_) => true,
         // Browsers show none with a preflight.
         PolicyConfig::mtls(mtls) => mtls.required,
@@ -261,6 +263,8 @@ mod tests {
             ("[external: {service: a}, cors: {origins: ['*']}]", "0 > 1: `cors` stands below `external`, which refuses"),
             ("[rate_limit: {requests: 1, per: 1s}, external: {service: a, consumer: X-A}]", "0 > 1: `rate_limit` by consumer stands above"),
             (INTROSPECTION, "0 > 1: `cors` stands below `introspection`, which refuses"),
+            ("[basic, cors: {origins: ['*']}]", "0 > 1: `cors` stands below `basic`, which refuses"),
+            ("[rate_limit: {requests: 1, per: 1s}, basic]", "0 > 1: `rate_limit` by consumer stands above `basic`"),
         ] {
             let told = told(list);
             assert!(told.len() == 1 && told[0].starts_with(expected), "{list}: {told:?}");

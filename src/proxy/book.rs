@@ -23,6 +23,9 @@ impl Book {
                 shard.upstream_duration.with_label_values(&[service]).observe(upstream / 1e3);
             }
         }
+        if let Some(consumer) = line.consumer {
+            shard.consumers.count(consumer, line.status);
+        }
         if let Some(problem) = line.problem {
             shard.problems.with_label_values(&[problem, line.policy.unwrap_or("")]).inc();
         }

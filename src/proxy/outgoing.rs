@@ -9,7 +9,7 @@ use super::{Connection, Exchange, grpc};
 use crate::problem::{Kind, Problem};
 use crate::upstream::HostMode;
 
-/// The header that goes out: without what was said to the gateway alone, then path, host, forwarding headers, then the policies' changes.
+/// The header that goes out: without what was said to the gateway alone, then path, host, forwarding headers, who calls, then the policies' changes.
 ///
 /// # Errors
 /// What a policy, or the path, cannot be made of.
@@ -36,6 +36,7 @@ pub(super) fn header(session: &Session, exchange: &mut Exchange, req: &mut Reque
     forwarded::write(req, &facts);
     te(session, req);
     deadline(exchange, req);
+    exchange.pinned.snapshot.identity.tell(req, &exchange.cx);
     let (chain, cx, _) = exchange.parts();
     chain.upstream_request(req, cx)
 }

@@ -22,6 +22,7 @@ pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mu
     exchange.method = Some(session.req_header().method.clone());
     // RFC 9110 §15.2: a client of HTTP/1.0 knows no 1xx.
     session.downstream_session.set_ignore_info_resp(session.req_header().version == Version::HTTP_10);
+    exchange.pinned.snapshot.identity.strip(session.downstream_session.req_header_mut());
     exchange.grpc = grpc::recognise(session.req_header()).filter(|_| exchange.around.is_none());
     let next = match arrive(gateway, session, exchange) {
         Ok(next) => next,

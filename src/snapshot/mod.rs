@@ -19,10 +19,12 @@ use crate::consumer::Consumers;
 use crate::ctx::{Ctx, Params};
 use crate::policy::auth::introspection::Endpoint;
 use crate::policy::auth::jwks::Provider;
+use crate::policy::transform::Identity;
 use crate::policy::{Chain, Chains, Entry, Scope};
 use crate::problem::{Kind, Problem};
 use crate::routing::{Destination, Outcome, PathOptions, Query, Route, Router, Way};
 use crate::state::{Kept, Shared};
+use crate::store::Directory;
 use crate::tls::Secure;
 use crate::upstream::{self, Base, Names, Service};
 use builder::Builder;
@@ -37,6 +39,10 @@ pub struct Snapshot {
     pub unmatched: Route,
     /// How paths are made comparable.
     pub paths: PathOptions,
+    /// What services are told of who calls.
+    pub identity: Identity,
+    /// Where consumers are looked up that the config does not have.
+    pub directory: Option<Arc<Directory>>,
     /// Where requests go, by name.
     pub services: Box<[Arc<Service>]>,
     /// Who has the keys of issuers.
@@ -72,6 +78,7 @@ impl Snapshot {
                 Consumers::default()
             }
         };
+        let identity = errors.keep(&["identity".into()], Identity::build(&config.identity));
         errors.0.extend(config.dns.mistakes().0);
         errors.0.extend(config.cache.mistakes().0);
         let base = Base { shared, folder, names: &Arc::new(Names::new(&config.dns)) };
@@ -94,8 +101,15 @@ impl Snapshot {
                 None
             }
         };
+        let directory = config.redis.as_ref().and_then(|redis| match Directory::build(redis, shared, folder) {
+            Ok(directory) => directory,
+            Err(found) => {
+                errors.0.extend(found.0);
+                None
+            }
+        });
         let known = config.services.keys().map(|name| (name.as_str(), services.get(name.as_str()).cloned()));
-        let chains = Chains::new(Arc::new(consumers), known.collect(), base);
+        let chains = Chains::new(Arc::new(consumers), directory.clone(), known.collect(), base);
         let mut builder = Builder { config, shared, services, chains, errors };
         builder.names();
         builder.listed();
@@ -109,11 +123,13 @@ impl Snapshot {
         let (providers, endpoints) = (asked.of_keys(), asked.of_tokens());
         let mut services: Box<[_]> = services.into_values().collect();
         services.sort_unstable_by(|one: &Arc<Service>, other| one.name.cmp(&other.name));
-        match (router, routes.into_iter().collect::<Option<Box<[_]>>>()) {
-            (Some(router), Some(routes)) => {
+        match (router, routes.into_iter().collect::<Option<Box<[_]>>>(), identity) {
+            (Some(router), Some(routes), Some(identity)) => {
                 let keeps = routes.iter().flat_map(|route| &route.ways).any(keeps).then_some(config.cache.size.0);
                 let (paths, kept) = (config.paths.clone(), shared.kept.clone());
-                errors.finish(Self { router, routes, unmatched, paths, services, providers, endpoints, secure, kept, keeps })
+                let own =
+                    Self { router, routes, unmatched, paths, identity, directory, services, providers, endpoints, secure, kept, keeps };
+                errors.finish(own)
             }
             _ => Err(errors),
         }

@@ -5,9 +5,11 @@ mod breaker;
 mod buckets;
 mod checks;
 mod encoders;
+mod flights;
 mod kept;
 mod load;
 mod offload;
+mod passwords;
 mod registry;
 mod room;
 mod slots;
@@ -19,9 +21,11 @@ pub use breaker::{Admission, BreakerState};
 pub use buckets::{Buckets, Decision, Limit};
 pub use checks::{Checked, Checks};
 pub use encoders::Encoders;
+pub use flights::Flights;
 pub use kept::{Kept, KeptAnswer};
 pub use load::{Changes, InFlight, Load, millis};
 pub use offload::Offload;
+pub use passwords::{Attempt, Busy, LONGEST, Pair, Passwords};
 pub use registry::Registry;
 pub use room::Room;
 pub use slots::Slots;
@@ -60,6 +64,8 @@ pub struct Shared {
     pub offload: Arc<Offload>,
     /// What policies keep of their own.
     pub slots: Slots,
+    /// Passwords that are tried, and that were.
+    pub passwords: Arc<Passwords>,
     /// What clients resume their TLS sessions by.
     pub tickets: Arc<Tickets>,
 }

@@ -6,15 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
-use pingora_core::connectors::ConnectorOptions;
-use pingora_core::connectors::http::Connector;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_http::{RequestHeader, ResponseHeader};
 use smallvec::SmallVec;
-use tokio::sync::OnceCell;
 
 use super::allowance::{Allowance, Charge};
-use super::lent::Lent;
+use super::lent::Connections;
 use super::stage::Stage;
 use super::talk::{Broken, Told, prepare, talk};
 use super::{Asking, Attempted, Backend, Breaker, Failure, Picked, Pool, Probe, Service, Targets, is_keyed, retry_after};
@@ -24,9 +21,7 @@ use crate::state::InFlight;
 
 /// The connections of one worker that calls are made over.
 pub struct Client {
-    connector: OnceCell<Connector<()>>,
-    /// Idle connections that are kept.
-    kept: usize,
+    connections: Connections,
     shard: Arc<Shard>,
 }
 
@@ -110,7 +105,7 @@ pub enum CallError {
 impl Client {
     /// Without a connection yet; so many idle ones are kept.
     pub fn new(shard: Arc<Shard>, kept: usize) -> Self {
-        Self { connector: OnceCell::new(), kept, shard }
+        Self { connections: Connections::new(kept), shard }
     }
 
     /// What the worker counts.
@@ -120,7 +115,7 @@ impl Client {
 
     /// Makes what the first call would wait for.
     pub async fn warm(&self) {
-        self.connector().await;
+        self.connections.warm().await;
     }
 
     /// Asks the service for admission and chooses the target.
@@ -241,24 +236,15 @@ impl Client {
         let mut head = sent.head.clone();
         prepare(&mut head, targets, &to.authority, sent).map_err(|_| Failure::Malformed)?;
         sent.allowed.progress.come_to(Stage::Connecting);
-        let connector = self.connector().await;
-        let (mut lent, reused) = Lent::take(connector, &to.peer).await.map_err(|error| {
+        let (mut lent, reused) = self.connections.take(&to.peer).await.map_err(|error| {
             sent.allowed.note_refusal(&error);
             Failure::Connect
         })?;
         sent.allowed.progress.come_to(Stage::Waiting);
         let session = lent.session().ok_or(Failure::Connect)?;
         let told = talk(session, &to.peer, head, sent).await;
-        lent.give_back().await;
+        lent.give_back();
         told.map_err(|Broken { error, begun }| Failure::of(&error, reused && !begun))
-    }
-
-    /// Made when first needed, and not here: it reads the roots of the system, which takes milliseconds.
-    async fn connector(&self) -> &Connector<()> {
-        let kept = self.kept;
-        let make = move || Connector::new(Some(ConnectorOptions::new(kept)));
-        let make = || async { tokio::task::spawn_blocking(make).await.unwrap_or_else(|_| make()) };
-        self.connector.get_or_init(make).await
     }
 }
 
@@ -302,13 +288,15 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_small_enough_to_be_moved() {
+    fn an_attempt_is_small_enough_to_be_moved() {
         let service = service(json!({"targets": ["http://127.0.0.1:9"]}));
         let client = Client::new(Metrics::new(1).unwrap().shards()[0].clone(), 8);
         let head = RequestHeader::build("GET", b"/", None).unwrap();
         let call = Client::begin(&service, &head, &testing::ctx("/", &[])).unwrap();
-        let size = size_of_val(&client.send(call, head, &[], 1, Duration::from_secs(1)));
-        assert!(size < 3 * 1024, "{size} bytes");
+        let allowed = Allowance::new(1, Duration::from_secs(1));
+        let (Backend::Targets(targets), Some(to)) = (&service.backend, &call.to) else { panic!("it has targets") };
+        let size = size_of_val(&client.attempt(targets, to, &Sent { head: &head, body: &[], haste: Haste::None, allowed: &allowed }));
+        assert!(size < 2560, "an attempt is {size} bytes");
     }
 
     #[tokio::test]

@@ -15,6 +15,10 @@ pub mod types {
     #[derive(Debug)]
     pub struct Recoding;
 
+    /// A limit of somebody's own.
+    #[derive(Clone, Debug)]
+    pub struct Rate;
+
     /// What a client has shown over TLS.
     #[derive(Debug)]
     pub struct Certificate {
@@ -32,10 +36,14 @@ pub mod body {
 }
 
 pub mod consumer {
+    use std::collections::BTreeMap;
+
     /// Who calls.
     #[derive(Debug)]
     pub struct Consumer {
         pub name: Box<str>,
+        pub groups: Vec<String>,
+        pub labels: BTreeMap<String, String>,
     }
 }
 

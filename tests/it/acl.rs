@@ -168,7 +168,7 @@ fn guests_may_do_what_needs_no_name_and_are_asked_for_one_for_the_rest() {
 fn an_acl_above_all_authentication_is_warned_of() {
     let (right, said) = check(
         r#"
-consumers: [{ name: app, groups: [gold] }]
+consumers: [{ name: app, groups: [gold], api_keys: ["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"] }]
 policies: [{ acl: { groups: [gold] } }]
 routes:
   - { name: a, match: { path: /a }, policies: [api_key], reply: { text: a } }

@@ -117,6 +117,10 @@ fn what_is_wrong_or_cannot_be_meant_is_told_at_its_place() {
     assert!(!content && said.contains("tidegate.yaml:4:9: policies[0].any_of[1].cors: `cors` does not find out who calls"), "{said}");
     let (content, said) = check("policies:\n  - any_of:\n      - api_key: { haeder: X }\n");
     assert!(!content && said.contains("policies[0].any_of[0].api_key.haeder"), "{said}");
+    let (content, said) = check("policies: [any_of: [basic, api_key]]\n");
+    for wanted in ["any_of[0].basic: it lets nobody through: no consumer has a password", "any_of[1].api_key: it lets nobody through"] {
+        assert!(content && said.contains(wanted), "{said}");
+    }
     let (content, said) = check("policies: [any_of]\n");
     assert!(!content && said.contains("policies[0]"), "{said}");
     let (content, said) =
@@ -142,7 +146,7 @@ fn it_is_explained() {
     };
     let said = explain("");
     for line in [
-        "needs      either api_key",
+        "needs      either api_key: an API key in the header `X-API-Key` (the config has none)",
         "           or jwt: a token in `Authorization: Bearer …`",
         "             of me for api (keys of the config)",
         "           or anonymous",

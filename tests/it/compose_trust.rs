@@ -51,7 +51,8 @@ fn a_client_in_haste_or_a_slow_one_has_no_service_left_alone() {
     let mut speaker = Speaker::connect(gateway.address);
     let call = block("POST", "/whole", &[("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "20m")]);
     assert!(speaker.say(HEADERS, END_HEADERS | END_STREAM, 1, &call));
-    gateway.await_log("the call", |line| line["parts"][0]["result"] == "http_response_timeout");
+    // Of a busy machine, 20 ms may be over before there is a connection.
+    gateway.await_log("the call", |line| line["parts"][0]["result"].as_str().is_some_and(|result| result.ends_with("_timeout")));
     let mut slow = gateway.client();
     slow.send("GET /whole HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1");
     assert!(slow.is_silent_for(Duration::from_millis(850)));

@@ -11,7 +11,7 @@ server:
 admin: { address: localhost } #! 19 | admin.address | not an IP address with a port | `127.0.0.1:8080`
 consumers:
   - name: app
-    api_keys: ["sha256:9f86d08"] #! 16 | consumers[0].api_keys[0] | not `sha256:` and 64 hex digits | sha256sum
+    api_keys: ["sha256:9f86d08"] #! 16 | consumers[0].api_keys[0] | not `sha256:` and 64 hex digits | hash-key
 services:
   users:
     targets: ["http://127.0.0.1:9"]
@@ -107,7 +107,7 @@ fn a_config_without_mistakes_is_said_to_be_so() {
 #[test]
 fn an_order_of_policies_that_makes_no_sense_is_warned_of_once_with_both_places() {
     let (content, said) = check(
-        "policies:\n  - rate_limit: { requests: 1, per: 1s }\nservices: { s: { mock: {}, policies: [api_key] } }\nroutes:\n  - { name: a, match: { path: /a }, to: s }\n  - { name: b, match: { path: /b }, to: s }\n  - { name: c, match: { path: /c }, policies: [cors: { origins: [\"*\"] }], reply: {} }\n",
+        "policies:\n  - rate_limit: { requests: 1, per: 1s }\nservices: { s: { mock: {}, policies: [api_key] } }\nroutes:\n  - { name: a, match: { path: /a }, to: s }\n  - { name: b, match: { path: /b }, to: s }\n  - { name: c, match: { path: /c }, policies: [cors: { origins: [\"*\"] }], reply: {} }\nconsumers: [{ name: app, api_keys: [\"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"] }]\n",
     );
     assert!(content, "{said}");
     let (first, warnings) = said.split_once('\n').unwrap();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::support::gateway::Folder;
+use crate::support::redis::Redis;
 use crate::support::transcript::{Scene, scenes};
 use crate::support::{Gateway, port};
 
@@ -12,6 +13,9 @@ fn examples() -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+/// Where examples believe that a Redis is.
+const REDIS: &str = "/run/redis.sock";
 
 /// Over which version of HTTP requests are sent.
 #[derive(Clone, Copy, PartialEq)]
@@ -44,8 +48,11 @@ fn replay(path: &Path, version: Version) -> Result<(), String> {
     }
     // Sockets lie there too: only root may put them where the examples do.
     let run = format!("{}/", folder.path().display());
-    scenes.iter_mut().for_each(|scene| scene.command = scene.command.replace("/run/", &run));
-    let text = text.replace(":8080", &format!(":{}", port())).replace(":9090", ":0").replace("/run/", &run);
+    // One that needs a Redis gets one.
+    let redis = text.contains(REDIS).then(Redis::start);
+    let socket = redis.as_ref().map_or(REDIS.to_owned(), |redis| redis.folder.path().join("redis.sock").display().to_string());
+    scenes.iter_mut().for_each(|scene| scene.command = scene.command.replace(REDIS, &socket).replace("/run/", &run));
+    let text = text.replace(REDIS, &socket).replace(":8080", &format!(":{}", port())).replace(":9090", ":0").replace("/run/", &run);
     let gateway = Gateway::start_in(folder, &text);
     scenes.iter().try_for_each(|scene| scene.replay(gateway.address))
 }
@@ -57,7 +64,7 @@ fn every_example_answers_as_it_says() {
 
 #[test]
 fn every_way_to_be_known_is_the_same_over_the_other_version_of_http() {
-    let ways = ["acl", "anonymous", "any_of", "api_key", "external", "introspection", "jwt", "mtls", "oidc"];
+    let ways = ["acl", "anonymous", "any_of", "api_key", "basic", "external", "introspection", "jwt", "mtls", "oidc"];
     let files: Vec<_> = examples().into_iter().filter(|file| ways.iter().any(|way| file.file_stem().unwrap() == *way)).collect();
     assert_eq!(files.len(), ways.len());
     all(&files, Version::Other);

@@ -16,6 +16,7 @@ use pingora_http::RequestHeader;
 use serde::Serialize;
 use serde_json::Value;
 
+use self::needs::Needs;
 use super::{print, say};
 use crate::building::{ConfigPath, Step};
 use crate::config::{Config, Loaded};
@@ -132,7 +133,7 @@ struct Policy {
     place: String,
     settings: Value,
     /// What it wants of the request, where it tells.
-    needs: Option<needs::Needs>,
+    needs: Option<Needs>,
 }
 
 #[derive(Debug, Serialize)]
@@ -306,7 +307,13 @@ fn policies(config: &Loaded<Config>, route: Option<usize>, service: Option<&str>
         };
         let place = ConfigPath([list, vec!["policies".into(), index.into(), policy.name().into()]].concat());
         let settings = config.conceal(policy.settings(), &place);
-        Policy { name: policy.name(), scope, needs: needs::needs(policy, &settings), settings, place: config.place(&place.0) }
+        Policy {
+            name: policy.name(),
+            scope,
+            needs: needs::needs(policy, &settings, &config.value),
+            settings,
+            place: config.place(&place.0),
+        }
     });
     told.collect()
 }

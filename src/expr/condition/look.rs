@@ -112,7 +112,7 @@ impl<'a> Look<'a> {
     fn find(&self, caller: Caller, path: &[Box<str>]) -> Option<&'a Json> {
         let facts = match caller {
             Caller::Claims => self.cx.claims.as_deref()?,
-            Caller::Consumer => &self.cx.consumer.as_deref()?.facts,
+            Caller::Consumer => self.cx.consumer.as_deref()?.facts(),
         };
         path.iter().try_fold(facts, |value, name| match value {
             Json::Array(items) => items.get(name.parse::<usize>().ok()?),

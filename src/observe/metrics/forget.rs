@@ -16,6 +16,11 @@ impl Metrics {
         remove(checks, gone, |labels| checks.remove_label_values(labels));
     }
 
+    /// Forgets the consumers that are not known any more.
+    pub fn keep_consumers(&self, known: impl Fn(&str) -> bool) {
+        self.shards.iter().for_each(|shard| shard.consumers.keep(&known));
+    }
+
     /// Forgets everything but these.
     pub fn keep(&self, kept: &Kept<'_>) {
         let Kept { routes, services, names, sources, breakers, ejected, checked } = kept;
@@ -74,7 +79,7 @@ fn keep(family: &impl Collector, known: &HashSet<&str>, forget: impl Fn(&[&str])
 }
 
 /// Removes the series whose labels are `gone`.
-fn remove(family: &impl Collector, gone: impl Fn(&[&str]) -> bool, forget: impl Fn(&[&str]) -> Result<(), Error>) {
+pub(super) fn remove(family: &impl Collector, gone: impl Fn(&[&str]) -> bool, forget: impl Fn(&[&str]) -> Result<(), Error>) {
     let names: Vec<String> = family.desc().first().map(|desc| desc.variable_labels.clone()).unwrap_or_default();
     for family in family.collect() {
         for metric in family.get_metric() {

@@ -2,8 +2,10 @@
 //! when someone asks.
 
 mod auth;
+mod consumers;
 mod forget;
 mod jwks;
+mod store;
 mod sum;
 #[cfg(test)]
 mod tests;
@@ -17,7 +19,9 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Error, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 pub use self::auth::AuthMetrics;
+use self::consumers::{Consumers, Names};
 pub use self::jwks::JwksMetrics;
+pub use self::store::StoreMetrics;
 use self::sum::{Places, add, labels};
 
 /// Upper bounds of the latency buckets, in seconds.
@@ -102,6 +106,8 @@ pub struct Shard {
     pub slow_clients: IntCounterVec,
     /// Connections held now.
     pub connections: IntGauge,
+    /// Requests of identified consumers.
+    pub consumers: Consumers,
 }
 
 /// What the process counts, away from requests.
@@ -136,6 +142,9 @@ pub struct ProcessMetrics {
     ejected: IntGaugeVec,
     part_cache_bytes: IntGauge,
     part_cache_evicted: IntCounter,
+    /// What is kept outside.
+    pub store: StoreMetrics,
+    consumers: Arc<Names>,
 }
 
 /// What the present config has.
@@ -292,6 +301,7 @@ impl Shard {
             breakers: process.breakers.clone(),
             ejected: process.ejected.clone(),
             connections: register(&registry, IntGauge::with_opts(held))?,
+            consumers: Consumers::new(&registry, &process.consumers)?,
             registry,
         })
     }
@@ -382,6 +392,8 @@ impl ProcessMetrics {
                 &registry,
                 IntCounter::new("tidegate_part_cache_evicted_total", "Answers of parts that had to go for others."),
             )?,
+            store: StoreMetrics::new(&registry)?,
+            consumers: Arc::default(),
             registry,
         })
     }

@@ -22,6 +22,29 @@ fn what_the_workers_count_is_added_up() {
 }
 
 #[test]
+fn so_many_consumers_have_series_and_the_others_one_together() {
+    let metrics = Metrics::new(2).unwrap();
+    let series = || metrics.render().unwrap().lines().filter(|line| line.starts_with("tidegate_consumer_requests_total{")).count();
+    for round in 0..2 {
+        for number in 0..2000 {
+            metrics.shards()[(number + round) % 2].consumers.count(&format!("c{number}"), 200);
+        }
+    }
+    let text = metrics.render().unwrap();
+    assert_eq!(series(), 1001, "{text}");
+    for line in ["{class=\"2xx\",consumer=\"c0\"} 2", "{class=\"2xx\",consumer=\"c999\"} 2", "{class=\"2xx\",consumer=\"(others)\"} 2000"] {
+        assert!(text.contains(&format!("tidegate_consumer_requests_total{line}")), "{line} is not in\n{text}");
+    }
+    metrics.keep_consumers(|name| name == "c7");
+    metrics.shards()[0].consumers.count("new", 503);
+    let text = metrics.render().unwrap();
+    assert_eq!(series(), 3, "{text}");
+    for left in ["consumer=\"c7\"} 2", "{class=\"5xx\",consumer=\"new\"} 1", "consumer=\"(others)\"} 2000"] {
+        assert!(text.contains(left), "{left} is not in\n{text}");
+    }
+}
+
+#[test]
 fn what_is_gone_is_forgotten_and_nothing_else() {
     let metrics = Metrics::new(2).unwrap();
     for shard in metrics.shards() {

@@ -4,6 +4,9 @@ mod answers;
 pub mod anonymous;
 pub mod any_of;
 pub mod api_key;
+pub mod basic;
+mod caller;
+mod challenge;
 pub mod external;
 pub mod introspection;
 pub mod jwks;
@@ -11,6 +14,7 @@ pub mod jwt;
 pub mod mtls;
 mod providers;
 mod revoked;
+mod source;
 mod trouble;
 
 pub use providers::Providers;

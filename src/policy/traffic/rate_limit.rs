@@ -9,7 +9,8 @@
 //!
 //! A bucket holds `burst` requests and fills evenly, `requests` in `per`; so nobody waits for the end of a window, and none can be emptied twice around
 //! it. A request over the limit gets 429 with `Retry-After` and takes nothing from this bucket, but has taken from those of limits above this one: put
-//! the narrower first. An entry in the document's or a service's list counts all its routes together.
+//! the narrower first. An entry in the document's or a service's list counts all its routes together. A consumer may have a limit of its own under the
+//! name of this one: `consumers: [{ name: partner, limits: { default: { requests: 1000, per: 1m } } }]`.
 //!
 //! Every answer, the 429 too, says how the caller stands (draft-ietf-httpapi-ratelimit-headers): `RateLimit: "default";r=99;t=1` and
 //! `RateLimit-Policy: "default";q=100;w=60`, with one item for each limit that was asked. `t` is the time until the next request is added. Such fields
@@ -17,8 +18,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::time;
 
+use http::header::InvalidHeaderValue;
 use http::{HeaderName, HeaderValue, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 use schemars::JsonSchema;
@@ -31,7 +32,7 @@ use crate::policy::transform::{header_name, set_response};
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
 use crate::problem::{Kind, Problem};
 use crate::state::{Buckets, Limit};
-use crate::types::Duration;
+use crate::types::{Duration, Rate};
 
 /// The settings of `rate_limit`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -109,9 +110,6 @@ struct Fields {
     state: Box<str>,
 }
 
-/// The longest time a bucket may take to fill: its numbers are nanoseconds in 64 bits.
-const FILL: time::Duration = time::Duration::from_secs(366 * 24 * 3600);
-
 impl Policy for RateLimit {
     type Config = Config;
 
@@ -125,15 +123,16 @@ impl Policy for RateLimit {
             By::Header(name) => Partition::Header(header_name(name).map_err(|error| error.at("header").at("by"))?),
         };
         let name = &config.name;
-        let policy = format!("\"{name}\";q={};w={}", config.requests, config.per.0.as_secs());
+        let rate = Rate { requests: config.requests, per: config.per, burst: config.burst };
         // RFC 9651 §3.3.3: what would need a backslash is not worth it.
         let fit = (1..=64).contains(&name.len()) && name.bytes().all(|c| c.is_ascii_graphic() && !b"\"\\".contains(&c));
-        let policy = HeaderValue::try_from(policy).ok().filter(|_| fit);
+        let policy = policy(name, &rate).ok().filter(|_| fit);
         let wrong = || BuildError::new(format!("`{name}` cannot be the name of a limit"), "use 1 to 64 letters, digits and `-`").at("name");
         let policy = policy.ok_or_else(wrong)?;
+        rate.check()?;
         Ok(Self {
             by,
-            limit: limit(config)?,
+            limit: limit(&rate),
             buckets: cx.shared.buckets.get(&cx.key),
             slot: cx.slot,
             name: name.as_str().into(),
@@ -142,10 +141,12 @@ impl Policy for RateLimit {
     }
 
     async fn request(&self, req: &mut RequestHeader, cx: &mut Ctx) -> Result<Flow, Problem> {
-        let decision = self.buckets.take(&self.key(req, cx), self.limit);
+        let own = self.own(cx);
+        let limit = own.as_ref().map_or(self.limit, limit);
+        let decision = self.buckets.take(&self.key(req, cx), limit);
         let reset = decision.next.as_secs() + u64::from(decision.next.subsec_nanos() > 0);
         if self.fields.is_some() {
-            cx.limits.push(LimitState { slot: self.slot, remaining: decision.remaining, reset });
+            cx.limits.push(LimitState { slot: self.slot, remaining: decision.remaining, reset, own });
         }
         if decision.allowed {
             return Ok(Flow::Next);
@@ -165,11 +166,12 @@ impl Policy for RateLimit {
         item.extend_from_slice(itoa::Buffer::new().format(state.remaining).as_bytes());
         item.extend_from_slice(b";t=");
         item.extend_from_slice(itoa::Buffer::new().format(state.reset).as_bytes());
+        let policy = state.own.and_then(|own| policy(&self.name, &own).ok()).unwrap_or_else(|| fields.policy.clone());
         if last {
-            set_response(res, "RateLimit-Policy", fields.policy.clone());
+            set_response(res, "RateLimit-Policy", policy);
             put(res, "RateLimit", &item);
         } else {
-            prepend(res, "RateLimit-Policy", fields.policy.as_bytes());
+            prepend(res, "RateLimit-Policy", policy.as_bytes());
             prepend(res, "RateLimit", &item);
         }
     }
@@ -179,6 +181,12 @@ impl Policy for RateLimit {
 type Key = SmallVec<[u8; 64]>;
 
 impl RateLimit {
+    /// The limit that the consumer has in the place of this one.
+    fn own(&self, cx: &Ctx) -> Option<Rate> {
+        let consumer = cx.consumer.as_ref().filter(|_| matches!(self.by, Partition::Consumer))?;
+        consumer.limits.get(&*self.name).copied()
+    }
+
     fn key(&self, req: &RequestHeader, cx: &Ctx) -> Key {
         match &self.by {
             Partition::Consumer => match &cx.consumer {
@@ -219,28 +227,14 @@ fn named(sort: u8, name: &[u8]) -> Key {
     key
 }
 
-fn limit(config: &Config) -> Result<Limit, BuildError> {
-    let (requests, per) = (config.requests, config.per.0);
-    let burst = config.burst.unwrap_or(requests);
-    if requests == 0 {
-        return Err(BuildError::new("a limit of no requests lets nothing through", "write at least 1").at("requests"));
-    }
-    if burst == 0 {
-        return Err(BuildError::new("a bucket that holds nothing lets nothing through", "write at least 1").at("burst"));
-    }
-    if per.is_zero() || per.subsec_nanos() > 0 || per > FILL {
-        return Err(
-            BuildError::new("this is not a whole number of seconds, from 1s to 366 days", "write it like `1s`, `1m` or `1h`").at("per")
-        );
-    }
-    let full = per.as_nanos() / u128::from(requests) * u128::from(burst);
-    if u128::from(requests) > per.as_nanos() {
-        return Err(BuildError::new("this is more than one request per nanosecond", "write a smaller number").at("requests"));
-    }
-    if full > FILL.as_nanos() {
-        return Err(BuildError::new("a bucket of this size takes more than 366 days to fill", "write a smaller number").at("burst"));
-    }
-    Ok(Limit::new(requests, per, burst))
+/// The same as buckets know it.
+fn limit(rate: &Rate) -> Limit {
+    Limit::new(rate.requests, rate.per.0, rate.most())
+}
+
+/// The item of `RateLimit-Policy`.
+fn policy(name: &str, rate: &Rate) -> Result<HeaderValue, InvalidHeaderValue> {
+    HeaderValue::try_from(format!("\"{name}\";q={};w={}", rate.requests, rate.per.0.as_secs()))
 }
 
 /// Writes an item in front of those that are there.
@@ -320,6 +314,28 @@ mod tests {
         }
         kit.cx.consumer = None;
         assert_eq!((allowed(&mut kit).await, allowed(&mut kit).await), (true, false));
+    }
+
+    #[tokio::test]
+    async fn a_consumer_with_a_limit_of_its_own_is_held_to_that() {
+        let own = |name: &str| {
+            let rate = Rate { requests: 2, per: Duration::secs(3600), burst: None };
+            Some(Arc::new(Consumer { name: "vip".to_owned(), limits: [(name.to_owned(), rate)].into(), ..Consumer::default() }))
+        };
+        let mut kit = Kit::<RateLimit>::of(ONE);
+        kit.cx.consumer = own("default");
+        assert_eq!((allowed(&mut kit).await, allowed(&mut kit).await, allowed(&mut kit).await), (true, true, false));
+        kit.cx.limits.truncate(1);
+        let res = kit.response(200);
+        assert_eq!(
+            (&res.headers["ratelimit-policy"], &res.headers["ratelimit"]),
+            (&r#""default";q=2;w=3600"#.parse().unwrap(), &r#""default";r=1;t=1800"#.parse().unwrap())
+        );
+        for config in [r#"{"requests":1,"per":"1m","name":"other"}"#, r#"{"requests":1,"per":"1m","by":"client_ip"}"#] {
+            let mut kit = Kit::<RateLimit>::of(config);
+            kit.cx.consumer = own("default");
+            assert_eq!((allowed(&mut kit).await, allowed(&mut kit).await), (true, false), "{config}");
+        }
     }
 
     #[tokio::test]

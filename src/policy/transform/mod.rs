@@ -3,9 +3,12 @@
 pub mod compress;
 mod headers;
 pub mod hsts;
+mod identity;
 pub mod request;
 pub mod request_id;
 pub mod response;
+
+pub use identity::{Identity, IdentityConfig};
 
 use http::{HeaderName, HeaderValue};
 use pingora_http::{IntoCaseHeaderName, RequestHeader, ResponseHeader};

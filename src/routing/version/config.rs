@@ -6,11 +6,10 @@ use std::fmt;
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
-use time::format_description::well_known::Rfc3339;
-use time::{Date, OffsetDateTime, PrimitiveDateTime, Time};
 
 use crate::building::BuildError;
 use crate::routing::split::{ForceConfig, StickyConfig, ToConfig};
+use crate::types::Moment;
 
 /// `versions:` of a route: `from`, `default`, and one key per version.
 #[derive(Debug)]
@@ -57,30 +56,6 @@ pub enum Source {
     Param(String),
     /// A media type in `Accept`, with `{version}` in the version's place: `application/vnd.acme.{version}+json`.
     MediaType(String),
-}
-
-/// A point in time from 1970 to 9999: `2026-12-31` (its first second, UTC) or `2026-12-31T12:00:00Z`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[schemars(with = "String", extend("pattern" = "^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?$"))]
-pub struct Moment(pub(super) OffsetDateTime);
-
-/// The first second of the year 10000, since 1970.
-const FIRST_OF_10000: i64 = 253_402_300_800;
-
-impl<'de> Deserialize<'de> for Moment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let day = time::macros::format_description!("[year]-[month]-[day]");
-        let date = Date::parse(&text, day).map(|date| PrimitiveDateTime::new(date, Time::MIDNIGHT).assume_utc());
-        let moment = date.or_else(|_| OffsetDateTime::parse(&text, &Rfc3339));
-        let moment =
-            moment.map_err(|_| de::Error::custom(format!("`{text}` is not a date; write `2026-12-31` or `2026-12-31T12:00:00Z`")))?;
-        // An HTTP-date has four digits for the year, of the time in UTC (RFC 9110 §5.6.7).
-        if !(0..FIRST_OF_10000).contains(&moment.unix_timestamp()) {
-            return Err(de::Error::custom(format!("`{text}` is not between 1970 and 9999; write a date like `2026-12-31`")));
-        }
-        Ok(Moment(moment))
-    }
 }
 
 impl JsonSchema for VersionsConfig {
@@ -142,22 +117,5 @@ impl VersionsConfig {
     pub(super) fn place(&self, name: &str) -> Result<usize, BuildError> {
         let known = || self.versions.keys().map(String::as_str);
         self.versions.get_index_of(name).ok_or_else(|| BuildError::unknown("version", name, known().collect::<Vec<_>>()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_moment_is_one_that_http_can_write() {
-        let read = |text: &str| serde_json::from_str::<Moment>(&format!("\"{text}\"")).map_err(|error| error.to_string());
-        for right in ["1970-01-01", "2026-12-31T12:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59+14:00"] {
-            assert!(read(right).is_ok(), "{right}");
-        }
-        for wrong in ["9999-12-31T23:59:59-01:00", "1969-12-31", "0000-01-01", "1970-01-01T00:00:00+01:00"] {
-            assert!(read(wrong).unwrap_err().contains("between 1970 and 9999"), "{wrong}");
-        }
-        assert!(read("31.12.2026").unwrap_err().contains("is not a date"));
     }
 }

@@ -10,13 +10,14 @@ use http::{HeaderName, HeaderValue, Uri, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 use time::OffsetDateTime;
 
-pub use config::{Moment, Source, VersionConfig, VersionsConfig};
+pub use config::{Source, VersionConfig, VersionsConfig};
 
 use super::path;
 use crate::building::{BuildError, Errors, Step};
 use crate::ctx::Ctx;
 use crate::expr::{query, without};
 use crate::problem::{Kind, Problem};
+use crate::types::Moment;
 use accept::MediaType;
 
 /// The versions of a route, ready to choose from. Which destination belongs to which is the route's business: they share their order.

@@ -19,7 +19,7 @@ use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tokio_rustls::TlsConnector;
 
-use super::PATIENCE;
+use super::{PATIENCE, secrets};
 
 /// One HTTP/1.1 connection.
 pub struct Client {
@@ -107,6 +107,7 @@ impl Client {
 
     /// Sends as far as the gateway takes it.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        secrets::of_request(bytes.as_ref());
         match &mut self.tls {
             Some(tls) => Stream::new(tls, &mut self.stream).write_all(bytes.as_ref()),
             None => self.stream.write_all(bytes.as_ref()),
@@ -158,6 +159,12 @@ impl Client {
     pub fn get_with(&mut self, path: &str, lines: &str) -> Response {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: gateway.test\r\n{lines}\r\n"));
         self.read()
+    }
+
+    /// `GET`, where there may be no answer.
+    pub fn try_get(mut self, path: &str) -> io::Result<Response> {
+        self.try_send(format!("GET {path} HTTP/1.1\r\nHost: gateway.test\r\n\r\n"))?;
+        self.try_read()
     }
 
     /// Whether nothing comes for that long, and the connection goes on.
@@ -213,6 +220,9 @@ impl Client {
                 }
             }
             response.body = std::mem::take(&mut self.buffer);
+        }
+        if response.all("content-type") == ["application/problem+json"] {
+            secrets::none_within("a problem", &format!("{:?} {}", response.headers, String::from_utf8_lossy(&response.body)));
         }
         Ok(response)
     }
@@ -377,7 +387,11 @@ impl H2 {
         let (parts, body) = self.begin(method, path, headers, pieces).await;
         let body = body.collect().await.unwrap();
         let trailers = body.trailers().cloned();
-        (parts, body.to_bytes(), trailers)
+        let body = body.to_bytes();
+        if parts.headers.get("content-type").is_some_and(|kind| kind == "application/problem+json") {
+            secrets::none_within("a problem", &format!("{:?} {}", parts.headers, String::from_utf8_lossy(&body)));
+        }
+        (parts, body, trailers)
     }
 
     /// The same as far as the header of the answer; its body is read as it comes, and given up where it is dropped.
@@ -385,7 +399,9 @@ impl H2 {
         let mut sender = self.sender.clone();
         sender.ready().await.unwrap();
         let mut request = http::Request::builder().method(method).uri(format!("http://gateway.test{path}"));
+        secrets::of_target(path);
         for (name, value) in headers {
+            secrets::of_header(name, value);
             request = request.header(*name, *value);
         }
         let sent = sender.send_request(request.body(Pieces(pieces.iter().copied().collect())).unwrap());

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::{Client, eventually};
+use super::{Client, eventually, secrets};
 
 /// A folder that is gone at the end of its test.
 pub struct Folder(PathBuf);
@@ -33,6 +33,7 @@ impl Folder {
 
     /// Writes a file beside the config.
     pub fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        secrets::of_file(&String::from_utf8_lossy(text.as_ref()));
         let path = self.0.join(name);
         std::fs::write(&path, text).unwrap();
         path
@@ -274,8 +275,26 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// Finds that nothing it tells of itself has a secret in it.
+    fn keeps_secrets(&self) {
+        for path in ["/metrics", "/status", "/readyz"] {
+            // It may have ended, or be so busy that it does not answer: that is for its test to tell.
+            if let Some(answer) = Client::try_connect(self.admin).ok().and_then(|client| client.try_get(path).ok()) {
+                secrets::none_within(path, &answer.text());
+            }
+        }
+        secrets::none_within("the standard error", &self.said());
+        let log = std::fs::read(self.folder.path().join("access.log")).unwrap_or_default();
+        secrets::none_within("the access log", &String::from_utf8_lossy(&log));
+    }
+}
+
 impl Drop for Gateway {
     fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.keeps_secrets();
+        }
         if let (true, Ok(Some(status))) = (std::thread::panicking(), self.child.try_wait()) {
             eprintln!("--- the gateway had ended: {status}");
         }

@@ -10,6 +10,8 @@ pub mod idp;
 pub mod nginx;
 pub mod origin;
 pub mod peers;
+pub mod redis;
+pub mod secrets;
 pub mod speaker;
 pub mod tools;
 pub mod transcript;

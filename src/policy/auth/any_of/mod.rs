@@ -24,6 +24,7 @@ use pingora_http::RequestHeader;
 use super::Authenticates;
 use super::anonymous::Anonymous;
 use super::api_key::ApiKey;
+use super::basic::Basic;
 use super::external::External;
 use super::introspection::Introspection;
 use super::jwt::Jwt;
@@ -84,6 +85,7 @@ macro_rules! methods {
 
 methods! {
     api_key: ApiKey,
+    basic: Basic,
     jwt: Jwt,
     introspection: Introspection,
     mtls: Mtls,

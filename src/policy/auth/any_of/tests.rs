@@ -9,7 +9,8 @@ use crate::types::Certificate;
 
 const CONSUMERS: &str = r#"[
     {"name":"app","api_keys":["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]},
-    {"name":"ada"}, {"name":"guest"}, {"name":"machine"}
+    {"name":"ada"}, {"name":"guest"}, {"name":"machine"},
+    {"name":"ann","passwords":[{"hash":"$argon2id$v=19$m=8,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$TNXVaepwoQBOVs70Xg+kbVgzd21gRaq+ul2VEICRv7g"}]}
 ]"#;
 
 /// The settings of `jwt` with these changed.
@@ -76,6 +77,31 @@ async fn what_is_there_and_bad_is_refused_as_that_refuses_it() {
         let problem = outcome(both(), &headers).await.unwrap_err();
         assert_eq!((problem.kind, problem.policy, &*problem.detail), (Kind::Unauthorized, Some(policy), detail));
     }
+}
+
+#[tokio::test]
+async fn passwords_and_tokens_share_a_header_and_each_takes_its_own() {
+    let list = || json!([{"basic": {}}, {"jwt": jwt(json!({"consumer": "sub", "forward": false}))}]);
+    let (good, bad) = (good(), expired());
+    for (value, who) in [("Basic YW5uOnBlbmNpbA==", "ann"), (good.as_str(), "ada")] {
+        let mut kit = kit(list()).header("authorization", value);
+        kit.request().await.unwrap();
+        assert_eq!(kit.cx.consumer.as_ref().unwrap().name, who);
+        assert!(kit.upstream_request().unwrap().headers.get("authorization").is_none());
+    }
+    for (value, policy, challenge) in [
+        ("Basic YW5uOnBlbg==", "basic", "Basic realm=\"tidegate\", charset=\"UTF-8\""),
+        ("Basic !", "basic", "Basic realm=\"tidegate\", charset=\"UTF-8\""),
+        (bad.as_str(), "jwt", "Bearer realm=\"tidegate\", error=\"invalid_token\", error_description=\"the token has expired (exp)\""),
+    ] {
+        let problem = outcome(list(), &[("authorization", value)]).await.unwrap_err();
+        assert_eq!((problem.kind, problem.policy, problem.headers[0].1.to_str().unwrap()), (Kind::Unauthorized, Some(policy), challenge));
+    }
+    let problem = outcome(list(), &[]).await.unwrap_err();
+    let told: Vec<_> = problem.headers.iter().map(|(_, value)| value.to_str().unwrap()).collect();
+    assert_eq!(told, ["Basic realm=\"tidegate\", charset=\"UTF-8\"", "Bearer realm=\"tidegate\""]);
+    let problem = outcome(list(), &[("authorization", &good), ("authorization", "Basic YW5uOnBlbmNpbA==")]).await.unwrap_err();
+    assert_eq!(problem.kind, Kind::Unauthorized, "which of the two is meant nobody knows");
 }
 
 #[tokio::test]

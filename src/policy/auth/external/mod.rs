@@ -29,9 +29,8 @@ use http::{HeaderName, header};
 use pingora_http::RequestHeader;
 
 use super::Authenticates;
-use super::jwt::Unknown;
+use super::caller::Caller;
 use crate::building::BuildError;
-use crate::consumer::Consumers;
 use crate::ctx::Ctx;
 use crate::policy::transform::editable;
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
@@ -45,9 +44,8 @@ pub struct External {
     ask: Arc<Ask>,
     /// Headers that only the service may say.
     copy: Arc<[HeaderName]>,
-    consumers: Arc<Consumers>,
-    /// Whether it names the consumer, and what becomes of strangers.
-    names: Option<Unknown>,
+    /// Where it names the consumer.
+    caller: Option<Caller>,
     on_error: OnError,
 }
 
@@ -60,9 +58,8 @@ impl Policy for External {
         cx.told.asks();
         let copy = names(&config.copy).map_err(|error| error.at("copy"))?;
         let ask = Ask::build(config, copy.clone(), cx)?;
-        let (consumers, on_error) = (cx.consumers.clone(), config.on_error);
-        let names = config.consumer.as_ref().map(|_| config.unknown_consumer);
-        Ok(Self { ask: Arc::new(ask), copy, consumers, names, on_error })
+        let caller = config.consumer.as_ref().map(|_| Caller::new(cx, config.unknown_consumer));
+        Ok(Self { ask: Arc::new(ask), copy, caller, on_error: config.on_error })
     }
 
     async fn request_with(&self, req: &mut RequestHeader, cx: &mut Ctx, client: &Arc<Client>) -> Result<Flow, Problem> {
@@ -75,12 +72,10 @@ impl Policy for External {
         };
         match verdict {
             Ok(Verdict::Yes(yes)) => {
-                if let Some(unknown) = self.names {
-                    cx.consumer = yes.consumer.as_deref().and_then(|name| self.consumers.named(name)).cloned();
-                    if cx.consumer.is_none() && unknown == Unknown::Refuse {
-                        let cause = yes.consumer.as_deref().map_or("no name".to_owned(), |name| format!("the name {name:?}"));
-                        return Err(Problem::new(Kind::Forbidden, "the caller is no known consumer").cause(cause));
-                    }
+                if let Some(caller) = &self.caller {
+                    let name = yes.consumer.as_deref().unwrap_or_default();
+                    let known = caller.named(name).await?;
+                    cx.consumer = caller.or_stranger(known, "the caller is no known consumer", || format!("the name {name:?}"))?;
                 }
                 for (name, value) in &yes.headers {
                     let _ = req.append_header(name.clone(), value.clone());

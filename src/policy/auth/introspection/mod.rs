@@ -32,12 +32,13 @@ use serde_json::{Map, Value};
 
 use super::Authenticates;
 use super::answers::Key;
+use super::caller::Caller;
 use super::jwt::challenge::Challenge;
 use super::jwt::claims::{Rules, grants, proven};
-use super::jwt::source::{Several, Sources};
 use super::jwt::token::{Refusal, shown};
-use super::jwt::{Caller, Expiry, bounds, now, rules};
+use super::jwt::{Expiry, bounds, now, rules};
 use super::revoked::Revoked;
+use super::source::{Several, Sources};
 use crate::building::BuildError;
 use crate::ctx::Ctx;
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
@@ -78,7 +79,7 @@ impl Policy for Introspection {
         cx.told.asks();
         let base = Base { shared: cx.shared, folder: cx.folder, names: cx.names };
         Ok(Self {
-            sources: Sources::build(config.header.as_deref(), config.query.as_deref(), config.cookie.as_deref())?,
+            sources: Sources::of_tokens(config.header.as_deref(), config.query.as_deref(), config.cookie.as_deref())?,
             max_size: config.max_size.bytes(),
             rules: rules(&config.rules(), config.issuer.clone(), Expiry::Optional, config.leeway)?,
             scopes: config.scopes.clone(),
@@ -90,7 +91,7 @@ impl Policy for Introspection {
                 .map(|name| Revoked::read(cx.folder, name))
                 .transpose()
                 .map_err(|error| error.at("revoked"))?,
-            caller: Caller::new(cx.consumers, config.unknown_consumer),
+            caller: Caller::new(cx, config.unknown_consumer),
             forward: config.forward,
             challenge,
         })
@@ -125,7 +126,7 @@ impl Policy for Introspection {
         }
         if let Some(path) = &self.consumer {
             // The token has the say: whom another policy has found is not whom it names.
-            cx.consumer = self.caller.of(claims, path)?;
+            cx.consumer = self.caller.of(claims, path).await?;
         }
         cx.claims = Some(value.clone());
         Ok(Flow::Next)

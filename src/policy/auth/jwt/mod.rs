@@ -13,19 +13,16 @@
 //! ```
 
 mod cache;
-mod caller;
 pub(super) mod challenge;
 pub(super) mod claims;
 mod config;
 mod issuer;
 mod keys;
 mod needs;
-pub(super) mod source;
 pub(super) mod token;
 #[cfg(test)]
 mod vectors;
 
-pub(super) use caller::Caller;
 pub use config::{Audience, Config, Expiry, IssuerConfig, KeyConfig, Unknown};
 pub(super) use issuer::rules;
 pub use needs::Needs;
@@ -41,8 +38,10 @@ use serde_json::{Map, Value};
 use crate::building::BuildError;
 use crate::ctx::Ctx;
 use crate::policy::auth::Authenticates;
+use crate::policy::auth::caller::Caller;
 use crate::policy::auth::jwks::{KeySet, Known, Provider, Wish};
 use crate::policy::auth::revoked::Revoked;
+use crate::policy::auth::source::{Several, Sources};
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
 use crate::problem::Problem;
 use crate::types::Size;
@@ -50,7 +49,6 @@ use cache::{Tokens, Verified};
 use challenge::Challenge;
 use claims::{Window, grants, proven};
 use issuer::{Issuer, Keys};
-use source::Sources;
 use token::{Refusal, Token, Unverified};
 
 /// The most that clocks may differ: RFC 7519 §4.1.4 allows "no more than a few minutes", and one is enough where clocks are kept.
@@ -105,7 +103,7 @@ impl Policy for Jwt {
         let challenge = Challenge::new(&config.realm)?;
         cx.told.challenge(challenge.bare());
         Ok(Self {
-            sources: Sources::build(config.header.as_deref(), config.query.as_deref(), config.cookie.as_deref())?,
+            sources: Sources::of_tokens(config.header.as_deref(), config.query.as_deref(), config.cookie.as_deref())?,
             max_size: config.max_size.bytes(),
             issuers: issuers(config, cx)?,
             expiry: config.expiry,
@@ -116,7 +114,7 @@ impl Policy for Jwt {
                 .map(|name| Revoked::read(cx.folder, name))
                 .transpose()
                 .map_err(|error| error.at("revoked"))?,
-            caller: Caller::new(cx.consumers, config.unknown_consumer),
+            caller: Caller::new(cx, config.unknown_consumer),
             forward: config.forward,
             challenge,
         })
@@ -130,7 +128,7 @@ impl Policy for Jwt {
         let token = match self.sources.find(req) {
             Ok(Some(token)) => token,
             Ok(None) => return Err(self.challenge.missing()),
-            Err(source::Several) => return Err(self.challenge.several()),
+            Err(Several) => return Err(self.challenge.several()),
         };
         let verified = match self.verify(&token) {
             Ok(verified) => verified,
@@ -151,7 +149,7 @@ impl Policy for Jwt {
         }
         if let Some(path) = &issuer.consumer {
             // The token has the say: whom another policy has found is not whom it names.
-            cx.consumer = self.caller.of(claims, path)?;
+            cx.consumer = self.caller.of(claims, path).await?;
         }
         cx.claims = Some(verified.claims.clone());
         Ok(Flow::Next)

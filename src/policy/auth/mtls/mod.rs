@@ -28,9 +28,9 @@ use http::{HeaderValue, header};
 use pingora_http::RequestHeader;
 
 use super::Authenticates;
-use super::jwt::Unknown;
+use super::caller::Caller;
 use crate::building::BuildError;
-use crate::consumer::{Consumer, Consumers};
+use crate::consumer::Consumer;
 use crate::ctx::Ctx;
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
 use crate::problem::{Kind, Problem};
@@ -43,8 +43,7 @@ pub struct Mtls {
     known: Box<[(Mark, Arc<Consumer>)]>,
     /// What of any other names the consumer.
     consumer: Option<Part>,
-    consumers: Arc<Consumers>,
-    unknown: Unknown,
+    caller: Caller,
     required: bool,
 }
 
@@ -77,21 +76,18 @@ impl Policy for Mtls {
             }
             known.push((mark, consumer));
         }
-        let (consumer, consumers) = (config.consumer, cx.consumers.clone());
-        Ok(Self { known: known.into(), consumer, consumers, unknown: config.unknown_consumer, required: config.required })
+        let caller = Caller::new(cx, config.unknown_consumer);
+        Ok(Self { known: known.into(), consumer: config.consumer, caller, required: config.required })
     }
 
     async fn request(&self, _req: &mut RequestHeader, cx: &mut Ctx) -> Result<Flow, Problem> {
         let Some(certificate) = &cx.client_cert else {
             return if self.required { Err(missing()) } else { Ok(Flow::Next) };
         };
-        let consumer = self.find(certificate).cloned();
-        if consumer.is_none() && self.unknown == Unknown::Refuse {
-            let cause = format!("subject {}, SHA-256 {}", certificate.subject, certificate.fingerprint);
-            return Err(Problem::new(Kind::Forbidden, "the client certificate names no known consumer").cause(cause));
-        }
+        let found = self.find(certificate).await?;
+        let cause = || format!("subject {}, SHA-256 {}", certificate.subject, certificate.fingerprint);
         // The certificate has the say: whom another policy has found is not whom it names.
-        cx.consumer = consumer;
+        cx.consumer = self.caller.or_stranger(found, "the client certificate names no known consumer", cause)?;
         Ok(Flow::Next)
     }
 }
@@ -107,10 +103,21 @@ impl Authenticates for Mtls {
 }
 
 impl Mtls {
-    fn find(&self, certificate: &Certificate) -> Option<&Arc<Consumer>> {
+    async fn find(&self, certificate: &Certificate) -> Result<Option<Arc<Consumer>>, Problem> {
         let has = |mark: &Mark| mark.part.of(certificate).any(|value| value == &*mark.value);
-        let listed = self.known.iter().find(|(mark, _)| has(mark)).map(|(_, consumer)| consumer);
-        listed.or_else(|| self.consumer?.of(certificate).find_map(|name| self.consumers.named(name)))
+        if let Some((_, listed)) = self.known.iter().find(|(mark, _)| has(mark)) {
+            return Ok(Some(listed.clone()));
+        }
+        let names = || self.consumer.iter().flat_map(|part| part.of(certificate));
+        if let Some(filed) = names().find_map(|name| self.caller.filed(name)) {
+            return Ok(Some(filed.clone()));
+        }
+        for name in names() {
+            if let Some(known) = self.caller.named(name).await? {
+                return Ok(Some(known));
+            }
+        }
+        Ok(None)
     }
 }
 

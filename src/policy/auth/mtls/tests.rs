@@ -69,7 +69,7 @@ async fn without_a_certificate_nobody_gets_through_unless_it_may_be_missing() {
 #[tokio::test]
 async fn a_certificate_of_a_stranger_leaves_nobody_elses_name_behind() {
     let mut kit = Kit::<Mtls>::with_consumers(r#"{"consumer":"uri","unknown_consumer":"allow"}"#, CONSUMERS);
-    (kit.cx.consumer, kit.cx.client_cert) = (kit.policy.consumers.named("app").cloned(), Some(Arc::new(certificate())));
+    (kit.cx.consumer, kit.cx.client_cert) = (kit.policy.caller.filed("app").cloned(), Some(Arc::new(certificate())));
     kit.request().await.unwrap();
     assert!(kit.cx.consumer.is_none());
 }

@@ -56,7 +56,9 @@ impl Policy for Acl {
         let known = [("consumers", Fact::Consumer, &config.consumers), ("groups", Fact::Groups, &config.groups)];
         let roles = Fact::Roles(config.roles_claim.as_str().into());
         let said = [("scopes", Fact::Scopes, &config.scopes), ("roles", roles, &config.roles)];
-        let mut rule = |fact, place: &[Step], wanted| rules.push(Rule::build(fact, place, wanted, cx.consumers, cx.mistakes));
+        // Nobody knows who is kept elsewhere.
+        let consumers = cx.directory.is_none().then_some(&**cx.consumers);
+        let mut rule = |fact, place: &[Step], wanted| rules.push(Rule::build(fact, place, wanted, consumers, cx.mistakes));
         for (key, fact, wanted) in known.into_iter().chain(said) {
             if let Some(wanted) = wanted {
                 rule(fact, &[key.into()], wanted);

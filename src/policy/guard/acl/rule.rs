@@ -43,7 +43,7 @@ pub(super) enum Broken {
 
 impl Rule {
     /// Checks what is wanted of the fact that stands at `place`. What is wrong is noted.
-    pub fn build(fact: Fact, place: &[Step], wanted: &Wanted, consumers: &Consumers, mistakes: &mut Errors) -> Self {
+    pub fn build(fact: Fact, place: &[Step], wanted: &Wanted, consumers: Option<&Consumers>, mistakes: &mut Errors) -> Self {
         let (any, all, none) = match wanted {
             Wanted::Any(any) => (Some(any), None, None),
             Wanted::Map(map) => (map.any.as_ref(), map.all.as_ref(), map.none.as_ref()),
@@ -160,18 +160,24 @@ impl Fact {
     }
 
     /// What is wrong with a value that is asked for.
-    fn mistake(&self, item: &str, consumers: &Consumers) -> Option<BuildError> {
+    fn mistake(&self, item: &str, consumers: Option<&Consumers>) -> Option<BuildError> {
         if item.is_empty() {
             return Some(BuildError::new("this is empty", "write a value, or take it off the list"));
         }
-        let among = |what, mut known: Vec<&'_ str>| {
+        let unknown = |what, mut known: Vec<&'_ str>| {
             known.sort_unstable();
             known.dedup();
-            (!known.contains(&item)).then(|| BuildError::unknown(what, item, known.iter().copied()))
+            BuildError::unknown(what, item, known.iter().copied())
         };
         match self {
-            Fact::Consumer => among("consumer", consumers.names().collect()),
-            Fact::Groups => among("group of consumers", consumers.groups().collect()),
+            Fact::Consumer => {
+                let consumers = consumers.filter(|consumers| consumers.named(item).is_none())?;
+                Some(unknown("consumer", consumers.names().collect()))
+            }
+            Fact::Groups => {
+                let consumers = consumers.filter(|consumers| !consumers.groups().any(|group| group == item))?;
+                Some(unknown("group of consumers", consumers.groups().collect()))
+            }
             // RFC 6749 §3.3: what else it holds could not stand in a token, or in a challenge.
             Fact::Scopes if !item.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)) => {
                 Some(BuildError::new("this is not one scope", "write one per entry, without spaces, quotes or backslashes"))

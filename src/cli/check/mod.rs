@@ -1,3 +1,5 @@
+mod consumers;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -82,6 +84,7 @@ fn warnings(built: &Built) -> Vec<String> {
             }
         }
     }
+    found.extend(consumers::doubts(config));
     found.extend(config.routes.iter().enumerate().flat_map(|(index, route)| route_doubts(config, index, route)));
     found.extend(built.snapshot.routes.iter().enumerate().flat_map(|(index, route)| {
         let compositions = route.ways.iter().filter_map(|way| match &way.destination {
@@ -117,7 +120,7 @@ fn route_doubts(config: &Config, index: usize, route: &RouteConfig) -> Vec<Build
             *name == "version"
                 || (name.starts_with("client_cert.") && !asked)
                 || (name.starts_with("claims.") && !own.iter().any(|(.., policy)| reads_tokens(policy)))
-                || (*name == "consumer.name" && !own.iter().any(|(.., policy)| identifies(policy)))
+                || (name.starts_with("consumer.") && !own.iter().any(|(.., policy)| identifies(policy)))
         });
         found.extend(never.map(|name| {
             let error = BuildError::new(format!("`{{{name}}}` never has a value here, so each request gets 400"), "take it out");
@@ -151,7 +154,9 @@ fn composed(config: &Config, index: usize, composition: &Composition) -> Vec<Bui
     let never = |name: &str| match name {
         _ if params.iter().any(|param| **param == *name) => None,
         "version" => Some("the route has no `versions`: take it out"),
-        "consumer.name" if !consumers => Some("put `api_key`, or `jwt` with `consumer`, into the route's policies, or take it out"),
+        _ if name.starts_with("consumer.") && !consumers => {
+            Some("put `api_key`, `basic`, or `jwt` with `consumer`, into the route's policies, or take it out")
+        }
         _ if name.starts_with("claims.") && !tokens => Some("put `jwt` or `introspection` into the route's policies, or take it out"),
         _ if name.starts_with("client_cert.") && !asked => {
             Some("ask clients for certificates with `client_ca` of a listener's `tls`, or take it out")

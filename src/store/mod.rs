@@ -1,0 +1,189 @@
+//! What is kept outside of the gateway, in Redis or Valkey: consumers and their keys, made and taken away while it runs.
+
+mod config;
+mod kept;
+mod link;
+mod place;
+mod record;
+
+pub use config::{OnError, RedisConfig, StoredConfig};
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use http::{HeaderValue, header};
+use tokio::time::sleep;
+
+use crate::building::{BuildError, Errors, read_file};
+use crate::consumer::{Consumer, Consumers, Key, KeyHash};
+use crate::observe::Metrics;
+use crate::problem::{Kind, Problem};
+use crate::state::Shared;
+use crate::upstream::{Beside, Client, Settling};
+use kept::{Kept, Outcome, Terms};
+use link::{Failed, Link};
+use place::Place;
+use record::KeyRecord;
+
+/// Consumers and keys that are looked up in Redis. What is known of them outlives a snapshot, as long as the settings stay.
+#[derive(Debug)]
+pub struct Directory {
+    parts: Arc<Parts>,
+    /// Keeps them for the snapshots to come.
+    _place: Arc<OnceLock<Arc<Parts>>>,
+    /// What happens to a request of which nobody knows who calls.
+    on_error: OnError,
+}
+
+#[derive(Debug)]
+struct Parts {
+    link: Arc<Link>,
+    prefix: Box<str>,
+    keys: Arc<Kept<KeyHash, KeyRecord>>,
+    consumers: Arc<Kept<Arc<str>, Consumer>>,
+    metrics: OnceLock<Arc<Metrics>>,
+}
+
+/// Nobody knows who has a key, for that reason.
+#[derive(Debug)]
+pub struct Away(Arc<str>);
+
+/// Between two looks at how much is known.
+const COUNT: std::time::Duration = std::time::Duration::from_secs(5);
+
+impl Directory {
+    /// Prepares; nothing is connected yet.
+    ///
+    /// # Errors
+    /// What is wrong with the settings, at paths from the root.
+    pub fn build(config: &RedisConfig, shared: &Shared, folder: &Path) -> Result<Option<Arc<Self>>, Errors> {
+        let mut errors = config.mistakes();
+        let place = Place::build(config, folder).and_then(|place| Ok((place, id(config, folder)?)));
+        let place = errors.keep(&["redis".into()], place);
+        let (Some((place, id)), Some(consumers)) = (place, &config.consumers) else { return errors.finish(None) };
+        let slot: Arc<OnceLock<Arc<Parts>>> = shared.slots.get(&format!("redis {id}"));
+        let parts = slot.get_or_init(|| Arc::new(Parts::new(config, consumers, place))).clone();
+        errors.finish(Some(Arc::new(Self { parts, _place: slot, on_error: consumers.on_error })))
+    }
+
+    /// The consumer of that name that is kept there.
+    ///
+    /// # Errors
+    /// Redis cannot be asked, and nothing that holds yet is known.
+    pub async fn named(&self, name: &str) -> Result<Option<Arc<Consumer>>, Away> {
+        let (parts, name) = (&self.parts, Arc::<str>::from(name));
+        parts.consumers.find(name.clone(), || parts.clone().consumer(name)).await.map_err(Away)
+    }
+
+    /// Whether a request goes on of which nobody knows who calls.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn let_in(&self, away: Away) -> Result<(), Problem> {
+        match self.on_error {
+            OnError::Allow => Ok(()),
+            OnError::Deny => Err(Problem::new(Kind::Unavailable, "who calls cannot be looked up now; try again soon")
+                .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+                .cause(away.0)),
+        }
+    }
+
+    /// The key that has this hash, with its consumer: one of those of the config, or one that is kept there too.
+    ///
+    /// # Errors
+    /// Redis cannot be asked, and nothing that holds yet is known.
+    pub async fn key(&self, hash: KeyHash, known: &Consumers) -> Result<Option<Key>, Away> {
+        let parts = &self.parts;
+        let Some(record) = parts.keys.find(hash, || parts.clone().key(hash)).await.map_err(Away)? else { return Ok(None) };
+        let consumer = match known.named(&record.consumer) {
+            Some(consumer) => Some(consumer.clone()),
+            None => self.named(&record.consumer).await?,
+        };
+        Ok(consumer.map(|consumer| Key { consumer, id: record.id.clone(), expires: record.expires }))
+    }
+}
+
+#[async_trait]
+impl Beside for Directory {
+    /// Keeps it connected.
+    async fn tend(self: Arc<Self>, _: Arc<Client>, metrics: Arc<Metrics>, settling: Settling) {
+        let parts = &self.parts;
+        let _ = parts.metrics.set(metrics.clone());
+        let known = &metrics.process.store.known;
+        let count = async {
+            loop {
+                for (what, count) in [("key", parts.keys.count()), ("consumer", parts.consumers.count())] {
+                    known.with_label_values(&[what]).set(i64::try_from(count).unwrap_or(i64::MAX));
+                }
+                sleep(COUNT).await;
+            }
+        };
+        tokio::join!(parts.link.clone().keep(&metrics.process.store, settling), count);
+    }
+}
+
+impl Parts {
+    fn new(config: &RedisConfig, consumers: &StoredConfig, place: Place) -> Self {
+        let password = config.password.as_ref().map(|password| password.reveal());
+        let patience = config.timeout.into();
+        let terms = Terms {
+            known: consumers.cache.into(),
+            unknown: consumers.unknown.into(),
+            stale: consumers.stale.into(),
+            patience,
+            entries: consumers.entries,
+        };
+        Self {
+            link: Arc::new(Link::new(place, config.username.as_deref(), password, patience)),
+            prefix: config.prefix.as_str().into(),
+            keys: Arc::new(Kept::new(terms)),
+            consumers: Arc::new(Kept::new(terms)),
+            metrics: OnceLock::new(),
+        }
+    }
+
+    async fn key(self: Arc<Self>, hash: KeyHash) -> Outcome<KeyRecord> {
+        let hex = hash.hex();
+        // Who has the whole hash has no key yet, but nobody needs to see it.
+        let shown = format!("{}key:{}…", self.prefix, hex.get(..12).unwrap_or_default());
+        let fields = self.link.fields(&format!("{}key:{hex}", self.prefix)).await;
+        self.told("key", &shown, fields.map(|fields| (!fields.is_empty()).then(|| record::key(fields))))
+    }
+
+    async fn consumer(self: Arc<Self>, name: Arc<str>) -> Outcome<Consumer> {
+        let entry = format!("{}consumer:{name}", self.prefix);
+        let fields = self.link.fields(&entry).await;
+        self.told("consumer", &entry, fields.map(|fields| (!fields.is_empty()).then(|| record::consumer(&name, fields))))
+    }
+
+    /// What a look-up came to, counted.
+    fn told<T>(&self, what: &str, entry: &str, looked_up: Result<Option<Result<T, String>>, Failed>) -> Outcome<T> {
+        let (result, outcome) = match looked_up {
+            Ok(Some(Ok(found))) => ("found", Outcome::Found(Arc::new(found))),
+            Ok(Some(Err(why))) => {
+                log::warn!("{entry:?} in Redis counts as missing: {why}");
+                ("void", Outcome::Nothing)
+            }
+            Ok(None) => ("unknown", Outcome::Nothing),
+            Err(failed) => (failed.word(), Outcome::Failed(failed.to_string().into())),
+        };
+        if let Some(metrics) = self.metrics.get() {
+            metrics.process.store.lookups.with_label_values(&[what, result]).inc();
+        }
+        outcome
+    }
+}
+
+/// Tells settings apart: with others nothing of what is known holds, and there is another connection.
+fn id(config: &RedisConfig, folder: &Path) -> Result<u64, BuildError> {
+    let RedisConfig { url, username, password, ca, prefix, timeout, consumers } = config;
+    let ca = ca.as_deref().map(|name| read_file(folder, name)).transpose().map_err(|error| error.at("ca"))?;
+    let mut hasher = DefaultHasher::new();
+    (url, username, password.as_ref().map(|password| password.reveal()), ca, prefix, timeout).hash(&mut hasher);
+    if let Some(StoredConfig { cache, unknown, stale, entries, on_error: _ }) = consumers {
+        (cache, unknown, stale, entries).hash(&mut hasher);
+    }
+    Ok(hasher.finish())
+}

@@ -1,0 +1,132 @@
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::consumer::Consumer;
+use crate::types::{Duration, Moment, Rate};
+
+/// An API key as it stands in Redis.
+#[derive(Debug, PartialEq)]
+pub(super) struct KeyRecord {
+    /// The name of who has it.
+    pub consumer: Arc<str>,
+    /// What it is called in the log.
+    pub id: Option<Arc<str>>,
+    /// From when on it is refused.
+    pub expires: Option<Moment>,
+}
+
+/// What anybody may write down beside.
+const NOTE: &str = "note";
+
+/// Reads a key.
+///
+/// # Errors
+/// A field that is missing, unknown or wrong: whoever has the key is not let in on a guess.
+pub(super) fn key(fields: HashMap<String, String>) -> Result<KeyRecord, String> {
+    let (mut consumer, mut id, mut expires) = (None, None, None);
+    for (name, value) in fields {
+        match name.as_str() {
+            "consumer" => consumer = Some(value.into()),
+            "id" => id = Some(value).filter(|id| !id.is_empty()).map(Into::into),
+            "expires" => expires = Some(value.parse::<Moment>().map_err(|why| format!("`expires`: {why}"))?),
+            NOTE => {}
+            other => return Err(format!("there is no field `{other}`; there are `consumer`, `expires`, `id` and `note`")),
+        }
+    }
+    let consumer = consumer.ok_or("it has no field `consumer`")?;
+    Ok(KeyRecord { consumer, id, expires })
+}
+
+/// Reads a consumer.
+///
+/// # Errors
+/// A field that is unknown or wrong.
+pub(super) fn consumer(name: &str, fields: HashMap<String, String>) -> Result<Consumer, String> {
+    let (mut groups, mut labels, mut limits) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+    for (field, value) in fields {
+        match field.split_once(':') {
+            None if field == "groups" => {
+                let names = value.split(',').map(str::trim).filter(|group| !group.is_empty());
+                groups = names.map(ToOwned::to_owned).collect();
+            }
+            None if field == NOTE => {}
+            Some(("label", label)) => {
+                labels.insert(label.to_owned(), value);
+            }
+            Some(("limit", limit)) => {
+                let rate =
+                    rate(&value).ok_or_else(|| format!("`{field}`: `{value}` is no limit; write it like `1000/1m` or `1000/1m/50`"))?;
+                limits.insert(limit.to_owned(), rate);
+            }
+            _ => return Err(format!("there is no field `{field}`; there are `groups`, `label:NAME`, `limit:NAME` and `note`")),
+        }
+    }
+    let consumer = Consumer { name: name.to_owned(), groups, labels, limits, ..Consumer::default() };
+    match consumer.check().0.first() {
+        Some(wrong) => Err(wrong.to_string()),
+        None => Ok(consumer),
+    }
+}
+
+/// `REQUESTS/TIME` or `REQUESTS/TIME/BURST`.
+fn rate(text: &str) -> Option<Rate> {
+    let mut parts = text.split('/').map(str::trim);
+    let (requests, per, burst) = (parts.next()?.parse().ok()?, humantime::parse_duration(parts.next()?).ok()?, parts.next());
+    let burst = burst.map(str::parse).transpose().ok()?;
+    parts.next().is_none().then_some(Rate { requests, per: Duration(per), burst })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_key_is_read_as_it_was_written() {
+        let read = key(fields(&[("consumer", "app"), ("id", "tg_1"), ("expires", "2030-01-01"), ("note", "for Ann")])).unwrap();
+        assert_eq!((&*read.consumer, read.id.as_deref(), read.expires), ("app", Some("tg_1"), "2030-01-01".parse().ok()));
+        assert_eq!(key(fields(&[("consumer", "app"), ("id", "")])).unwrap(), KeyRecord { consumer: "app".into(), id: None, expires: None });
+    }
+
+    #[test]
+    fn a_key_that_may_be_a_slip_is_none() {
+        for (pairs, why) in [
+            (&[("id", "a")][..], "no field `consumer`"),
+            (&[("consumer", "app"), ("expire", "2020-01-01")], "no field `expire`"),
+            (&[("consumer", "app"), ("expires", "tomorrow")], "`expires`: `tomorrow` is not a date"),
+            (&[("consumer", "app"), ("expires", "")], "`expires`"),
+        ] {
+            assert!(key(fields(pairs)).unwrap_err().contains(why), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_consumer_is_read_as_it_was_written() {
+        let pairs =
+            [("groups", "gold, eu"), ("label:tenant", "acme"), ("limit:default", "1000/1m/50"), ("limit:daily", "5/1day"), ("note", "x")];
+        let read = consumer("app", fields(&pairs)).unwrap();
+        assert_eq!(
+            (read.name.as_str(), read.groups, read.labels["tenant"].as_str()),
+            ("app", vec!["gold".to_owned(), "eu".to_owned()], "acme")
+        );
+        assert_eq!(read.limits["default"], Rate { requests: 1000, per: Duration::secs(60), burst: Some(50) });
+        assert_eq!(read.limits["daily"], Rate { requests: 5, per: Duration::secs(86_400), burst: None });
+    }
+
+    #[test]
+    fn a_consumer_that_may_be_a_slip_is_none() {
+        for (pairs, why) in [
+            (&[("group", "gold")][..], "no field `group`"),
+            (&[("groups", "gold eu")], "not one word"),
+            (&[("limit:default", "1000")], "`limit:default`"),
+            (&[("limit:default", "0/1m")], "limit of no requests"),
+            (&[("limit:default", "1/1m/2/3")], "`limit:default`"),
+            (&[("tier:a", "b")], "no field `tier:a`"),
+        ] {
+            assert!(consumer("app", fields(pairs)).unwrap_err().contains(why), "{pairs:?}");
+        }
+    }
+}
