@@ -169,7 +169,10 @@ fn live(path: PathBuf, shared: Arc<Shared>, built: Built, sockets: Sockets, file
 /// Reloads on SIGHUP and when a file of the config changes, one after the other, off the control thread.
 fn reloads(mut reloader: Reloader) -> io::Result<()> {
     let (wake, mut woken) = mpsc::channel(1);
-    let mut files = Watch::start(reloader.sources(), wake.clone()).map_err(io::Error::other)?;
+    // The system may have no watcher left, or not let the folder be watched: that is no reason not to serve.
+    let unwatched =
+        |error| log::warn!("changes of the config will not be noticed, and SIGHUP is needed: {error} (see fs.inotify.max_user_instances)");
+    let mut files = Watch::start(reloader.sources(), wake.clone()).map_err(unwatched).ok();
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
@@ -198,7 +201,7 @@ fn reloads(mut reloader: Reloader) -> io::Result<()> {
             match task.await {
                 Ok((more, back)) => {
                     (retired, reloader) = (more, back);
-                    files.follow(reloader.sources());
+                    files.iter_mut().for_each(|files| files.follow(reloader.sources()));
                 }
                 Err(error) => return log::error!("reloading has ended: {error}"),
             }

@@ -371,3 +371,16 @@ fn a_log_that_nobody_reads_does_not_keep_the_process_alive() {
     gateway.terminate();
     assert!(gateway.ended().success());
 }
+
+#[test]
+fn a_config_that_cannot_be_watched_is_served_and_read_again_when_told_to() {
+    let yaml = |status| format!("routes: [{{ name: a, match: {{ path: / }}, reply: {{ status: {status} }} }}]\n");
+    let gateway = Gateway::start_unwatched(&yaml(200));
+    gateway.await_said("changes of the config will not be noticed, and SIGHUP is needed");
+    assert_eq!(gateway.client().get("/").status, 200);
+    gateway
+        .folder
+        .file("tidegate.yaml", std::fs::read_to_string(gateway.folder.path().join("tidegate.yaml")).unwrap().replace("200", "404"));
+    assert_eq!(gateway.reload(), "done");
+    assert_eq!(gateway.client().get("/").status, 404);
+}

@@ -89,8 +89,18 @@ impl Gateway {
 
     /// Starts it where only so many files may be open.
     pub fn start_with_files(files: u64, folder: Folder, yaml: &str) -> Self {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_tidegate")]);
+        Self::start_after(Command::new("sh"), &format!("ulimit -n {files}"), folder, yaml)
+    }
+
+    /// Starts it where no file can be watched (user_namespaces(7), namespaces(7)).
+    pub fn start_unwatched(yaml: &str) -> Self {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "sh"]);
+        Self::start_after(unshare, "echo 0 > /proc/sys/user/max_inotify_instances", Folder::new(), yaml)
+    }
+
+    fn start_after(mut shell: Command, first: &str, folder: Folder, yaml: &str) -> Self {
+        shell.args(["-c", &format!("{first} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_tidegate")]);
         Self::start_by(shell, folder, yaml, |_| {})
     }
 

@@ -152,7 +152,8 @@ impl Policy for AnyOf {
             if !method.sees(req, cx) {
                 continue;
             }
-            let refusal = match method.request(req, cx, client).await {
+            // Boxed, for requests without an `any_of` would be as large as one.
+            let refusal = match Box::pin(method.request(req, cx, client)).await {
                 Ok(Flow::Next) => return Ok(Flow::Next),
                 Err(problem) => Err(Problem { policy: Some(method.name()), ..problem }),
                 reply => reply,

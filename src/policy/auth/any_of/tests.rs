@@ -203,5 +203,5 @@ fn its_settings_are_shown_as_they_are_written_and_secrets_are_not() {
 async fn the_way_down_stays_small() {
     let (mut kit, client) = (kit(both()), client());
     let size = size_of_val(&kit.policy.request_with(&mut kit.req, &mut kit.cx, &client));
-    assert!(size <= 512, "{size} bytes");
+    assert!(size <= 384, "{size} bytes");
 }
