@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use moka::sync::Cache;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use crate::state::Flights;
 
@@ -27,8 +27,6 @@ pub(super) struct Terms {
     pub unknown: Duration,
     /// What was found, beyond the first, while nobody can be asked.
     pub stale: Duration,
-    /// How long anybody waits.
-    pub patience: Duration,
     /// How much is known at most.
     pub entries: u64,
 }
@@ -97,11 +95,11 @@ where
         }
     }
 
-    /// What stands under this key, which `ask` looks up where it is not known.
+    /// What stands under this key, which `ask` looks up where it is not known. Nobody waits for that longer than until then.
     ///
     /// # Errors
     /// Nobody knows, for that reason.
-    pub async fn find<F>(self: &Arc<Self>, key: K, ask: impl FnOnce() -> F) -> Result<Option<Arc<T>>, Arc<str>>
+    pub async fn find<F>(self: &Arc<Self>, key: K, until: Instant, ask: impl FnOnce() -> F) -> Result<Option<Arc<T>>, Arc<str>>
     where
         F: Future<Output = Outcome<T>> + Send + 'static,
     {
@@ -117,7 +115,7 @@ where
             return Ok(None);
         }
         let look_up = self.flights.join(key.clone(), || self.clone().look_up(key, ask()));
-        let cause = match timeout(self.terms.patience, look_up).await {
+        let cause = match timeout_at(until.into(), look_up).await {
             Ok(Some(Outcome::Found(found))) => return Ok(Some(found)),
             Ok(Some(Outcome::Nothing)) => return Ok(None),
             Ok(Some(Outcome::Failed(cause))) => cause,
@@ -157,23 +155,21 @@ mod tests {
 
     use super::*;
 
-    const TERMS: Terms = Terms {
-        known: Duration::from_secs(60),
-        unknown: Duration::from_secs(60),
-        stale: Duration::ZERO,
-        patience: Duration::from_secs(5),
-        entries: 100,
-    };
+    const TERMS: Terms = Terms { known: Duration::from_secs(60), unknown: Duration::from_secs(60), stale: Duration::ZERO, entries: 100 };
 
     fn kept(terms: Terms) -> Arc<Kept<u8, &'static str>> {
         Arc::new(Kept::new(terms))
+    }
+
+    fn soon(millis: u64) -> Instant {
+        Instant::now() + Duration::from_millis(millis)
     }
 
     /// Finds the key 1, where this is what a look-up comes to. Whether somebody looked, and what was found.
     async fn find(kept: &Arc<Kept<u8, &'static str>>, outcome: Outcome<&'static str>) -> (bool, Result<Option<&'static str>, String>) {
         let looked = Arc::new(Mutex::new(false));
         let look = looked.clone();
-        let found = kept.find(1, || async move {
+        let found = kept.find(1, soon(5000), || async move {
             *look.lock().unwrap() = true;
             outcome
         });
@@ -229,8 +225,8 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_waits_longer_than_may_be() {
-        let kept = kept(Terms { patience: Duration::from_millis(10), ..TERMS });
-        let found = kept.find(1, std::future::pending).await;
+        let kept = kept(TERMS);
+        let found = kept.find(1, soon(10), std::future::pending).await;
         assert_eq!(&*found.unwrap_err(), "there was no answer in time");
     }
 

@@ -11,6 +11,7 @@ pub use config::{OnError, RedisConfig, StoredConfig};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http::{HeaderValue, header};
@@ -43,6 +44,8 @@ struct Parts {
     prefix: Box<str>,
     keys: Arc<Kept<KeyHash, KeyRecord>>,
     consumers: Arc<Kept<Arc<str>, Consumer>>,
+    /// How long a request waits for all that it asks.
+    patience: Duration,
     metrics: OnceLock<Arc<Metrics>>,
 }
 
@@ -51,7 +54,7 @@ struct Parts {
 pub struct Away(Arc<str>);
 
 /// Between two looks at how much is known.
-const COUNT: std::time::Duration = std::time::Duration::from_secs(5);
+const COUNT: Duration = Duration::from_secs(5);
 
 impl Directory {
     /// Prepares; nothing is connected yet.
@@ -73,8 +76,17 @@ impl Directory {
     /// # Errors
     /// Redis cannot be asked, and nothing that holds yet is known.
     pub async fn named(&self, name: &str) -> Result<Option<Arc<Consumer>>, Away> {
+        self.named_until(name, self.until()).await
+    }
+
+    async fn named_until(&self, name: &str, until: Instant) -> Result<Option<Arc<Consumer>>, Away> {
         let (parts, name) = (&self.parts, Arc::<str>::from(name));
-        parts.consumers.find(name.clone(), || parts.clone().consumer(name)).await.map_err(Away)
+        parts.consumers.find(name.clone(), until, || parts.clone().consumer(name)).await.map_err(Away)
+    }
+
+    /// How long a request waits that begins to.
+    fn until(&self) -> Instant {
+        Instant::now() + self.parts.patience
     }
 
     /// Whether a request goes on of which nobody knows who calls.
@@ -95,11 +107,11 @@ impl Directory {
     /// # Errors
     /// Redis cannot be asked, and nothing that holds yet is known.
     pub async fn key(&self, hash: KeyHash, known: &Consumers) -> Result<Option<Key>, Away> {
-        let parts = &self.parts;
-        let Some(record) = parts.keys.find(hash, || parts.clone().key(hash)).await.map_err(Away)? else { return Ok(None) };
+        let (parts, until) = (&self.parts, self.until());
+        let Some(record) = parts.keys.find(hash, until, || parts.clone().key(hash)).await.map_err(Away)? else { return Ok(None) };
         let consumer = match known.named(&record.consumer) {
             Some(consumer) => Some(consumer.clone()),
-            None => self.named(&record.consumer).await?,
+            None => self.named_until(&record.consumer, until).await?,
         };
         Ok(consumer.map(|consumer| Key { consumer, id: record.id.clone(), expires: record.expires }))
     }
@@ -132,7 +144,6 @@ impl Parts {
             known: consumers.cache.into(),
             unknown: consumers.unknown.into(),
             stale: consumers.stale.into(),
-            patience,
             entries: consumers.entries,
         };
         Self {
@@ -140,6 +151,7 @@ impl Parts {
             prefix: config.prefix.as_str().into(),
             keys: Arc::new(Kept::new(terms)),
             consumers: Arc::new(Kept::new(terms)),
+            patience,
             metrics: OnceLock::new(),
         }
     }

@@ -27,6 +27,7 @@ mod cors;
 mod crowd;
 mod demo;
 mod directory;
+mod directory_trouble;
 mod dns;
 mod ejection;
 mod examples;
