@@ -248,8 +248,8 @@ fn changed(before: &Snapshot, after: &Snapshot) -> bool {
 async fn tend(snapshot: &Snapshot, control: &Handle, client: &Arc<Client>, metrics: &Arc<Metrics>) -> Result<Tending, String> {
     let providers = snapshot.providers.iter().map(|provider| provider.clone() as Arc<dyn Beside>);
     let endpoints = snapshot.endpoints.iter().map(|endpoint| endpoint.clone() as Arc<dyn Beside>);
-    let directory = snapshot.directory.iter().map(|directory| directory.clone() as Arc<dyn Beside>);
-    let others = providers.chain(endpoints).chain(directory);
+    let store = snapshot.store.iter().map(|store| store.clone() as Arc<dyn Beside>);
+    let others = providers.chain(endpoints).chain(store);
     let mut tending = Tending::start(&snapshot.services, others, control, client, metrics);
     let most = snapshot.providers.iter().filter_map(|provider| provider.holds_up()).fold(SETTLE, Duration::max);
     if !tending.settle(most).await {

@@ -11,7 +11,7 @@ use super::chain::{Chain, Entry, Scope, merge};
 use super::{PolicyConfig, PolicyCx, Runtime};
 use crate::building::{Errors, Step};
 use crate::consumer::Consumers;
-use crate::store::Directory;
+use crate::store::Faces;
 use crate::upstream::{Base, Service};
 
 /// What policies tell those below them.
@@ -94,7 +94,7 @@ impl Told {
 #[derive(Debug)]
 pub struct Chains<'a> {
     consumers: Arc<Consumers>,
-    directory: Option<Arc<Directory>>,
+    faces: Faces,
     services: HashMap<&'a str, Option<Arc<Service>>>,
     base: Base<'a>,
     providers: Providers,
@@ -134,13 +134,8 @@ pub struct Plan<'a> {
 
 impl<'a> Chains<'a> {
     /// Nothing is built yet.
-    pub fn new(
-        consumers: Arc<Consumers>,
-        directory: Option<Arc<Directory>>,
-        services: HashMap<&'a str, Option<Arc<Service>>>,
-        base: Base<'a>,
-    ) -> Self {
-        Self { consumers, directory, services, base, providers: Providers::default(), built: HashMap::new(), slots: 0 }
+    pub fn new(consumers: Arc<Consumers>, faces: Faces, services: HashMap<&'a str, Option<Arc<Service>>>, base: Base<'a>) -> Self {
+        Self { consumers, faces, services, base, providers: Providers::default(), built: HashMap::new(), slots: 0 }
     }
 
     /// Who is asked about tokens, for all that was built.
@@ -205,7 +200,8 @@ impl<'a> Chains<'a> {
             slot: self.slots,
             params,
             consumers: &self.consumers,
-            directory: self.directory.as_ref(),
+            directory: self.faces.directory.as_ref(),
+            revocations: self.faces.revocations.as_ref(),
             services: &self.services,
             shared: self.base.shared,
             folder: self.base.folder,

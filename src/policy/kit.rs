@@ -88,6 +88,7 @@ fn build_whole<P: Policy>(
             params: &["id".into()],
             consumers: &self::consumers(consumers),
             directory: None,
+            revocations: None,
             services: &services.iter().cloned().collect(),
             shared,
             folder: Path::new(env!("CARGO_MANIFEST_DIR")),

@@ -37,7 +37,7 @@ use crate::consumer::Consumers;
 use crate::ctx::Ctx;
 use crate::problem::Problem;
 use crate::state::Shared;
-use crate::store::Directory;
+use crate::store::{Directory, Revocations};
 use crate::types::Reply;
 use crate::upstream::{Client, Names, Service};
 use auth::Providers;
@@ -159,6 +159,8 @@ pub struct PolicyCx<'a> {
     pub consumers: &'a Arc<Consumers>,
     /// Others, where they are looked up elsewhere.
     pub directory: Option<&'a Arc<Directory>>,
+    /// Tokens that were taken back, where they are looked up elsewhere.
+    pub revocations: Option<&'a Arc<Revocations>>,
     /// Every service by its name; none for one that is wrong.
     pub services: &'a HashMap<&'a str, Option<Arc<Service>>>,
     /// What outlives a snapshot.

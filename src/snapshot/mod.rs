@@ -24,7 +24,7 @@ use crate::policy::{Chain, Chains, Entry, Scope};
 use crate::problem::{Kind, Problem};
 use crate::routing::{Destination, Outcome, PathOptions, Query, Route, Router, Way};
 use crate::state::{Kept, Shared};
-use crate::store::Directory;
+use crate::store::Store;
 use crate::tls::Secure;
 use crate::upstream::{self, Base, Names, Service};
 use builder::Builder;
@@ -41,8 +41,8 @@ pub struct Snapshot {
     pub paths: PathOptions,
     /// What services are told of who calls.
     pub identity: Identity,
-    /// Where consumers are looked up that the config does not have.
-    pub directory: Option<Arc<Directory>>,
+    /// What is looked up in Redis.
+    pub store: Option<Arc<Store>>,
     /// Where requests go, by name.
     pub services: Box<[Arc<Service>]>,
     /// Who has the keys of issuers.
@@ -101,15 +101,16 @@ impl Snapshot {
                 None
             }
         };
-        let directory = config.redis.as_ref().and_then(|redis| match Directory::build(redis, shared, folder) {
-            Ok(directory) => directory,
+        let store = config.redis.as_ref().and_then(|redis| match Store::build(redis, shared, folder) {
+            Ok(store) => store,
             Err(found) => {
                 errors.0.extend(found.0);
                 None
             }
         });
         let known = config.services.keys().map(|name| (name.as_str(), services.get(name.as_str()).cloned()));
-        let chains = Chains::new(Arc::new(consumers), directory.clone(), known.collect(), base);
+        let chains =
+            Chains::new(Arc::new(consumers), store.as_ref().map(|store| store.faces.clone()).unwrap_or_default(), known.collect(), base);
         let mut builder = Builder { config, shared, services, chains, errors };
         builder.names();
         builder.listed();
@@ -127,8 +128,7 @@ impl Snapshot {
             (Some(router), Some(routes), Some(identity)) => {
                 let keeps = routes.iter().flat_map(|route| &route.ways).any(keeps).then_some(config.cache.size.0);
                 let (paths, kept) = (config.paths.clone(), shared.kept.clone());
-                let own =
-                    Self { router, routes, unmatched, paths, identity, directory, services, providers, endpoints, secure, kept, keeps };
+                let own = Self { router, routes, unmatched, paths, identity, store, services, providers, endpoints, secure, kept, keeps };
                 errors.finish(own)
             }
             _ => Err(errors),

@@ -26,6 +26,8 @@ pub struct RedisConfig {
     pub timeout: Duration,
     /// That consumers and API keys are looked up there which the config does not have.
     pub consumers: Option<StoredConfig>,
+    /// That tokens are looked up there which were taken back before their time.
+    pub revoked: Option<RevokedConfig>,
 }
 
 /// Consumers and API keys in Redis, beside those of the config, which come first.
@@ -56,6 +58,27 @@ pub struct StoredConfig {
     pub on_error: OnError,
 }
 
+/// Tokens that were taken back before their time, in Redis, beside those of the policies' own files (`revoked`). It goes for the tokens of every `jwt` and every
+/// `introspection`.
+///
+/// A token is refused when there is a hash named `tidegate:revoked:jti:` and its `jti`, or `tidegate:revoked:sub:` and its `sub`. Their fields: `before`, a date
+/// or a time with its zone, for tokens that were issued before alone; `issuer`, for tokens of that `iss` alone; `note`, anything. A field that is none of these, or
+/// wrong, is taken as if it were not there, and the log tells: who is out by mistake says so.
+///
+/// `HSET tidegate:revoked:jti:42 note stolen` takes one token back, `HSET tidegate:revoked:sub:ada before 2026-01-31T12:00:00Z` all that `ada` had until then. With
+/// `EXPIREAT` at the end of the token's time the list stays short.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RevokedConfig {
+    /// For how long an answer is good: what is taken back there is refused here after so long at the latest. Default: `10s`.
+    pub cache: Duration,
+    /// Of how many tokens and subjects it is known at most; those that are asked for least are forgotten. Default: 100000.
+    #[schemars(range(min = 1))]
+    pub entries: u64,
+    /// What happens to a request with a good token while Redis cannot be asked, and it is not known whether it was taken back. Default: `deny`.
+    pub on_error: OnError,
+}
+
 /// What happens to a request that cannot be decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -63,7 +86,8 @@ pub enum OnError {
     /// It is refused with 503 and `Retry-After`.
     #[default]
     Deny,
-    /// It goes on without a consumer, whatever its key is: what stands below must see to it.
+    /// It goes on: one with a key without a consumer, whatever its key is, and what stands below must see to it; one with a token as if nobody had taken that
+    /// back.
     Allow,
 }
 
@@ -71,6 +95,12 @@ impl Default for StoredConfig {
     fn default() -> Self {
         let (cache, unknown, stale) = (Duration::secs(10), Duration::secs(1), Duration::secs(0));
         Self { cache, unknown, stale, entries: 100_000, on_error: OnError::Deny }
+    }
+}
+
+impl Default for RevokedConfig {
+    fn default() -> Self {
+        Self { cache: Duration::secs(10), entries: 100_000, on_error: OnError::Deny }
     }
 }
 
@@ -85,10 +115,14 @@ impl RedisConfig {
         if self.username.is_some() && self.password.is_none() {
             wrong(BuildError::new("a user without a password", "write `password`, best as `${REDIS_PASSWORD}`"), "username");
         }
-        let Some(consumers) = &self.consumers else {
-            errors.push(BuildError::new("nothing is looked up there", "write `consumers: {}`, or take it out").at("redis"));
-            return errors;
-        };
+        if self.consumers.is_none() && self.revoked.is_none() {
+            errors
+                .push(BuildError::new("nothing is looked up there", "write `consumers: {}` or `revoked: {}`, or take it out").at("redis"));
+        }
+        if self.revoked.as_ref().is_some_and(|revoked| revoked.entries == 0) {
+            errors.push(BuildError::new("nothing could be known", "write at least 1").at("entries").at("revoked").at("redis"));
+        }
+        let Some(consumers) = &self.consumers else { return errors };
         let mut wrong = |error: BuildError, at: &str| errors.push(error.at(at).at("consumers").at("redis"));
         if consumers.entries == 0 {
             wrong(BuildError::new("nothing could be known", "write at least 1"), "entries");

@@ -29,10 +29,9 @@ pub(super) struct Terms {
     pub stale: Duration,
     /// How much is known at most.
     pub entries: u64,
+    /// Of how many it is known at most that there is nothing.
+    pub nothing: u64,
 }
-
-/// Things that are known not to be, at most: whoever floods with others finds out nothing more, and pushes out nobody who is known.
-const UNKNOWN: u64 = 10_000;
 
 /// Look-ups at once.
 const LOOKUPS: usize = 1024;
@@ -89,7 +88,7 @@ where
         let hasher = RandomState::default;
         Self {
             known: Cache::builder().max_capacity(terms.entries).time_to_live(long).build_with_hasher(hasher()),
-            unknown: Cache::builder().max_capacity(UNKNOWN).time_to_live(terms.unknown).build_with_hasher(hasher()),
+            unknown: Cache::builder().max_capacity(terms.nothing).time_to_live(terms.unknown).build_with_hasher(hasher()),
             flights: Arc::new(Flights::new(LOOKUPS)),
             terms,
         }
@@ -142,10 +141,11 @@ where
         outcome
     }
 
-    /// How much is known.
-    pub fn count(&self) -> u64 {
+    /// How much is known to be there, and to be not.
+    pub fn count(&self) -> (u64, u64) {
         self.known.run_pending_tasks();
-        self.known.entry_count()
+        self.unknown.run_pending_tasks();
+        (self.known.entry_count(), self.unknown.entry_count())
     }
 }
 
@@ -155,7 +155,8 @@ mod tests {
 
     use super::*;
 
-    const TERMS: Terms = Terms { known: Duration::from_secs(60), unknown: Duration::from_secs(60), stale: Duration::ZERO, entries: 100 };
+    const TERMS: Terms =
+        Terms { known: Duration::from_secs(60), unknown: Duration::from_secs(60), stale: Duration::ZERO, entries: 100, nothing: 100 };
 
     fn kept(terms: Terms) -> Arc<Kept<u8, &'static str>> {
         Arc::new(Kept::new(terms))
@@ -191,7 +192,7 @@ mod tests {
         let kept = kept(TERMS);
         assert_eq!(find(&kept, there("a")).await, (true, Ok(Some("a"))));
         assert_eq!(find(&kept, there("b")).await, (false, Ok(Some("a"))));
-        assert_eq!(kept.count(), 1);
+        assert_eq!(kept.count(), (1, 0));
     }
 
     #[tokio::test]

@@ -5,8 +5,10 @@ mod kept;
 mod link;
 mod place;
 mod record;
+mod revocations;
 
-pub use config::{OnError, RedisConfig, StoredConfig};
+pub use config::{OnError, RedisConfig, RevokedConfig, StoredConfig};
+pub use revocations::Revocations;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
@@ -26,14 +28,31 @@ use crate::upstream::{Beside, Client, Settling};
 use kept::{Kept, Outcome, Terms};
 use link::{Failed, Link};
 use place::Place;
-use record::KeyRecord;
+use record::{KeyRecord, Revocation};
 
-/// Consumers and keys that are looked up in Redis. What is known of them outlives a snapshot, as long as the settings stay.
+/// A Redis, and what is looked up there. What is known outlives a snapshot, as long as the settings stay.
 #[derive(Debug)]
-pub struct Directory {
+pub struct Store {
     parts: Arc<Parts>,
     /// Keeps them for the snapshots to come.
     _place: Arc<OnceLock<Arc<Parts>>>,
+    /// What policies look up there.
+    pub faces: Faces,
+}
+
+/// What policies may look up.
+#[derive(Clone, Debug, Default)]
+pub struct Faces {
+    /// Who calls.
+    pub directory: Option<Arc<Directory>>,
+    /// Which tokens were taken back.
+    pub revocations: Option<Arc<Revocations>>,
+}
+
+/// Consumers and keys that are looked up in Redis.
+#[derive(Debug)]
+pub struct Directory {
+    parts: Arc<Parts>,
     /// What happens to a request of which nobody knows who calls.
     on_error: OnError,
 }
@@ -44,19 +63,23 @@ struct Parts {
     prefix: Box<str>,
     keys: Arc<Kept<KeyHash, KeyRecord>>,
     consumers: Arc<Kept<Arc<str>, Consumer>>,
+    revocations: Arc<Kept<Arc<str>, Revocation>>,
     /// How long a request waits for all that it asks.
     patience: Duration,
     metrics: OnceLock<Arc<Metrics>>,
 }
 
-/// Nobody knows who has a key, for that reason.
+/// Nobody knows, for that reason.
 #[derive(Debug)]
 pub struct Away(Arc<str>);
+
+/// Keys that are known not to be, at most: whoever floods with others finds out nothing more, and pushes out nobody who is known.
+const UNKNOWN: u64 = 10_000;
 
 /// Between two looks at how much is known.
 const COUNT: Duration = Duration::from_secs(5);
 
-impl Directory {
+impl Store {
     /// Prepares; nothing is connected yet.
     ///
     /// # Errors
@@ -64,29 +87,27 @@ impl Directory {
     pub fn build(config: &RedisConfig, shared: &Shared, folder: &Path) -> Result<Option<Arc<Self>>, Errors> {
         let mut errors = config.mistakes();
         let place = Place::build(config, folder).and_then(|place| Ok((place, id(config, folder)?)));
-        let place = errors.keep(&["redis".into()], place);
-        let (Some((place, id)), Some(consumers)) = (place, &config.consumers) else { return errors.finish(None) };
+        let Some((place, id)) = errors.keep(&["redis".into()], place) else { return errors.finish(None) };
         let slot: Arc<OnceLock<Arc<Parts>>> = shared.slots.get(&format!("redis {id}"));
-        let parts = slot.get_or_init(|| Arc::new(Parts::new(config, consumers, place))).clone();
-        errors.finish(Some(Arc::new(Self { parts, _place: slot, on_error: consumers.on_error })))
+        let parts = slot.get_or_init(|| Arc::new(Parts::new(config, place))).clone();
+        let directory = config.consumers.as_ref().map(|of| Arc::new(Directory { parts: parts.clone(), on_error: of.on_error }));
+        let revocations = config.revoked.as_ref().map(|of| Arc::new(Revocations::new(parts.clone(), of.on_error)));
+        errors.finish(Some(Arc::new(Self { parts, _place: slot, faces: Faces { directory, revocations } })))
     }
+}
 
+impl Directory {
     /// The consumer of that name that is kept there.
     ///
     /// # Errors
     /// Redis cannot be asked, and nothing that holds yet is known.
     pub async fn named(&self, name: &str) -> Result<Option<Arc<Consumer>>, Away> {
-        self.named_until(name, self.until()).await
+        self.named_until(name, self.parts.until()).await
     }
 
     async fn named_until(&self, name: &str, until: Instant) -> Result<Option<Arc<Consumer>>, Away> {
         let (parts, name) = (&self.parts, Arc::<str>::from(name));
         parts.consumers.find(name.clone(), until, || parts.clone().consumer(name)).await.map_err(Away)
-    }
-
-    /// How long a request waits that begins to.
-    fn until(&self) -> Instant {
-        Instant::now() + self.parts.patience
     }
 
     /// Whether a request goes on of which nobody knows who calls.
@@ -107,7 +128,7 @@ impl Directory {
     /// # Errors
     /// Redis cannot be asked, and nothing that holds yet is known.
     pub async fn key(&self, hash: KeyHash, known: &Consumers) -> Result<Option<Key>, Away> {
-        let (parts, until) = (&self.parts, self.until());
+        let (parts, until) = (&self.parts, self.parts.until());
         let Some(record) = parts.keys.find(hash, until, || parts.clone().key(hash)).await.map_err(Away)? else { return Ok(None) };
         let consumer = match known.named(&record.consumer) {
             Some(consumer) => Some(consumer.clone()),
@@ -118,7 +139,7 @@ impl Directory {
 }
 
 #[async_trait]
-impl Beside for Directory {
+impl Beside for Store {
     /// Keeps it connected.
     async fn tend(self: Arc<Self>, _: Arc<Client>, metrics: Arc<Metrics>, settling: Settling) {
         let parts = &self.parts;
@@ -126,7 +147,8 @@ impl Beside for Directory {
         let known = &metrics.process.store.known;
         let count = async {
             loop {
-                for (what, count) in [("key", parts.keys.count()), ("consumer", parts.consumers.count())] {
+                let of = parts.revocations.count();
+                for (what, count) in [("key", parts.keys.count().0), ("consumer", parts.consumers.count().0), ("revocation", of.0 + of.1)] {
                     known.with_label_values(&[what]).set(i64::try_from(count).unwrap_or(i64::MAX));
                 }
                 sleep(COUNT).await;
@@ -137,7 +159,8 @@ impl Beside for Directory {
 }
 
 impl Parts {
-    fn new(config: &RedisConfig, consumers: &StoredConfig, place: Place) -> Self {
+    fn new(config: &RedisConfig, place: Place) -> Self {
+        let (consumers, revoked) = (config.consumers.clone().unwrap_or_default(), config.revoked.clone().unwrap_or_default());
         let password = config.password.as_ref().map(|password| password.reveal());
         let patience = config.timeout.into();
         let terms = Terms {
@@ -145,15 +168,24 @@ impl Parts {
             unknown: consumers.unknown.into(),
             stale: consumers.stale.into(),
             entries: consumers.entries,
+            nothing: UNKNOWN,
         };
+        let cache = revoked.cache.into();
+        let revoked = Terms { known: cache, unknown: cache, stale: Duration::ZERO, entries: revoked.entries, nothing: revoked.entries };
         Self {
             link: Arc::new(Link::new(place, config.username.as_deref(), password, patience)),
             prefix: config.prefix.as_str().into(),
             keys: Arc::new(Kept::new(terms)),
             consumers: Arc::new(Kept::new(terms)),
+            revocations: Arc::new(Kept::new(revoked)),
             patience,
             metrics: OnceLock::new(),
         }
+    }
+
+    /// How long a request waits that begins to.
+    fn until(&self) -> Instant {
+        Instant::now() + self.patience
     }
 
     async fn key(self: Arc<Self>, hash: KeyHash) -> Outcome<KeyRecord> {
@@ -190,12 +222,15 @@ impl Parts {
 
 /// Tells settings apart: with others nothing of what is known holds, and there is another connection.
 fn id(config: &RedisConfig, folder: &Path) -> Result<u64, BuildError> {
-    let RedisConfig { url, username, password, ca, prefix, timeout, consumers } = config;
+    let RedisConfig { url, username, password, ca, prefix, timeout, consumers, revoked } = config;
     let ca = ca.as_deref().map(|name| read_file(folder, name)).transpose().map_err(|error| error.at("ca"))?;
     let mut hasher = DefaultHasher::new();
     (url, username, password.as_ref().map(|password| password.reveal()), ca, prefix, timeout).hash(&mut hasher);
     if let Some(StoredConfig { cache, unknown, stale, entries, on_error: _ }) = consumers {
         (cache, unknown, stale, entries).hash(&mut hasher);
+    }
+    if let Some(RevokedConfig { cache, entries, on_error: _ }) = revoked {
+        (cache, entries).hash(&mut hasher);
     }
     Ok(hasher.finish())
 }

@@ -15,6 +15,15 @@ pub(super) struct KeyRecord {
     pub expires: Option<Moment>,
 }
 
+/// A token, or the tokens of a subject, that were taken back, as it stands in Redis.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Revocation {
+    /// Those that were issued before alone.
+    pub before: Option<Moment>,
+    /// Those of this issuer alone.
+    pub issuer: Option<String>,
+}
+
 /// What anybody may write down beside.
 const NOTE: &str = "note";
 
@@ -35,6 +44,23 @@ pub(super) fn key(fields: HashMap<String, String>) -> Result<KeyRecord, String> 
     }
     let consumer = consumer.ok_or("it has no field `consumer`")?;
     Ok(KeyRecord { consumer, id, expires })
+}
+
+/// Reads what was taken back, and says what is wrong with it: such a field narrows nothing.
+pub(super) fn revocation(fields: HashMap<String, String>) -> (Revocation, Vec<String>) {
+    let (mut revocation, mut wrong) = (Revocation::default(), Vec::new());
+    for (name, value) in fields {
+        match name.as_str() {
+            "before" => match value.parse() {
+                Ok(moment) => revocation.before = Some(moment),
+                Err(why) => wrong.push(format!("`before`: {why}")),
+            },
+            "issuer" => revocation.issuer = Some(value),
+            NOTE => {}
+            other => wrong.push(format!("there is no field `{other}`; there are `before`, `issuer` and `note`")),
+        }
+    }
+    (revocation, wrong)
 }
 
 /// Reads a consumer.
@@ -100,6 +126,17 @@ mod tests {
             (&[("consumer", "app"), ("expires", "")], "`expires`"),
         ] {
             assert!(key(fields(pairs)).unwrap_err().contains(why), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_revocation_narrows_nothing() {
+        let (read, wrong) = revocation(fields(&[("before", "2026-01-01"), ("issuer", "https://a"), ("note", "x")]));
+        assert_eq!((read, wrong.len()), (Revocation { before: "2026-01-01".parse().ok(), issuer: Some("https://a".to_owned()) }, 0));
+        for (pair, why) in [(("before", "soon"), "`before`: `soon` is not a date"), (("iss", "https://a"), "no field `iss`")] {
+            let (read, wrong) = revocation(fields(&[pair]));
+            assert_eq!(read, Revocation::default());
+            assert!(wrong[0].contains(why), "{wrong:?}");
         }
     }
 

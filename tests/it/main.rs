@@ -66,6 +66,7 @@ mod paths;
 mod patience;
 mod readme;
 mod revoked;
+mod revocations;
 mod routing_order;
 mod schema;
 mod security_headers;

@@ -1,19 +1,31 @@
-//! Tokens that were taken back before their time, from a file: by their id, or all of a subject.
+//! Tokens that were taken back before their time: by their id, or all of a subject. From a file, and from Redis.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::jwt::challenge::Challenge;
 use super::jwt::token::Refusal;
 use crate::building::{BuildError, read_file};
+use crate::policy::PolicyCx;
+use crate::problem::Problem;
+use crate::store::Revocations;
+
+/// All that may take a token back.
+#[derive(Debug)]
+pub(super) struct Revoked {
+    listed: Option<Listed>,
+    stored: Option<Arc<Revocations>>,
+}
 
 /// What the file lists.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Revoked {
+struct Listed {
     ids: HashSet<Box<str>, RandomState>,
     /// Subjects, and until when their tokens must have been issued to be taken back, in seconds since 1970; none for all.
     subjects: HashMap<Box<str>, Option<f64>, RandomState>,
@@ -21,12 +33,34 @@ pub(super) struct Revoked {
 
 const FORM: &str = "write `jti ID`, `sub NAME`, or `sub NAME before 2026-01-31T12:00:00Z`; a comment begins with `#`";
 
+const REVOKED: &str = "the token was revoked";
+
 impl Revoked {
-    /// Reads the file of that name.
+    /// By the file of that name, and by what the config says of all tokens.
     ///
     /// # Errors
-    /// It cannot be read, or a line is none of those that it may have.
-    pub(super) fn read(folder: &Path, name: &str) -> Result<Self, BuildError> {
+    /// The file cannot be read, or a line is none of those that it may have.
+    pub(super) fn build(name: Option<&str>, cx: &PolicyCx<'_>) -> Result<Self, BuildError> {
+        let listed = name.map(|name| Listed::read(cx.folder, name)).transpose().map_err(|error| error.at("revoked"))?;
+        Ok(Self { listed, stored: cx.revocations.cloned() })
+    }
+
+    /// # Errors
+    /// The token was taken back, or nobody knows.
+    pub(super) async fn check(&self, claims: &Map<String, Value>, challenge: &Challenge) -> Result<(), Problem> {
+        if let Some(listed) = &self.listed {
+            listed.check(claims).map_err(|refusal| challenge.invalid(refusal))?;
+        }
+        match &self.stored {
+            // Boxed: elsewhere every request would hold the room for it.
+            Some(stored) if Box::pin(stored.has(claims)).await? => Err(challenge.invalid(REVOKED.into())),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Listed {
+    fn read(folder: &Path, name: &str) -> Result<Self, BuildError> {
         let bytes = read_file(folder, name)?;
         let text = str::from_utf8(&bytes).map_err(|_| BuildError::new(format!("{name} is no text"), FORM))?;
         let mut revoked = Self::default();
@@ -62,7 +96,7 @@ impl Revoked {
 
     /// # Errors
     /// The token was taken back.
-    pub(super) fn check(&self, claims: &Map<String, Value>) -> Result<(), Refusal> {
+    fn check(&self, claims: &Map<String, Value>) -> Result<(), Refusal> {
         let named = |name: &str| claims.get(name).and_then(Value::as_str);
         let by_id = named("jti").is_some_and(|id| self.ids.contains(id));
         let by_subject = named("sub").and_then(|name| self.subjects.get(name)).is_some_and(|until| match until {
@@ -70,7 +104,7 @@ impl Revoked {
             // One that does not say when it was issued may have been before.
             Some(until) => claims.get("iat").and_then(Value::as_f64).is_none_or(|issued| issued < *until),
         });
-        if by_id || by_subject { Err("the token was revoked".into()) } else { Ok(()) }
+        if by_id || by_subject { Err(REVOKED.into()) } else { Ok(()) }
     }
 }
 
@@ -80,10 +114,10 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Result<Revoked, String> {
+    fn read(text: &str) -> Result<Listed, String> {
         let path = std::env::temp_dir().join(format!("tidegate-revoked-{}-{:?}", std::process::id(), std::thread::current().id()));
         std::fs::write(&path, text).unwrap();
-        let read = Revoked::read(Path::new(""), path.to_str().unwrap());
+        let read = Listed::read(Path::new(""), path.to_str().unwrap());
         std::fs::remove_file(&path).unwrap();
         read.map_err(|error| error.reason.replace(path.to_str().unwrap(), "file"))
     }
@@ -126,6 +160,6 @@ mod tests {
         ] {
             assert_eq!(read(&format!("sub eve\n{line}\n")).unwrap_err(), format!("file, line 2: {why}"));
         }
-        assert_eq!(read("").unwrap(), Revoked::default());
+        assert_eq!(read("").unwrap(), Listed::default());
     }
 }

@@ -55,7 +55,7 @@ pub struct Introspection {
     rules: Rules,
     scopes: Vec<String>,
     consumer: Option<String>,
-    revoked: Option<Revoked>,
+    revoked: Revoked,
     caller: Caller,
     forward: bool,
     challenge: Challenge,
@@ -85,12 +85,7 @@ impl Policy for Introspection {
             scopes: config.scopes.clone(),
             consumer: config.consumer.clone(),
             endpoint: cx.providers.endpoint(config.asking(), || Endpoint::build(config, &base))?,
-            revoked: config
-                .revoked
-                .as_deref()
-                .map(|name| Revoked::read(cx.folder, name))
-                .transpose()
-                .map_err(|error| error.at("revoked"))?,
+            revoked: Revoked::build(config.revoked.as_deref(), cx)?,
             caller: Caller::new(cx, config.unknown_consumer),
             forward: config.forward,
             challenge,
@@ -118,9 +113,7 @@ impl Policy for Introspection {
         let Some(claims) = value.as_object() else { return Err(self.challenge.missing()) };
         self.check(claims).map_err(|refusal| self.challenge.invalid(refusal))?;
         proven(claims, cx.client_cert.as_deref()).map_err(|refusal| self.challenge.invalid(refusal))?;
-        if let Some(revoked) = &self.revoked {
-            revoked.check(claims).map_err(|refusal| self.challenge.invalid(refusal))?;
-        }
+        self.revoked.check(claims, &self.challenge).await?;
         if !grants(claims, &self.scopes) {
             return Err(self.challenge.insufficient(&self.scopes, claims));
         }

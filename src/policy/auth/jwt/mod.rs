@@ -62,7 +62,7 @@ pub struct Jwt {
     issuers: Box<[Issuer]>,
     expiry: Expiry,
     tokens: Tokens,
-    revoked: Option<Revoked>,
+    revoked: Revoked,
     caller: Caller,
     forward: bool,
     challenge: Challenge,
@@ -108,12 +108,7 @@ impl Policy for Jwt {
             issuers: issuers(config, cx)?,
             expiry: config.expiry,
             tokens: Tokens::new(config.cache.0),
-            revoked: config
-                .revoked
-                .as_deref()
-                .map(|name| Revoked::read(cx.folder, name))
-                .transpose()
-                .map_err(|error| error.at("revoked"))?,
+            revoked: Revoked::build(config.revoked.as_deref(), cx)?,
             caller: Caller::new(cx, config.unknown_consumer),
             forward: config.forward,
             challenge,
@@ -141,9 +136,7 @@ impl Policy for Jwt {
             return Err(self.challenge.missing());
         };
         proven(claims, cx.client_cert.as_deref()).map_err(|refusal| self.challenge.invalid(refusal))?;
-        if let Some(revoked) = &self.revoked {
-            revoked.check(claims).map_err(|refusal| self.challenge.invalid(refusal))?;
-        }
+        self.revoked.check(claims, &self.challenge).await?;
         if !grants(claims, &issuer.scopes) {
             return Err(self.challenge.insufficient(&issuer.scopes, claims));
         }
