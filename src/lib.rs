@@ -27,6 +27,8 @@ pub mod state;
 // tools
 /// Who we are and whom we believe, over TLS: certificates, keys, authorities.
 pub mod tls;
+/// What the gateway signs in its own name, and what it publishes for that.
+pub mod signing;
 /// Where requests go: services, their targets, and the choice between them.
 pub mod upstream;
 /// What is kept outside, in Redis or Valkey: consumers and their keys.

@@ -187,6 +187,7 @@ impl Reloader {
             let names: Vec<String> = snapshot.services.iter().flat_map(|service| service.names()).chain(hosts).collect();
             let endpoints = snapshot.endpoints.iter().map(|endpoint| endpoint.name());
             let sources = snapshot.providers.iter().map(|provider| provider.name()).chain(endpoints).collect();
+            let tokens = snapshot.services.iter().filter_map(|service| Some(service.grant()?.labels())).collect();
             let pools: Vec<_> = snapshot.services.iter().filter_map(|service| Some((&*service.name, service.pool()?))).collect();
             let of = |has: fn(&ServiceConfig<Vec<Entry>>) -> bool| -> HashSet<(&str, &str)> {
                 let pools = pools.iter().filter(|(name, _)| config.services.get(*name).is_some_and(has));
@@ -202,7 +203,7 @@ impl Reloader {
             if config.redis.is_none() {
                 self.metrics.process.store.forget();
             }
-            self.metrics.keep(&Kept { routes, services, names, sources, breakers, ejected, checked });
+            self.metrics.keep(&Kept { routes, services, names, sources, tokens, breakers, ejected, checked });
         }
         !self.retired.is_empty()
     }
@@ -253,7 +254,7 @@ async fn tend(snapshot: &Snapshot, control: &Handle, client: &Arc<Client>, metri
     let mut tending = Tending::start(&snapshot.services, others, control, client, metrics);
     let most = snapshot.providers.iter().filter_map(|provider| provider.holds_up()).fold(SETTLE, Duration::max);
     if !tending.settle(most).await {
-        log::warn!("not all is known of the services' targets, the issuers' keys and what Redis holds yet; going on without");
+        log::warn!("not all is known of the services' targets, the issuers' keys, the tokens for services and what Redis holds yet; going on without");
     }
     match snapshot.providers.iter().find_map(|provider| provider.lacks()) {
         Some(why) => Err(why),

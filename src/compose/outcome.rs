@@ -64,7 +64,7 @@ pub(super) enum Source {
 pub(super) struct Missing {
     /// What the whole is answered with where the part is required.
     pub kind: Kind,
-    /// How far it had come: `asking`, `choosing`, `connecting`, `waiting`, `reading`, `answering`, `shaping`.
+    /// How far it had come: `asking`, `choosing`, `authenticating`, `connecting`, `waiting`, `reading`, `answering`, `shaping`.
     pub step: &'static str,
     /// The word for it, in the words of RFC 9209 §2.3 where it has one; none where the status says it.
     pub error: Option<&'static str>,
@@ -184,6 +184,10 @@ impl Missing {
             }
             CallError::NoTarget => {
                 Self::new(Unavailable, "choosing", "destination_unavailable", "was not asked: its service has no target")
+            }
+            CallError::Lacking => {
+                let detail = "was not asked: the gateway has no credentials to show to its service";
+                Self::new(Unavailable, "authenticating", "credentials_missing", detail)
             }
             CallError::TooLarge(_) => Self::new(BadGateway, "reading", "http_response_body_size", "is larger than it may be"),
             CallError::Failed(Failure::Timeout, Stage::Connecting) => {

@@ -202,6 +202,10 @@ impl Part {
             return None;
         }
         let (target, when) = (target?, when?);
+        if config.cache.is_some() && target.service.knows_callers() {
+            let error = BuildError::new("its service is told who calls, and one's answer is none for all", "remove it");
+            errors.push(error.at("cache"));
+        }
         let of_body = body.iter().flat_map(fill::needs);
         let of_items = each.iter().map(|each| each.over.part);
         let needs = target.needs().chain(headers.iter().flat_map(|(_, text)| text.needs())).chain(of_body).chain(of_items);

@@ -11,6 +11,7 @@ use crate::observe::AccessLogConfig;
 use crate::policy::transform::IdentityConfig;
 use crate::policy::{Entry, PolicyConfig};
 use crate::routing::{PathOptions, RouteConfig};
+use crate::signing::SigningConfig;
 use crate::store::RedisConfig;
 use crate::upstream::{DnsConfig, ServiceConfig};
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub redis: Option<RedisConfig>,
     /// What services are told of who calls.
     pub identity: IdentityConfig,
+    /// What the gateway signs tokens with. Default: it signs none.
+    pub signing: Option<SigningConfig>,
     /// Where requests can go, by name.
     pub services: IndexMap<String, ServiceConfig<Vec<Entry>>>,
     /// Policies for every route.
@@ -48,15 +51,17 @@ pub struct Config {
 }
 
 impl Config {
-    /// The files that settings of TLS and of policies name, found from the folder of the main file: what is in them may change while the config stays.
+    /// The files that settings of TLS, of credentials and of policies name, found from the folder of the main file: what is in them may change while the config stays.
     pub fn files(&self, folder: &Path) -> Vec<PathBuf> {
         let own = self.server.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(|tls| tls.files());
         let of_services = self.services.values().filter_map(|service| service.tls.as_ref()).flat_map(|tls| tls.files());
+        let of_credentials = self.services.values().filter_map(|service| service.credentials.as_ref()).flat_map(|own| own.files());
+        let of_credentials = of_credentials.chain(self.signing.iter().flat_map(|signing| signing.files()));
         let lists = self.services.values().map(|service| &service.policies).chain(self.routes.iter().map(|route| &route.policies));
         let policies = lists.chain([&self.policies]).flatten().filter_map(|entry| entry.config.as_ref());
         let of_policies = policies.flat_map(PolicyConfig::files);
         let of_redis = self.redis.iter().filter_map(|redis| redis.ca.as_deref());
-        let mut files: Vec<_> = own.chain(of_services).chain(of_policies).chain(of_redis).map(|name| folder.join(name)).collect();
+        let mut files: Vec<_> = own.chain(of_services).chain(of_credentials).chain(of_policies).chain(of_redis).map(|name| folder.join(name)).collect();
         files.sort();
         files.dedup();
         files

@@ -23,7 +23,7 @@ const MAX_DEPTH: usize = 8;
 const MAX_FILES: usize = 10_000;
 
 /// What is for the whole gateway.
-const MAIN_ONLY: [&str; 7] = ["server", "admin", "access_log", "paths", "redis", "identity", "policies"];
+const MAIN_ONLY: [&str; 8] = ["server", "admin", "access_log", "paths", "redis", "identity", "signing", "policies"];
 
 /// A document put together from its files.
 pub struct Document {

@@ -2,11 +2,13 @@
 
 mod conversation;
 mod inside;
+pub mod jwks;
 mod redirect;
 mod relay;
 
 pub use conversation::{Conversation, Failed, Said, Switch};
 pub use inside::{Answered, Came, Inner, Inside};
+pub use jwks::JwksConfig;
 pub use redirect::{Redirect, RedirectConfig};
 pub use relay::{Closed, Counts, Ended, How, Relay, is_asked, relay};
 
@@ -21,6 +23,8 @@ pub enum Handler {
     Reply(Arc<Reply>),
     /// The way to another place.
     Redirect(Redirect),
+    /// The keys that the gateway signs with.
+    Jwks(Arc<Reply>),
 }
 
 impl Handler {
@@ -30,7 +34,7 @@ impl Handler {
     /// The problem to answer with instead, or a client that is gone.
     pub async fn answer(&self, talk: &mut impl Conversation) -> Result<(), Failed> {
         match self {
-            Handler::Reply(reply) => talk.reply(reply).await,
+            Handler::Reply(reply) | Handler::Jwks(reply) => talk.reply(reply).await,
             Handler::Redirect(redirect) => {
                 let reply = redirect.answer(talk.request(), talk.cx())?;
                 talk.reply(&reply).await
@@ -43,6 +47,7 @@ impl Handler {
         match self {
             Handler::Reply(_) => "reply",
             Handler::Redirect(_) => "redirect",
+            Handler::Jwks(_) => "jwks",
         }
     }
 }

@@ -4,4 +4,4 @@ mod access;
 mod metrics;
 
 pub use access::{AccessLog, AccessLogConfig, Closing, Line, PartTold, Sink};
-pub use metrics::{JwksMetrics, Kept, Metrics, ProcessMetrics, Shard, StoreMetrics};
+pub use metrics::{JwksMetrics, Kept, Metrics, ProcessMetrics, Shard, StoreMetrics, TokenMetrics};

@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 
 use super::exchange::Step;
 use super::fallback::{self, Turned};
-use super::{Exchange, Gateway, attempts, outgoing, upstream};
+use super::{Exchange, Gateway, attempts, credentials, outgoing, upstream};
 use crate::handler::{Failed, Said, Switch};
 use crate::problem::{Kind, Problem};
 use crate::types::FRAMING;
@@ -68,6 +68,9 @@ async fn attempt(
     switch: &impl Switch,
     compression: bool,
 ) -> Result<Result<(Box<ResponseHeader>, Link)>, Failed> {
+    if let Err(error) = credentials::ready(gateway, session, exchange).await {
+        return Ok(Err(error));
+    }
     let peer = match upstream::peer(gateway, session, exchange, false) {
         Ok(peer) => peer,
         Err(error) => return Ok(Err(error)),

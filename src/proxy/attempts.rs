@@ -95,6 +95,9 @@ pub(super) fn answered(gateway: &Gateway, session: &Session, exchange: &mut Exch
         return Err(upstream::raise(exchange, upstream::late(Step::Waiting)));
     }
     let failure = grpc::failure(exchange, res.status, Some(&res.headers));
+    if let Some(ready) = &exchange.ready {
+        ready.judged(failure);
+    }
     let minds = exchange
         .targets()
         .is_some_and(|targets| targets.retry.minds(failure) || targets.fallback.as_ref().is_some_and(|fallback| fallback.minds(failure)));

@@ -21,7 +21,7 @@ use crate::problem::Problem;
 use crate::routing::{Destination, Route, Version, Way};
 use crate::state::InFlight;
 use crate::types::Reply;
-use crate::upstream::{Backend, Pool, Probe, Service, Target, Targets};
+use crate::upstream::{Backend, Pool, Probe, Ready, Service, Target, Targets};
 
 /// One request and its answer. Pins the snapshot that the request started with, and splits what is shared from what is its own, so that hooks borrow
 /// both at once.
@@ -65,6 +65,8 @@ pub struct Exchange {
     pub(super) tried: SmallVec<[usize; 4]>,
     /// That this request finds out whether a failing service is well again.
     pub(super) probe: Option<Probe>,
+    /// Who the gateway is to the service of the present attempt; none where it is nobody there.
+    pub(super) ready: Option<Ready>,
     /// How often it was sent to a target.
     pub(super) attempts: u32,
     /// How many of these were at services that another stands in for by now.
@@ -134,6 +136,8 @@ pub(super) struct Told {
 pub(super) enum Step {
     /// What comes before a service is asked: policies, and bodies that they read.
     Arriving,
+    /// Credentials of the gateway's own.
+    Authenticating,
     /// A connection to a target.
     Connecting,
     /// The rest of the request's body, and that the target takes it.
@@ -151,6 +155,7 @@ impl Step {
     pub(super) fn name(self) -> &'static str {
         match self {
             Step::Arriving => "arriving",
+            Step::Authenticating => "authenticating",
             Step::Connecting => "connecting",
             Step::Sending => "sending",
             Step::Waiting => "waiting",
@@ -163,6 +168,7 @@ impl Step {
     pub(super) fn late(self) -> &'static str {
         match self {
             Step::Arriving => "the time of the request was used up before the service was asked",
+            Step::Authenticating => "the time of the request was used up while waiting for the gateway's own credentials",
             Step::Connecting => "the time of the request was used up while connecting to the service",
             Step::Sending => "the time of the request was used up while sending it to the service",
             Step::Waiting => "the time of the request was used up while waiting for the service's answer",
@@ -197,6 +203,7 @@ impl Exchange {
             answered: None,
             tried: SmallVec::new(),
             probe: None,
+            ready: None,
             attempts: 0,
             spent: 0,
             aged: 0,

@@ -72,6 +72,10 @@ fn take(gateway: &Gateway, exchange: &Exchange, mirror: &Mirror, req: &RequestHe
     if let Some(name) = exchange.targets().and_then(|targets| targets.deadline_header.as_ref()) {
         head.remove_header(name);
     }
+    // They are for the other service alone.
+    if let Some(credentials) = exchange.targets().and_then(|targets| targets.credentials.as_ref()) {
+        credentials.withdraw(&mut head);
+    }
     head.insert_header(MARK, mirror.mark.clone()).ok()?;
     // The copy's service may say another.
     head.insert_header(header::HOST, exchange.authority.clone()).ok()?;

@@ -6,6 +6,7 @@ mod attempts;
 mod book;
 mod busy;
 mod connection;
+mod credentials;
 mod encode;
 mod exchange;
 mod fallback;
@@ -204,6 +205,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(&self, session: &mut Session, exchange: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         attempts::pause(session, exchange).await?;
+        credentials::ready(self, session, exchange).await?;
         let is_open = !session.is_body_done();
         upstream::peer(self, session, exchange, is_open)
     }

@@ -5,11 +5,12 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::forwarded::{self, Facts};
-use super::{Connection, Exchange, grpc};
+use super::{Connection, Exchange, credentials, grpc};
 use crate::problem::{Kind, Problem};
 use crate::upstream::HostMode;
 
-/// The header that goes out: without what was said to the gateway alone, then path, host, forwarding headers, who calls, then the policies' changes.
+/// The header that goes out: without what was said to the gateway alone, then path, host, forwarding headers, who calls, then the policies' changes, then the
+/// gateway's own credentials.
 ///
 /// # Errors
 /// What a policy, or the path, cannot be made of.
@@ -38,7 +39,8 @@ pub(super) fn header(session: &Session, exchange: &mut Exchange, req: &mut Reque
     deadline(exchange, req);
     exchange.pinned.snapshot.identity.tell(req, &exchange.cx);
     let (chain, cx, _) = exchange.parts();
-    chain.upstream_request(req, cx)
+    chain.upstream_request(req, cx)?;
+    credentials::show(exchange, req)
 }
 
 /// What was matched is what goes out, unless the route says otherwise.

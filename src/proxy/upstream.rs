@@ -211,7 +211,7 @@ pub(super) fn heard(session: &Session, exchange: &Exchange) {
 fn nowhere(gateway: &Gateway, exchange: &mut Exchange) -> Box<Error> {
     let cause = exchange.targets().and_then(Targets::cause);
     if fallback::fall(gateway, exchange, Failure::Connect, true) {
-        let mut error = Error::new(PENDING);
+        let mut error = pending();
         error.set_retry(true);
         return error;
     }
@@ -291,10 +291,15 @@ pub(super) fn is_late(exchange: &Exchange) -> bool {
     exchange.total.is_some_and(|total| exchange.started.elapsed() >= total)
 }
 
+/// The error that leads Pingora to what waits in the exchange.
+pub(super) fn pending() -> Box<Error> {
+    Error::new(PENDING)
+}
+
 /// Leaves a problem in the exchange and makes the error that leads Pingora to it.
 pub(super) fn raise(exchange: &mut Exchange, problem: Problem) -> Box<Error> {
     exchange.pending = Some(problem);
-    Error::new(PENDING)
+    pending()
 }
 
 /// Whether the error leads to a problem that is there already, and was made here.

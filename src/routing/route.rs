@@ -14,19 +14,19 @@ use super::split::{ForceConfig, Split, StickyConfig, ToConfig};
 use super::version::{VersionConfig, Versions, VersionsConfig};
 use crate::compose::{Batch, BatchConfig, ComposeConfig, Composition};
 use crate::ctx::Ctx;
-use crate::handler::{Handler, RedirectConfig};
+use crate::handler::{Handler, JwksConfig, RedirectConfig};
 use crate::policy::{Chain, Entry};
 use crate::problem::Problem;
 use crate::types::{Duration, ReplyConfig};
 use crate::upstream::Service;
 
-/// One entry of `routes:`. It goes to one place: `to`, `versions`, `compose`, `batch`, `reply` or `redirect`.
+/// One entry of `routes:`. It goes to one place: `to`, `versions`, `compose`, `batch`, `reply`, `redirect` or `jwks`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
     "oneOf" = [
         {"required": ["to"]}, {"required": ["versions"]}, {"required": ["compose"]}, {"required": ["batch"]}, {"required": ["reply"]},
-        {"required": ["redirect"]}
+        {"required": ["redirect"]}, {"required": ["jwks"]}
     ],
     "dependentRequired" = {"path": ["to"], "sticky": ["to"], "force": ["to"]}
 ))]
@@ -63,6 +63,8 @@ pub struct RouteConfig {
     pub reply: Option<ReplyConfig>,
     /// The way to another place.
     pub redirect: Option<RedirectConfig>,
+    /// The public keys of `signing`.
+    pub jwks: Option<JwksConfig>,
 }
 
 /// Where one version of a route leads, as it was written.

@@ -7,12 +7,13 @@ use super::lists;
 use crate::building::{BuildError, Errors, Step};
 use crate::compose::{Batch, ComposeConfig, Composition};
 use crate::config::Config;
-use crate::handler::{Handler, Redirect};
+use crate::handler::{Handler, Redirect, jwks};
 use crate::policy::guard::size_limit::Server;
 use crate::policy::{Chain, Chains, Plan, Runtime, beyond, doubled, identifies, merge};
 use crate::routing::{
     self, Caller, Destination, Goal, Mirror, MirrorConfig, PathTemplate, Route, RouteConfig, Split, ToConfig, Versions, Way,
 };
+use crate::signing::Signer;
 use crate::state::Shared;
 use crate::upstream::{Backend, Service};
 
@@ -34,6 +35,7 @@ impl Place<'_> {
 pub(super) struct Builder<'a> {
     pub(super) config: &'a Config,
     pub(super) shared: &'a Shared,
+    pub(super) signer: Option<Arc<Signer>>,
     pub(super) services: HashMap<&'a str, Arc<Service>>,
     pub(super) chains: Chains<'a>,
     pub(super) errors: Errors,
@@ -99,6 +101,7 @@ impl<'a> Builder<'a> {
             ("batch", route.batch.is_some()),
             ("reply", route.reply.is_some()),
             ("redirect", route.redirect.is_some()),
+            ("jwks", route.jwks.is_some()),
         ];
         let mut named = places.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| *name);
         let (first, second) = (named.next(), named.next());
@@ -146,12 +149,13 @@ impl<'a> Builder<'a> {
             let chain = self.chain(Some(index), None);
             batch.ok().map(|batch| vec![Way { version: 0, chain, destination: Destination::Batch(Box::new(batch)) }])
         } else {
-            let handler = match (&route.reply, &route.redirect) {
-                (Some(reply), _) => reply.build().map(|reply| Handler::Reply(Arc::new(reply))).map_err(|error| error.at("reply")),
-                (_, Some(redirect)) => Redirect::build(redirect, &params).map(Handler::Redirect).map_err(|error| error.at("redirect")),
+            let handler = match (&route.reply, &route.redirect, &route.jwks) {
+                (Some(reply), ..) => reply.build().map(|reply| Handler::Reply(Arc::new(reply))).map_err(|error| error.at("reply")),
+                (_, Some(redirect), _) => Redirect::build(redirect, &params).map(Handler::Redirect).map_err(|error| error.at("redirect")),
+                (.., Some(config)) => jwks::build(config, self.signer.as_deref()).map(Handler::Jwks).map_err(|error| error.at("jwks")),
                 _ => Err(BuildError::new(
                     "the route goes nowhere",
-                    "write `to: <service>`, `versions:`, `compose:`, `batch:`, `reply:` or `redirect:`",
+                    "write `to: <service>`, `versions:`, `compose:`, `batch:`, `reply:`, `redirect:` or `jwks:`",
                 )),
             };
             let handler = self.keep(index, handler);

@@ -23,6 +23,7 @@ use crate::policy::transform::Identity;
 use crate::policy::{Chain, Chains, Entry, Scope};
 use crate::problem::{Kind, Problem};
 use crate::routing::{Destination, Outcome, PathOptions, Query, Route, Router, Way};
+use crate::signing::Signer;
 use crate::state::{Kept, Shared};
 use crate::store::Store;
 use crate::tls::Secure;
@@ -82,9 +83,17 @@ impl Snapshot {
         errors.0.extend(config.dns.mistakes().0);
         errors.0.extend(config.cache.mistakes().0);
         let base = Base { shared, folder, names: &Arc::new(Names::new(&config.dns)) };
+        let signer = match config.signing.as_ref().map(|signing| Signer::build(signing, folder)) {
+            Some(Ok(signer)) => Some(Arc::new(signer)),
+            Some(Err(found)) => {
+                errors.0.extend(found.0.into_iter().map(|error| error.at("signing")));
+                None
+            }
+            None => None,
+        };
         let mut services = HashMap::new();
         for (name, service) in &config.services {
-            match Service::build(name, service, &base) {
+            match Service::signing(name, service, &base, signer.as_ref()) {
                 Ok(built) => {
                     services.insert(name.as_str(), Arc::new(built));
                 }
@@ -111,7 +120,7 @@ impl Snapshot {
         let known = config.services.keys().map(|name| (name.as_str(), services.get(name.as_str()).cloned()));
         let chains =
             Chains::new(Arc::new(consumers), store.as_ref().map(|store| store.faces.clone()).unwrap_or_default(), known.collect(), base);
-        let mut builder = Builder { config, shared, services, chains, errors };
+        let mut builder = Builder { config, shared, signer, services, chains, errors };
         builder.names();
         builder.listed();
         let routes: Vec<Option<Route>> = config.routes.iter().enumerate().map(|(index, route)| builder.route(index, route)).collect();

@@ -14,7 +14,7 @@ use super::allowance::{Allowance, Charge};
 use super::lent::Connections;
 use super::stage::Stage;
 use super::talk::{Broken, Told, prepare, talk};
-use super::{Asking, Attempted, Backend, Breaker, Failure, Picked, Pool, Probe, Service, Targets, is_keyed, retry_after};
+use super::{About, Asking, Attempted, Backend, Breaker, Failure, Picked, Pool, Probe, Ready, Service, Targets, is_keyed, retry_after};
 use crate::ctx::Ctx;
 use crate::observe::Shard;
 use crate::state::InFlight;
@@ -33,6 +33,8 @@ pub struct Call {
     /// None where the service answers by itself.
     to: Option<Chosen>,
     haste: Haste,
+    /// What the service is told of it, where the gateway shows it credentials.
+    about: Option<About>,
 }
 
 /// Whether a call has the time that it should have.
@@ -75,6 +77,7 @@ pub(super) struct Sent<'a> {
     pub head: &'a RequestHeader,
     pub body: &'a [Bytes],
     haste: Haste,
+    about: Option<&'a About>,
     pub allowed: &'a Allowance,
 }
 
@@ -98,6 +101,8 @@ pub enum CallError {
     NoTarget,
     /// The last attempt failed, when it had come so far.
     Failed(Failure, Stage),
+    /// The gateway has no credentials to show to the service.
+    Lacking,
     /// The body of the answer with this status is larger than it may be.
     TooLarge(StatusCode),
 }
@@ -123,14 +128,15 @@ impl Client {
     /// # Errors
     /// The service is left alone, or has no target.
     pub fn begin(service: &Arc<Service>, req: &RequestHeader, cx: &Ctx) -> Result<Call, CallError> {
-        let call = |probe, to| Call { service: service.clone(), probe, to, haste: Haste::None };
-        let Backend::Targets(targets) = &service.backend else { return Ok(call(None, None)) };
+        let call = |probe, to, about| Call { service: service.clone(), probe, to, haste: Haste::None, about };
+        let Backend::Targets(targets) = &service.backend else { return Ok(call(None, None, None)) };
         let probe = targets.breaker.as_ref().map_or(Ok(None), Breaker::admit).map_err(CallError::LeftAlone)?;
         let pool = targets.pool();
         let asking = pool.asking(req, cx, &[]);
         let chosen = Chosen::of(&pool, &asking).ok_or(CallError::NoTarget)?;
         targets.retry.begin();
-        Ok(call(probe, Some(chosen)))
+        let about = targets.credentials.as_ref().map(|credentials| credentials.about(req, cx));
+        Ok(call(probe, Some(chosen), about))
     }
 
     /// Sends it and waits for the whole answer, for at most so long. `most` are the bytes of its body that are held. Names the `Host` where the service does,
@@ -149,7 +155,8 @@ impl Client {
     pub async fn send_allowed(&self, call: Call, head: RequestHeader, body: &[Bytes], allowed: &Allowance) -> Result<Answer, CallError> {
         match (&call.service.backend, call.to) {
             (Backend::Targets(targets), Some(to)) => {
-                let sent = Sent { head: &head, body, haste: call.haste, allowed };
+                let about = call.about.as_ref();
+                let sent = Sent { head: &head, body, haste: call.haste, about, allowed };
                 self.attempts(&call.service.name, targets, to, call.probe, &sent).await
             }
             (Backend::Mock(mock), _) => {
@@ -180,14 +187,18 @@ impl Client {
         let mut tried = SmallVec::<[usize; 4]>::new();
         loop {
             count += 1;
+            let ready = self.ready(service, targets, sent).await?;
             let left = sent.allowed.left();
             // It is large, and would be moved several times.
-            let attempt = Box::pin(self.attempt(targets, &to, sent));
+            let attempt = Box::pin(self.attempt(targets, &to, ready.as_ref(), sent));
             let told = sent.allowed.limit(attempt).await.unwrap_or(Err(Failure::Timeout));
             let (ended, wish) = match &told {
                 Ok(told) => (Failure::Status(told.head.status), retry_after(&told.head.headers)),
                 Err(failure) => (*failure, None),
             };
+            if let Some(ready) = &ready {
+                ready.judged(ended);
+            }
             // One that had less time than the service gives says nothing of its target; nor does one that was told so, and gave up by itself.
             let hurried = (count > 1 || sent.haste == Haste::Hurried) && left < targets.timeouts.response && targets.is_late(ended);
             if !ended.is_of_age() && !hurried {
@@ -232,9 +243,24 @@ impl Client {
         }
     }
 
-    async fn attempt(&self, targets: &Targets, to: &Chosen, sent: &Sent<'_>) -> Result<Told, Failure> {
+    /// The credentials of the service, where it gets any.
+    async fn ready(&self, service: &str, targets: &Targets, sent: &Sent<'_>) -> Result<Option<Ready>, CallError> {
+        let (Some(credentials), Some(about)) = (&targets.credentials, sent.about) else { return Ok(None) };
+        match sent.allowed.limit(Box::pin(credentials.ready(about))).await {
+            Some(Ok(ready)) => Ok(Some(ready)),
+            late_or_lacking => {
+                self.shard.credentials_missing.with_label_values(&[service]).inc();
+                Err(if late_or_lacking.is_some() { CallError::Lacking } else { CallError::Failed(Failure::Timeout, Stage::Connecting) })
+            }
+        }
+    }
+
+    async fn attempt(&self, targets: &Targets, to: &Chosen, ready: Option<&Ready>, sent: &Sent<'_>) -> Result<Told, Failure> {
         let mut head = sent.head.clone();
         prepare(&mut head, targets, &to.authority, sent).map_err(|_| Failure::Malformed)?;
+        if let Some(ready) = ready {
+            ready.show(&mut head);
+        }
         sent.allowed.progress.come_to(Stage::Connecting);
         let (mut lent, reused) = self.connections.take(&to.peer).await.map_err(|error| {
             sent.allowed.note_refusal(&error);

@@ -4,6 +4,8 @@ mod allowance;
 mod attempt;
 mod balance;
 mod call;
+mod credentials;
+mod discovery;
 mod dns;
 mod follow;
 mod health;
@@ -18,6 +20,7 @@ mod stage;
 mod status;
 mod talk;
 mod target;
+mod targets;
 mod tending;
 mod timeouts;
 mod transport;
@@ -31,6 +34,7 @@ pub use attempt::{
 };
 pub use balance::{Asking, BalanceConfig, EjectionConfig, Group, HashConfig, Key, SameSite, Sticky, StickyConfig, cookie, hash};
 pub use call::{Answer, Call, CallError, Client, Haste};
+pub use credentials::{About, Credentials, CredentialsConfig, Grant, Lacking, Ready};
 pub use dns::{DnsConfig, Names};
 pub use health::{Health, HealthConfig};
 pub use host::HostMode;
@@ -51,7 +55,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{HeaderName, StatusCode, header};
+use http::HeaderName;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::runtime::Handle;
@@ -61,8 +65,9 @@ use tokio::task::JoinSet;
 use self::plan::Plan;
 use crate::building::{BuildError, Errors, Step};
 use crate::observe::Metrics;
+use crate::signing::Signer;
 use crate::state::Shared;
-use crate::types::{Duration, FRAMING, GrpcStatus, Percent};
+use crate::types::{Duration, Percent};
 
 /// One entry of `services:`: either `targets` or `mock`. `P` is the list of policies, a matter of a later room.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -93,6 +98,8 @@ pub struct ServiceConfig<P> {
     pub protocol: Option<Protocol>,
     /// Whom to believe behind `https://`, and who the gateway is to them. Default: those that the system believes, and nobody.
     pub tls: Option<TlsConfig>,
+    /// Who the gateway is to the targets, in headers. Default: nobody.
+    pub credentials: Option<CredentialsConfig>,
     /// The connections that are kept to the targets.
     pub connections: Option<ConnectionsConfig>,
     /// How long a target may take.
@@ -148,6 +155,8 @@ pub struct Targets {
     pub breaker: Option<Arc<Breaker>>,
     /// What answers otherwise.
     pub fallback: Option<Fallback>,
+    /// Who the gateway is to them.
+    pub credentials: Option<Arc<Credentials>>,
     /// The `Host` that they see.
     pub host: HostMode,
     /// How long they may take.
@@ -175,6 +184,14 @@ impl Service {
     /// # Errors
     /// All that is wrong, at paths below `services.<name>`.
     pub fn build<P>(name: &str, config: &ServiceConfig<P>, base: &Base<'_>) -> Result<Self, Errors> {
+        Self::signing(name, config, base, None)
+    }
+
+    /// The same for one that may be told who calls, by this signer.
+    ///
+    /// # Errors
+    /// All that is wrong, at paths below `services.<name>`.
+    pub fn signing<P>(name: &str, config: &ServiceConfig<P>, base: &Base<'_>, signer: Option<&Arc<Signer>>) -> Result<Self, Errors> {
         let mut errors = Errors::default();
         let root = || [Step::from("services"), Step::from(name)];
         let keys = [
@@ -185,6 +202,7 @@ impl Service {
             ("slow_start", config.slow_start.is_some()),
             ("protocol", config.protocol.is_some()),
             ("tls", config.tls.is_some()),
+            ("credentials", config.credentials.is_some()),
             ("connections", config.connections.is_some()),
             ("websocket", config.websocket.is_some()),
             ("retry", config.retry.is_some()),
@@ -207,7 +225,7 @@ impl Service {
                 errors.keep(&root(), Err(BuildError::new(format!("a mock has no `{key}`"), "remove it").at(key)))
             }
             Some(mock) => errors.keep(&root(), Mock::build(mock).map_err(|error| error.at("mock"))).map(Backend::Mock),
-            None => Targets::build(name, config, base, &mut errors, &root()).map(|targets| Backend::Targets(Box::new(targets))),
+            None => Targets::build((name, config), base, signer, &mut errors, &root()).map(|targets| Backend::Targets(Box::new(targets))),
         };
         let backend = backend.map(|backend| Self { name: name.into(), source: source(config), backend });
         match backend {
@@ -235,128 +253,43 @@ impl Service {
     /// The names that its targets go by.
     pub fn names(&self) -> Vec<String> {
         match &self.backend {
-            Backend::Targets(targets) => targets.plan.asked().into_iter().map(|(question, _)| question.name().to_owned()).collect(),
+            Backend::Targets(targets) => {
+                let hosts = targets.grant().map(|grant| grant.hosts()).unwrap_or_default();
+                targets.plan.asked().into_iter().map(|(question, _)| question.name().to_owned()).chain(hosts).collect()
+            }
             Backend::Mock(_) => Vec::new(),
         }
     }
 
+    /// Who gives the gateway a token for it.
+    pub fn grant(&self) -> Option<&Arc<Grant>> {
+        if let Backend::Targets(targets) = &self.backend { targets.grant() } else { None }
+    }
+
+    /// Whether it is told who calls, by the gateway's own credentials.
+    pub fn knows_callers(&self) -> bool {
+        matches!(&self.backend, Backend::Targets(targets) if targets.credentials.as_ref().is_some_and(|credentials| credentials.tell_who()))
+    }
+
     /// Starts what is done for it beside its requests.
-    fn tend(self: &Arc<Self>, tasks: &mut JoinSet<()>, control: &Handle, settling: &Settling, metrics: &Arc<Metrics>) {
+    fn tend(self: &Arc<Self>, tasks: &mut JoinSet<()>, control: &Handle, client: &Arc<Client>, settling: &Settling, metrics: &Arc<Metrics>) {
         if let Backend::Targets(targets) = &self.backend
             && let Some(breaker) = &targets.breaker
         {
             breaker.show(metrics);
+        }
+        if let Some(grant) = self.grant() {
+            tasks.spawn_on(grant.clone().tend(client.clone(), metrics.clone(), settling.clone()), control);
         }
         follow::follow(self, tasks, control, settling, metrics);
         health::check(self, tasks, control, settling, metrics);
     }
 }
 
-impl Targets {
-    fn build<P>(name: &str, config: &ServiceConfig<P>, base: &Base<'_>, errors: &mut Errors, root: &[Step]) -> Option<Self> {
-        if config.targets.is_empty() {
-            let error = BuildError::new("a service needs `targets` or a `mock`", "write `targets: [\"http://10.0.0.1:8080\"]`");
-            return errors.keep(root, Err(error));
-        }
-        let timeouts = Timeouts::build(&config.timeouts.unwrap_or_default(), errors, root);
-        let deadline_header =
-            config.deadline_header.as_ref().map(|name| deadline_header(name).map_err(|error| error.at("deadline_header")));
-        let deadline_header = deadline_header.and_then(|name| errors.keep(root, name));
-        let plan = Plan::build(name, config, timeouts, base, errors, root);
-        let retry = Retry::build(config.retry.as_ref(), name, base.shared).map_err(|error| error.at("retry"));
-        let breaker = config.breaker.as_ref().map(|config| Breaker::build(config, name, base.shared).map_err(|error| error.at("breaker")));
-        let breaker = breaker.and_then(|breaker| errors.keep(root, breaker)).map(Arc::new);
-        let health = config.health.as_ref().map(|config| Health::build(config, name, base.shared).map_err(|error| error.at("health")));
-        let health = health.and_then(|health| errors.keep(root, health));
-        let fallback = config.fallback.as_ref().map(|config| Fallback::build(config).map_err(|error| error.at("fallback")));
-        let fallback = fallback.and_then(|fallback| errors.keep(root, fallback));
-        if config.fallback.as_ref().is_some_and(|fallback| fallback.on.is_empty()) && config.breaker.is_none() {
-            let error =
-                BuildError::new("there is no failure and no breaker after which it would answer", "name some failures, or set `breaker`");
-            errors.keep::<()>(root, Err(error.at("on").at("fallback")));
-        }
-        if let Some(key) = config.retry.as_ref().and_then(|retry| retry.is_idle(config.fallback.is_some())) {
-            let error = BuildError::new("nothing is sent again: `attempts` is 1", "remove it, or allow for 2 attempts or more");
-            errors.keep::<()>(root, Err(error.at(key).at("retry")));
-        }
-        let websocket = WebSocket::build(config.websocket, name, base.shared).map_err(|error| error.at("websocket"));
-        let websocket = errors.keep(root, websocket);
-        let retry = errors.keep(root, retry);
-        let (plan, retry) = (plan?, retry?);
-        let pool = errors.keep(root, plan.pool())?;
-        Some(Self {
-            pool: ArcSwap::from_pointee(pool),
-            renewed: Notify::new(),
-            plan,
-            retry,
-            health,
-            breaker,
-            fallback,
-            host: config.host.clone().unwrap_or_default(),
-            timeouts,
-            websocket: websocket?,
-            deadline_header,
-        })
-    }
-
-    /// The targets as they are now. A request keeps to what it got here: places in one pool mean nothing in another.
-    pub fn pool(&self) -> Arc<Pool> {
-        self.pool.load_full()
-    }
-
-    /// How many entries of `targets:` there are; each name may stand for several targets, or for none.
-    pub fn entries(&self) -> usize {
-        self.plan.entries()
-    }
-
-    /// How many requests of one worker may be under way at a target while the connection of one more is kept behind it; none for any number.
-    pub fn kept(&self) -> Option<usize> {
-        self.plan.transport().kept()
-    }
-
-    /// Whether a call of gRPC can get there at all.
-    pub fn takes_grpc(&self) -> bool {
-        self.plan.transport().shares()
-    }
-
-    /// Whether an attempt took too long: by our clock, or by that of a target which knew its time.
-    pub fn is_late(&self, ended: Failure) -> bool {
-        match ended {
-            Failure::Timeout | Failure::Grpc(GrpcStatus::DeadlineExceeded) => true,
-            Failure::Status(StatusCode::GATEWAY_TIMEOUT) => self.deadline_header.is_some(),
-            _ => false,
-        }
-    }
-
-    /// Why there may be no target now.
-    pub fn cause(&self) -> Option<String> {
-        self.plan.cause()
-    }
-}
-
 /// What stands in the config of those who answer.
 fn source<P>(config: &ServiceConfig<P>) -> u64 {
-    let ServiceConfig { targets, host, tls, mock, .. } = config;
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(format!("{targets:?} {host:?} {tls:?} {mock:?}"))
-}
-
-fn deadline_header(name: &str) -> Result<HeaderName, BuildError> {
-    const TAKEN: [HeaderName; 10] = [
-        header::HOST,
-        header::ACCEPT,
-        header::AUTHORIZATION,
-        header::PROXY_AUTHORIZATION,
-        header::COOKIE,
-        header::SET_COOKIE,
-        header::CONTENT_TYPE,
-        header::FORWARDED,
-        header::VIA,
-        header::EXPECT,
-    ];
-    let taken = |name: &HeaderName| TAKEN.contains(name) || FRAMING.contains(name);
-    let parsed = HeaderName::try_from(name).ok().filter(|name| !taken(name) && !name.as_str().starts_with("x-forwarded-"));
-    let wrong = || BuildError::new(format!("`{name}` is not a header that could tell it"), "write one like `X-Request-Timeout-Ms`");
-    parsed.ok_or_else(wrong)
+    let ServiceConfig { targets, host, tls, credentials, mock, .. } = config;
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(format!("{targets:?} {host:?} {tls:?} {credentials:?} {mock:?}"))
 }
 
 #[cfg(test)]

@@ -68,6 +68,7 @@ impl Missed {
                 unreached(cause.unwrap_or_else(|| "it has no address".to_owned()))
             }
             CallError::LeftAlone(time) => Missed::new("left_alone", "it is left alone for its failures").after(time),
+            CallError::Lacking => unreached("there are no credentials for it".to_owned()),
             CallError::TooLarge(_) => Missed::new("too_large", "it is larger than it may be"),
             CallError::Failed(Failure::Timeout, stage) => {
                 let what = match stage {
@@ -158,14 +159,40 @@ impl Resource {
     ) -> Result<Answer, Missed> {
         let allowed = Allowance::new(most, within);
         let asked = async {
-            let mut head = self.head("POST")?;
-            let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-            for (name, value) in headers.iter().chain([&kind]) {
-                head.insert_header(name.clone(), value.clone()).map_err(malformed)?;
-            }
-            self.ask(client, head, &[form.into()], &allowed).await
+            self.ask(client, self.form(headers)?, &[form.into()], &allowed).await
         };
         self.answer(asked, &allowed, within).await
+    }
+
+    /// Posts a form to it beside the requests, with these headers, and waits likewise for an answer of whatever status.
+    ///
+    /// # Errors
+    /// None comes, or it is too large, or not in time.
+    pub async fn submit(
+        &self,
+        client: &Client,
+        headers: &[(HeaderName, HeaderValue)],
+        form: String,
+        most: usize,
+        within: Duration,
+        metrics: &Metrics,
+    ) -> Result<Answer, Missed> {
+        let allowed = Allowance::new(most, within);
+        let asked = async {
+            let head = self.form(headers)?;
+            self.locate(metrics).await;
+            self.ask(client, head, &[form.into()], &allowed).await
+        };
+        self.come(asked, &allowed, within).await
+    }
+
+    fn form(&self, headers: &[(HeaderName, HeaderValue)]) -> Result<RequestHeader, CallError> {
+        let mut head = self.head("POST")?;
+        let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        for (name, value) in headers.iter().chain([&kind]) {
+            head.insert_header(name.clone(), value.clone()).map_err(malformed)?;
+        }
+        Ok(head)
     }
 
     fn head(&self, method: &str) -> Result<RequestHeader, CallError> {
@@ -186,14 +213,23 @@ impl Resource {
         allowed: &Allowance,
         within: Duration,
     ) -> Result<Answer, Missed> {
-        let asked = tokio::time::timeout(within, asked).await;
-        let asked = asked.unwrap_or(Err(CallError::Failed(Failure::Timeout, allowed.stage())));
-        let answer = asked.map_err(|error| Missed::of(error, &self.service, allowed.refusal()))?;
+        let answer = self.come(asked, allowed, within).await?;
         match answer.head.status.as_u16() {
             200 => Ok(answer),
             status @ 300..400 => Err(Missed::new("status", format!("it answered {status}, and redirects are not followed"))),
             status => Err(Missed::new("status", format!("it answered {status}"))),
         }
+    }
+
+    async fn come(
+        &self,
+        asked: impl Future<Output = Result<Answer, CallError>>,
+        allowed: &Allowance,
+        within: Duration,
+    ) -> Result<Answer, Missed> {
+        let asked = tokio::time::timeout(within, asked).await;
+        let asked = asked.unwrap_or(Err(CallError::Failed(Failure::Timeout, allowed.stage())));
+        asked.map_err(|error| Missed::of(error, &self.service, allowed.refusal()))
     }
 }
 

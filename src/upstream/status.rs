@@ -4,6 +4,7 @@ use pingora_core::upstreams::peer::Peer;
 use serde::Serialize;
 
 use super::balance::Stand;
+use super::credentials::GrantStatus;
 use super::{Target, Targets};
 use crate::state::{Load, millis};
 
@@ -21,6 +22,9 @@ pub enum ServiceStatus {
         /// Its breaker; none where it has none.
         #[serde(skip_serializing_if = "Option::is_none")]
         breaker: Option<BreakerStatus>,
+        /// The token that the gateway shows to them; none where there is none to fetch.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        token: Option<GrantStatus>,
         /// Each of them.
         targets: Vec<TargetStatus>,
     },
@@ -81,7 +85,7 @@ impl ServiceStatus {
             available += usize::from(stand.is_available() && target.weight > 0);
             all.push(TargetStatus::of(target, load, stand, (now, clock)));
         }
-        Self::Targets { available: format!("{available} of {}", all.len()), breaker, targets: all }
+        Self::Targets { available: format!("{available} of {}", all.len()), breaker, token: targets.grant().map(|grant| grant.status()), targets: all }
     }
 }
 

@@ -46,7 +46,7 @@ impl Tending {
         let settling = Settling { _sender: sender };
         let mut tasks = JoinSet::new();
         for service in services {
-            service.tend(&mut tasks, control, &settling, metrics);
+            service.tend(&mut tasks, control, client, &settling, metrics);
         }
         for other in others {
             tasks.spawn_on(other.tend(client.clone(), metrics.clone(), settling.clone()), control);

@@ -1,10 +1,11 @@
 use std::time;
 
+use http::{HeaderName, header};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::building::{Errors, Step};
-use crate::types::Duration;
+use crate::building::{BuildError, Errors, Step};
+use crate::types::{Duration, FRAMING};
 
 /// How long a target may take.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -74,4 +75,27 @@ impl Timeouts {
             idle: config.idle.into(),
         }
     }
+}
+
+/// The header that tells a target how long a request has left.
+///
+/// # Errors
+/// None is, or one that says something else.
+pub(super) fn deadline_header(name: &str) -> Result<HeaderName, BuildError> {
+    const TAKEN: [HeaderName; 10] = [
+        header::HOST,
+        header::ACCEPT,
+        header::AUTHORIZATION,
+        header::PROXY_AUTHORIZATION,
+        header::COOKIE,
+        header::SET_COOKIE,
+        header::CONTENT_TYPE,
+        header::FORWARDED,
+        header::VIA,
+        header::EXPECT,
+    ];
+    let taken = |name: &HeaderName| TAKEN.contains(name) || FRAMING.contains(name);
+    let parsed = HeaderName::try_from(name).ok().filter(|name| !taken(name) && !name.as_str().starts_with("x-forwarded-"));
+    let wrong = || BuildError::new(format!("`{name}` is not a header that could tell it"), "write one like `X-Request-Timeout-Ms`");
+    parsed.ok_or_else(wrong)
 }

@@ -23,8 +23,8 @@ impl Metrics {
 
     /// Forgets everything but these.
     pub fn keep(&self, kept: &Kept<'_>) {
-        let Kept { routes, services, names, sources, breakers, ejected, checked } = kept;
-        let ProcessMetrics { dns_lookups, dns_addresses, dns_answered, healthy, checks, jwks, .. } = &self.process;
+        let Kept { routes, services, names, sources, tokens, breakers, ejected, checked } = kept;
+        let ProcessMetrics { dns_lookups, dns_addresses, dns_answered, healthy, checks, jwks, tokens: fetched, .. } = &self.process;
         keep(dns_lookups, names, |labels| dns_lookups.remove_label_values(labels));
         for family in [dns_addresses, dns_answered] {
             keep(family, names, |labels| family.remove_label_values(labels));
@@ -34,6 +34,8 @@ impl Metrics {
             keep(family, sources, |labels| family.remove_label_values(labels));
         }
         let not_in = |targets: &HashSet<(&str, &str)>, labels: &[&str]| matches!(labels, [service, target, ..] if !targets.contains(&(*service, *target)));
+        remove(&fetched.refreshes, |labels| not_in(tokens, labels), |labels| fetched.refreshes.remove_label_values(labels));
+        remove(&fetched.ends, |labels| not_in(tokens, labels), |labels| fetched.ends.remove_label_values(labels));
         remove(healthy, |labels| not_in(checked, labels), |labels| healthy.remove_label_values(labels));
         remove(checks, |labels| not_in(checked, labels), |labels| checks.remove_label_values(labels));
         remove(&self.process.ejected, |labels| not_in(ejected, labels), |labels| self.process.ejected.remove_label_values(labels));
@@ -65,7 +67,7 @@ impl Metrics {
             keep(introspection_duration, sources, |labels| introspection_duration.remove_label_values(labels));
             keep(&shard.websockets, services, |labels| shard.websockets.remove_label_values(labels));
             let websockets = [&shard.websocket_messages, &shard.websocket_bytes, &shard.websocket_closes];
-            for family in [&shard.retries, &shard.fallbacks, &shard.mirrors].into_iter().chain(websockets) {
+            for family in [&shard.retries, &shard.fallbacks, &shard.mirrors, &shard.credentials_missing].into_iter().chain(websockets) {
                 keep(family, services, |labels| family.remove_label_values(labels));
             }
             keep(&shard.upstream_duration, services, |labels| shard.upstream_duration.remove_label_values(labels));

@@ -9,6 +9,7 @@ mod store;
 mod sum;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use self::consumers::{Consumers, Names};
 pub use self::jwks::JwksMetrics;
 pub use self::store::StoreMetrics;
 use self::sum::{Places, add, labels};
+pub use self::tokens::TokenMetrics;
 
 /// Upper bounds of the latency buckets, in seconds.
 const LATENCY: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -49,6 +51,8 @@ pub struct Shard {
     pub retries: IntCounterVec,
     /// Requests that were answered in a service's stead.
     pub fallbacks: IntCounterVec,
+    /// Requests that were not sent to a service, for the gateway had no credentials to show there, by service.
+    pub credentials_missing: IntCounterVec,
     /// Requests for which a split chose a service, by route, service and status.
     pub splits: IntCounterVec,
     /// Copies of requests, by the service that they are for and what became of them: `answered`, `failed`, `left_alone`, `dropped`, `too_large`.
@@ -137,6 +141,8 @@ pub struct ProcessMetrics {
     dns_answered: IntGaugeVec,
     /// What is known of keys that are fetched.
     pub jwks: JwksMetrics,
+    /// What is known of tokens for services.
+    pub tokens: TokenMetrics,
     /// Whether a service's breaker is open, by service.
     pub breakers: IntGaugeVec,
     ejected: IntGaugeVec,
@@ -158,6 +164,8 @@ pub struct Kept<'a> {
     pub names: HashSet<&'a str>,
     /// Who is asked about tokens.
     pub sources: HashSet<&'a str>,
+    /// Who gives tokens for services, and to which client.
+    pub tokens: HashSet<(&'a str, &'a str)>,
     /// The services that have a breaker.
     pub breakers: HashSet<&'a str>,
     /// Services with the targets that may be ejected.
@@ -251,6 +259,11 @@ impl Shard {
             sent: counter("tidegate_sent_bytes_total", "Bytes of answer bodies.", &["route"])?,
             retries: counter("tidegate_retries_total", "Requests that were sent again.", &["service", "reason"])?,
             fallbacks: counter("tidegate_fallbacks_total", "Requests that were answered in the service's stead.", &["service", "reason"])?,
+            credentials_missing: counter(
+                "tidegate_credentials_missing_total",
+                "Requests that were not sent, for lack of the gateway's credentials.",
+                &["service"],
+            )?,
             splits: counter(
                 "tidegate_split_requests_total",
                 "Requests for which a split chose a service.",
@@ -362,6 +375,7 @@ impl ProcessMetrics {
                 ),
             )?,
             jwks: JwksMetrics::new(&registry)?,
+            tokens: TokenMetrics::new(&registry)?,
             breakers: register(
                 &registry,
                 IntGaugeVec::new(

@@ -59,6 +59,8 @@ fn what_is_gone_is_forgotten_and_nothing_else() {
         metrics.process.ejected.with_label_values(&[service, target]).set(1);
         metrics.process.healthy.with_label_values(&[service, target]).set(1);
         metrics.process.checks.with_label_values(&[service, target, "passed"]).inc();
+        metrics.process.tokens.refreshes.with_label_values(&[service, target, "renewed"]).inc();
+        metrics.process.tokens.ends.with_label_values(&[service, target]).set(1);
     }
     let one = || HashSet::from(["kept"]);
     for service in ["kept", "gone"] {
@@ -68,7 +70,7 @@ fn what_is_gone_is_forgotten_and_nothing_else() {
     }
     let target = || HashSet::from([("kept", "a")]);
     let all =
-        || Kept { routes: one(), services: one(), names: one(), sources: one(), breakers: one(), ejected: target(), checked: target() };
+        || Kept { routes: one(), services: one(), names: one(), sources: one(), tokens: target(), breakers: one(), ejected: target(), checked: target() };
     metrics.keep(&all());
     let text = metrics.render().unwrap();
     assert!(text.contains("tidegate_requests_total{route=\"kept\",status=\"0\"} 2"), "{text}");
@@ -76,6 +78,7 @@ fn what_is_gone_is_forgotten_and_nothing_else() {
     assert_eq!(text.matches("service=\"kept\",target=\"a\"").count(), 3, "{text}");
     assert!(!text.contains("gone") && text.contains("tidegate_breaker_open{service=\"kept\"} 1"), "{text}");
     assert!(text.contains("tidegate_jwks_keys{source=\"kept\"} 2"), "{text}");
+    assert!(text.contains("tidegate_token_expiry_seconds{client=\"a\",source=\"kept\"} 1"), "{text}");
     metrics.keep(&Kept { ejected: HashSet::new(), ..all() });
     let text = metrics.render().unwrap();
     assert!(!text.contains("tidegate_target_ejected{") && text.contains("tidegate_target_healthy{"), "{text}");

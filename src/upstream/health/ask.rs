@@ -13,7 +13,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::Error;
 use pingora_http::RequestHeader;
 
-use super::{HealthConfig, StatusConfig, grpc};
+use super::{HealthConfig, Ready, StatusConfig, grpc};
 use crate::building::BuildError;
 
 /// What a target is asked.
@@ -70,17 +70,25 @@ impl Ask {
         Ok(ask)
     }
 
-    /// Asks a target that sees this `Host`; `patience` is what it is told of the time it has.
+    /// Whether there is a header for credentials.
+    pub fn shows_credentials(&self) -> bool {
+        !matches!(self, Ask::Tcp)
+    }
+
+    /// Asks a target that sees this `Host` and these credentials; `patience` is what it is told of the time it has.
     ///
     /// # Errors
     /// Why it is ill.
-    pub async fn of(&self, peer: &mut HttpPeer, host: &HeaderValue, patience: Duration) -> Result<(), String> {
+    pub async fn of(&self, peer: &mut HttpPeer, host: &HeaderValue, ready: Option<&Ready>, patience: Duration) -> Result<(), String> {
         match self {
-            Ask::Http { path, status, body } => http(open(peer).await?, uri(peer, host, path)?, host, status, body.as_deref()).await,
+            Ask::Http { path, status, body } => {
+                http(open(peer).await?, uri(peer, host, path)?, (host, ready), status, body.as_deref()).await
+            }
             Ask::Tcp => connect(peer).await.map(drop),
             Ask::Grpc(service) => {
                 peer.options.set_http_version(2, 2);
-                grpc::ask(multiplexed(connect(peer).await?).await?, uri(peer, host, grpc::METHOD)?, service, patience).await
+                let session = multiplexed(connect(peer).await?).await?;
+                grpc::ask(session, uri(peer, host, grpc::METHOD)?, ready, service, patience).await
             }
         }
     }
@@ -119,7 +127,13 @@ fn uri(peer: &HttpPeer, host: &HeaderValue, path: &str) -> Result<Uri, String> {
     Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(path).build().map_err(|error| error.to_string())
 }
 
-async fn http(mut session: HttpSession, uri: Uri, host: &HeaderValue, status: &[StatusConfig], body: Option<&str>) -> Result<(), String> {
+async fn http(
+    mut session: HttpSession,
+    uri: Uri,
+    (host, ready): (&HeaderValue, Option<&Ready>),
+    status: &[StatusConfig],
+    body: Option<&str>,
+) -> Result<(), String> {
     let wrong = |error: Box<Error>| broken(&error);
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let mut req = RequestHeader::build("GET", path.as_bytes(), Some(3)).map_err(wrong)?;
@@ -130,6 +144,9 @@ async fn http(mut session: HttpSession, uri: Uri, host: &HeaderValue, status: &[
     } else {
         req.insert_header(header::HOST, host.clone()).map_err(wrong)?;
         req.insert_header(header::CONNECTION, HeaderValue::from_static("close")).map_err(wrong)?;
+    }
+    if let Some(ready) = ready {
+        ready.show(&mut req);
     }
     session.write_request_header(Box::new(req)).await.map_err(wrong)?;
     session.finish_request_body().await.map_err(wrong)?;

@@ -10,7 +10,7 @@ use crate::types::Duration;
 
 /// `health:` of a service: each target is asked again and again whether it is well, in the way that one of `path`, `tcp` and `grpc` says. While it is not,
 /// it gets no requests. A target is taken to be well until its first check, which is made at once and decides by itself; the gateway waits for the first
-/// checks, up to 2s, before it uses a new config.
+/// checks, up to 2s, before it uses a new config. Checks show the `credentials` of the service; while there are none to show, nothing is asked.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("oneOf" = [

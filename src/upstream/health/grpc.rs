@@ -8,6 +8,7 @@ use pingora_core::protocols::http::v2::client::Http2Session;
 use pingora_error::Error;
 use pingora_http::RequestHeader;
 
+use super::Ready;
 use super::ask::{USER_AGENT, broken};
 use crate::types::grpc_timeout;
 
@@ -21,7 +22,13 @@ const MOST: usize = 1024;
 ///
 /// # Errors
 /// Why it is ill.
-pub async fn ask(mut session: Http2Session, uri: Uri, service: &str, patience: Duration) -> Result<(), String> {
+pub async fn ask(
+    mut session: Http2Session,
+    uri: Uri,
+    ready: Option<&Ready>,
+    service: &str,
+    patience: Duration,
+) -> Result<(), String> {
     let wrong = |error: Box<Error>| broken(&error);
     let mut req = RequestHeader::build("POST", METHOD.as_bytes(), Some(4)).map_err(wrong)?;
     req.set_version(Version::HTTP_2);
@@ -33,6 +40,9 @@ pub async fn ask(mut session: Http2Session, uri: Uri, service: &str, patience: D
         ("grpc-timeout", grpc_timeout::write(patience)),
     ] {
         req.insert_header(name, value).map_err(wrong)?;
+    }
+    if let Some(ready) = ready {
+        ready.show(&mut req);
     }
     session.write_request_header(Box::new(req), false).map_err(wrong)?;
     session.write_request_body(request(service), true).await.map_err(wrong)?;

@@ -17,7 +17,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::ask::Ask;
-use super::{Backend, HostMode, Pool, Service, Settling, Target, Targets, jitter};
+use super::{About, Backend, HostMode, Pool, Ready, Service, Settling, Target, Targets, jitter};
 use crate::building::BuildError;
 use crate::observe::Metrics;
 use crate::state::{Changes, Checked, Shared, millis};
@@ -60,12 +60,12 @@ impl Health {
         })
     }
 
-    /// Asks a target, which sees this `Host`, and says why it is ill.
-    async fn ask(&self, target: &Target, host: &HeaderValue) -> Result<(), String> {
+    /// Asks a target, which sees this `Host` and these credentials, and says why it is ill.
+    async fn ask(&self, target: &Target, host: &HeaderValue, ready: Option<&Ready>) -> Result<(), String> {
         let mut peer = target.peer();
         peer.options.connection_timeout = Some(self.timeout);
         peer.options.total_connection_timeout = Some(self.timeout);
-        let asked = timeout(self.timeout, self.ask.of(&mut peer, host, self.timeout)).await;
+        let asked = timeout(self.timeout, self.ask.of(&mut peer, host, ready, self.timeout)).await;
         asked.unwrap_or_else(|_| Err(format!("no answer in {:?}", self.timeout)))
     }
 
@@ -73,7 +73,19 @@ impl Health {
     pub(super) async fn visit(&self, service: &Service, pool: &Pool, index: usize, host: &HostMode, metrics: &Metrics) {
         let (Some(target), Some(load)) = (pool.targets().get(index), pool.load(index)) else { return };
         let host = if let HostMode::Name(name) = host { name } else { &target.authority };
-        let failure = self.ask(target, host).await.err();
+        let credentials = match &service.backend {
+            Backend::Targets(targets) => targets.credentials.as_ref().filter(|_| self.ask.shows_credentials()),
+            Backend::Mock(_) => None,
+        };
+        let ready = match credentials {
+            Some(credentials) => match credentials.ready(&About::default()).await {
+                Ok(ready) => Some(ready),
+                // To be sent away without any says nothing of the target.
+                Err(_) => return,
+            },
+            None => None,
+        };
+        let failure = self.ask(target, host, ready.as_ref()).await.err();
         let (name, target) = (&*service.name, target.name());
         metrics.process.checks.with_label_values(&[name, target, if failure.is_none() { "passed" } else { "failed" }]).inc();
         let turned = load.checks.note(Checked { at: SystemTime::now(), failure: failure.clone() }, self.healthy, self.unhealthy);

@@ -13,12 +13,12 @@ use super::KeySet;
 use super::discovery::{self, Wanted};
 use super::fetch::FetchConfig;
 use super::jwk::published;
-use super::keyring::{Keyring, Known, Patience, Wish};
+use super::keyring::{Keyring, Known, Wish};
 use super::ways::{Ways, is_plain};
 use crate::building::BuildError;
 use crate::observe::Metrics;
 use crate::problem::{Kind, Problem};
-use crate::state::Offload;
+use crate::state::{Offload, Patience};
 use crate::upstream::{Base, Beside, Client, Missed, Resource, Settling};
 
 /// Where keys come from.
@@ -129,7 +129,7 @@ impl Provider {
     /// Asks for keys anew, since a token's is not among those of `version`; or waits for the first ones, where none are there yet.
     pub async fn renew(&self, version: Option<u64>) -> Wish {
         match version {
-            Some(version) => self.ring.renew(version, &self.patience).await,
+            Some(version) => self.ring.renew(|known| known.version != version, &self.patience).await,
             None => self.ring.first(&self.patience).await,
         }
     }

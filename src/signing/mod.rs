@@ -1,0 +1,120 @@
+//! What the gateway signs with, and what it publishes of that: tokens in its own name.
+
+// Each uses only those above it.
+mod config;
+mod key;
+#[cfg(test)]
+mod tests;
+
+pub use config::{Algorithm, SigningConfig, SigningKeyConfig};
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use serde_json::json;
+
+use self::key::Key;
+use crate::building::{BuildError, Errors};
+use crate::state::Offload;
+
+/// `signing`, ready to sign.
+pub struct Signer {
+    issuer: Box<str>,
+    /// The one that signs.
+    first: Arc<Key>,
+    /// What is published.
+    jwks: Bytes,
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signer").field("issuer", &self.issuer).field("first", &self.first).finish_non_exhaustive()
+    }
+}
+
+impl Signer {
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// Those that cannot be used, no key at all, no issuer; below `signing`.
+    pub fn build(config: &SigningConfig, folder: &Path) -> Result<Self, Errors> {
+        let mut errors = Errors::default();
+        let mut keys: Vec<Arc<Key>> = Vec::new();
+        if config.issuer.trim().is_empty() {
+            let error = BuildError::new("tokens say who has signed them", "write `issuer: https://gateway.example.com`");
+            errors.push(error.at("issuer"));
+        }
+        for (place, config) in config.keys.iter().enumerate() {
+            let Some(key) = errors.keep(&["keys".into(), place.into()], Key::build(config, folder)) else { continue };
+            if let Some(first) = keys.iter().position(|other| other.id() == key.id()) {
+                let error = BuildError::new("the same key stands here twice", "remove one of them");
+                errors.push(error.beside([first.into()]).at(place).at("keys"));
+            }
+            keys.push(Arc::new(key));
+        }
+        if config.keys.is_empty() {
+            errors.push(BuildError::new("there is no key to sign with", "write `keys: [{ pem_file: signing.pem }]`").at("keys"));
+        }
+        let jwks = json!({"keys": keys.iter().map(|key| key.published()).collect::<Vec<_>>()}).to_string().into();
+        match keys.into_iter().next() {
+            Some(first) => errors.finish(Self { issuer: config.issuer.as_str().into(), first, jwks }),
+            None => Err(errors),
+        }
+    }
+
+    /// In whose name it signs.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The public keys, as a JWK Set (RFC 7517 §5).
+    pub fn published(&self) -> Bytes {
+        self.jwks.clone()
+    }
+
+    /// Another for each other key and name.
+    pub fn id(&self) -> String {
+        format!("{} {}", self.issuer, self.first.id())
+    }
+
+    /// Whether to sign takes so long that a worker must not do it.
+    pub fn is_slow(&self) -> bool {
+        self.first.is_slow()
+    }
+
+    /// A token of this type (`typ`) with these claims, JSON (RFC 7515 §7.1). None where the system has no random numbers.
+    pub async fn sign(&self, typ: &str, claims: &str, offload: &Offload) -> Option<String> {
+        let head = json!({"alg": self.first.algorithm().name(), "typ": typ, "kid": self.first.id()}).to_string();
+        let mut token = format!("{}.{}", URL_SAFE_NO_PAD.encode(head), URL_SAFE_NO_PAD.encode(claims));
+        let key = self.first.clone();
+        let work = move || {
+            let signature = key.sign(token.as_bytes())?;
+            token.push('.');
+            URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+            Some(token)
+        };
+        if self.is_slow() { offload.run(work).await.unwrap_or_else(|work| work()) } else { work() }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::path::Path;
+
+    use super::{Signer, SigningConfig};
+
+    /// A new key of Ed25519 in PEM.
+    pub fn pem() -> String {
+        rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem()
+    }
+
+    /// Signs with a new key.
+    pub fn signer() -> Signer {
+        let config = serde_json::json!({"issuer": "https://gateway.test", "keys": [{"pem": pem()}]});
+        Signer::build(&serde_json::from_value::<SigningConfig>(config).unwrap(), Path::new("")).unwrap()
+    }
+}

@@ -1,0 +1,148 @@
+//! What the gateway asks a token with, and how it shows who it is (RFC 6749 §2.3, RFC 7523 §2.2).
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use form_urlencoded::{Serializer, byte_serialize};
+use http::{HeaderName, HeaderValue, header};
+use ring::digest::{SHA256, digest};
+use serde_json::json;
+
+use super::config::{ClientAuth, OAuth2Config};
+use crate::building::BuildError;
+use crate::signing::Signer;
+use crate::state::Offload;
+use crate::types::Secret;
+use crate::upstream::Missed;
+use crate::upstream::credentials::config::value;
+
+/// The gateway, as the provider knows it.
+#[derive(Debug)]
+pub struct Client {
+    pub id: Box<str>,
+    proof: Proof,
+    /// What is asked for, of a form.
+    wish: Box<[(&'static str, String)]>,
+    /// Whom a token that it signs is for.
+    audience: Box<str>,
+    offload: Arc<Offload>,
+}
+
+#[derive(Debug)]
+enum Proof {
+    Header(HeaderValue),
+    Body(Secret),
+    Signed(Arc<Signer>),
+    /// The certificate.
+    None,
+}
+
+impl Client {
+    /// # Errors
+    /// What proves who it is lacks, or is too much.
+    pub(super) fn build(
+        config: &OAuth2Config,
+        audience: &str,
+        signer: Option<&Arc<Signer>>,
+        offload: &Arc<Offload>,
+    ) -> Result<Self, BuildError> {
+        let wants_secret = matches!(config.client_auth, ClientAuth::ClientSecretBasic | ClientAuth::ClientSecretPost);
+        let secret = match &config.client_secret {
+            Some(secret) if wants_secret && !secret.reveal().is_empty() => secret.clone(),
+            Some(_) if wants_secret => {
+                return Err(BuildError::new("there is nothing in it", "write it as `${NAME}` or `${file:…}`").at("client_secret"));
+            }
+            None if wants_secret => {
+                let fix = "write it as `${NAME}` or `${file:…}`, or another `client_auth`";
+                return Err(BuildError::new("the provider asks for a secret", fix).at("client_secret"));
+            }
+            Some(_) => return Err(BuildError::new("with this `client_auth` there is no secret", "remove it").at("client_secret")),
+            None => Secret::from(""),
+        };
+        let proof = match config.client_auth {
+            ClientAuth::ClientSecretPost => Proof::Body(secret),
+            ClientAuth::ClientSecretBasic => {
+                // Both are escaped before they are joined: a colon in the id would end it.
+                let escaped = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+                let pair = format!("{}:{}", escaped(&config.client_id), escaped(secret.reveal()));
+                Proof::Header(value(&format!("Basic {}", STANDARD.encode(pair))).map_err(|error| error.at("client_secret"))?)
+            }
+            ClientAuth::PrivateKeyJwt => Proof::Signed(signer.cloned().ok_or_else(|| {
+                let fix = "write `signing: { issuer: https://gateway.example.com, keys: [{ pem_file: signing.pem }] }` at the top of the file";
+                BuildError::new("the gateway has no keys to sign with", fix).at("client_auth")
+            })?),
+            ClientAuth::TlsClientAuth if config.client_certificate.is_none() => {
+                let error = BuildError::new("there is no certificate that would show it", "write `client_certificate: { cert, key }`");
+                return Err(error.at("client_auth"));
+            }
+            ClientAuth::TlsClientAuth => Proof::None,
+        };
+        let mut wish = vec![("grant_type", "client_credentials".to_owned())];
+        if !config.scopes.is_empty() {
+            wish.push(("scope", config.scopes.join(" ")));
+        }
+        wish.extend(config.audience.iter().map(|audience| ("audience", audience.clone())));
+        wish.extend(config.resource.iter().map(|resource| ("resource", resource.clone())));
+        Ok(Self { id: config.client_id.as_str().into(), proof, wish: wish.into(), audience: audience.into(), offload: offload.clone() })
+    }
+
+    /// Another for each other client, secret and wish; it tells no secret.
+    pub(super) fn key(&self) -> String {
+        let secret = match &self.proof {
+            Proof::Header(value) => value.as_bytes(),
+            Proof::Body(secret) => secret.reveal().as_bytes(),
+            Proof::Signed(signer) => return format!("{} {} {:?}", self.id, signer.id(), self.wish),
+            Proof::None => b"",
+        };
+        format!("{} {} {:?}", self.id, STANDARD.encode(digest(&SHA256, secret)), self.wish)
+    }
+
+    /// The headers and the form that ask for a token.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub(super) async fn request(&self) -> Result<(Option<(HeaderName, HeaderValue)>, String), Missed> {
+        let (mut header, mut more) = (None, Vec::new());
+        match &self.proof {
+            Proof::Header(value) => header = Some((header::AUTHORIZATION, value.clone())),
+            Proof::Body(secret) => more.extend([("client_id", self.id.to_string()), ("client_secret", secret.reveal().to_owned())]),
+            Proof::Signed(signer) => {
+                let signed = signer.sign("JWT", &self.assertion(), &self.offload).await;
+                let signed = signed.ok_or_else(|| Missed::new("unsigned", "the request for it could not be signed"))?;
+                more.extend([
+                    ("client_id", self.id.to_string()),
+                    ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer".to_owned()),
+                    ("client_assertion", signed),
+                ]);
+            }
+            Proof::None => more.push(("client_id", self.id.to_string())),
+        }
+        let mut form = Serializer::new(String::new());
+        form.extend_pairs(self.wish.iter().chain(&more));
+        Ok((header, form.finish()))
+    }
+
+    /// RFC 7523 §3.
+    fn assertion(&self) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let jti = format!("{:032x}", rand::random::<u128>());
+        json!({"iss": &*self.id, "sub": &*self.id, "aud": &*self.audience, "iat": now, "exp": now + 60, "jti": jti}).to_string()
+    }
+
+    /// A text of the provider without the secret, should it repeat it.
+    pub(super) fn conceal(&self, text: &str) -> String {
+        match &self.proof {
+            Proof::Header(value) => {
+                let value = value.to_str().unwrap_or_default();
+                let pair = value.strip_prefix("Basic ").and_then(|text| String::from_utf8(STANDARD.decode(text).ok()?).ok()).unwrap_or_default();
+                let secret = pair.split_once(':').map_or("", |(_, secret)| secret);
+                let plain: String = form_urlencoded::parse(secret.as_bytes()).map(|(name, _)| name.into_owned()).collect();
+                [value, secret, &plain].into_iter().filter(|secret| !secret.is_empty()).fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+            }
+            Proof::Body(secret) => text.replace(secret.reveal(), "***"),
+            Proof::Signed(_) | Proof::None => text.to_owned(),
+        }
+    }
+}
