@@ -281,7 +281,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// What is new, gone and different, by name: `routes: +a -b ~c`.
 fn change(before: &Value, after: &Value) -> String {
     let mut text = String::new();
-    for section in ["dns", "paths", "consumers", "redis", "identity", "services", "policies", "routes"] {
+    for section in ["dns", "paths", "consumers", "redis", "identity", "signing", "services", "policies", "routes"] {
         let (before, after) = (before.get(section), after.get(section));
         if before == after {
             continue;

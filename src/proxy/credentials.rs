@@ -1,5 +1,7 @@
 //! Who the gateway is to the service that a request goes to: made ready before a target is chosen, shown on the header that goes out.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, header};
 use pingora_error::{Error, Result};
 use pingora_http::RequestHeader;
@@ -8,7 +10,7 @@ use pingora_proxy::Session;
 use super::exchange::Step;
 use super::{Exchange, Gateway, fallback, upstream};
 use crate::problem::{Kind, Problem};
-use crate::upstream::{Failure, Lacking, within};
+use crate::upstream::{Credentials, Failure, Lacking, within};
 
 /// Waits until there are credentials to show to the service, where it gets any.
 ///
@@ -17,6 +19,12 @@ use crate::upstream::{Failure, Lacking, within};
 pub(super) async fn ready(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> Result<()> {
     exchange.ready = None;
     let Some(credentials) = exchange.targets().and_then(|targets| targets.credentials.clone()) else { return Ok(()) };
+    // Its future is large: no request that needs none shall carry it about.
+    Box::pin(make(gateway, session, exchange, credentials)).await
+}
+
+async fn make(gateway: &Gateway, session: &Session, exchange: &mut Exchange, credentials: Arc<Credentials>) -> Result<()> {
+    exchange.step = Step::Authenticating;
     let about = credentials.about(session.req_header(), &exchange.cx);
     let made = match exchange.total {
         None => Some(credentials.ready(&about).await),

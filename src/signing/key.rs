@@ -111,7 +111,7 @@ fn encoding(algorithm: Algorithm) -> Option<&'static dyn RsaEncoding> {
 /// The key of a PEM text, what it signs with by itself, and its public half as a JWK with no member but those of its thumbprint, in their order.
 fn read(pem: &[u8]) -> Result<(Material, Algorithm, Map<String, Value>), BuildError> {
     let unusable = || {
-        let fix = "make one with `openssl genpkey -algorithm ed25519`, or write yours anew with `openssl pkcs8 -topk8 -nodes`";
+        let fix = "make one with `openssl genpkey -algorithm ed25519`, or write yours anew with `openssl pkcs8 -topk8 -nocrypt`";
         BuildError::new("this is no private key of Ed25519, P-256, P-384 or RSA (2048 bits or more) in PEM (PKCS #8)", fix)
     };
     let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| unusable())?;

@@ -105,11 +105,20 @@ impl Signer {
 pub(crate) mod testing {
     use std::path::Path;
 
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::{Signer, SigningConfig};
 
     /// A new key of Ed25519 in PEM.
     pub fn pem() -> String {
-        rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem()
+        pem_of(&rcgen::PKCS_ED25519)
+    }
+
+    /// The same of another kind.
+    pub fn pem_of(kind: &'static rcgen::SignatureAlgorithm) -> String {
+        let der = STANDARD.encode(rcgen::KeyPair::generate_for(kind).unwrap().serialize_der());
+        format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n")
     }
 
     /// Signs with a new key.

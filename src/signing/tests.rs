@@ -29,7 +29,7 @@ fn key(pem: String, algorithm: Option<Algorithm>) -> Result<Key, BuildError> {
 
 #[test]
 fn what_a_key_signs_is_verified_with_what_is_published_of_it() {
-    let generate = |kind| rcgen::KeyPair::generate_for(kind).unwrap().serialize_pem();
+    let generate = |kind| super::testing::pem_of(kind);
     let rsa = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/conf/examples/oidc/issuer.key")).unwrap();
     let pems = [
         (generate(&rcgen::PKCS_ED25519), None, "EdDSA"),

@@ -272,7 +272,14 @@ impl Service {
     }
 
     /// Starts what is done for it beside its requests.
-    fn tend(self: &Arc<Self>, tasks: &mut JoinSet<()>, control: &Handle, client: &Arc<Client>, settling: &Settling, metrics: &Arc<Metrics>) {
+    fn tend(
+        self: &Arc<Self>,
+        tasks: &mut JoinSet<()>,
+        control: &Handle,
+        client: &Arc<Client>,
+        settling: &Settling,
+        metrics: &Arc<Metrics>,
+    ) {
         if let Backend::Targets(targets) = &self.backend
             && let Some(breaker) = &targets.breaker
         {

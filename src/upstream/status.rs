@@ -85,7 +85,12 @@ impl ServiceStatus {
             available += usize::from(stand.is_available() && target.weight > 0);
             all.push(TargetStatus::of(target, load, stand, (now, clock)));
         }
-        Self::Targets { available: format!("{available} of {}", all.len()), breaker, token: targets.grant().map(|grant| grant.status()), targets: all }
+        Self::Targets {
+            available: format!("{available} of {}", all.len()),
+            breaker,
+            token: targets.grant().map(|grant| grant.status()),
+            targets: all,
+        }
     }
 }
 

@@ -6,9 +6,7 @@ use tokio::sync::Notify;
 
 use super::plan::Plan;
 use super::timeouts::deadline_header;
-use super::{
-    Base, Breaker, Credentials, Failure, Fallback, Grant, Health, Pool, Retry, ServiceConfig, Targets, Timeouts, WebSocket,
-};
+use super::{Base, Breaker, Credentials, Failure, Fallback, Grant, Health, Pool, Retry, ServiceConfig, Targets, Timeouts, WebSocket};
 use crate::building::{BuildError, Errors, Step};
 use crate::signing::Signer;
 use crate::types::GrpcStatus;

@@ -247,10 +247,9 @@ fn explained(built: &Built, asked: &Request) -> Result<Explanation, String> {
                         1 => "1 target".to_owned(),
                         count => format!("{count} targets"),
                     };
-                    match &targets.fallback {
-                        Some(fallback) => format!("{count}, fallback {}", fallback.name()),
-                        None => count,
-                    }
+                    let fallback = targets.fallback.as_ref().map(|fallback| format!("fallback {}", fallback.name()));
+                    let shown = targets.credentials.as_ref().map(|credentials| format!("the gateway's own {}", credentials.told()));
+                    [Some(count), shown, fallback].into_iter().flatten().collect::<Vec<_>>().join(", ")
                 }
             };
             match destination.path(&req, &cx) {

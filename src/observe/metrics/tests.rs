@@ -69,8 +69,16 @@ fn what_is_gone_is_forgotten_and_nothing_else() {
         metrics.process.jwks.keys.with_label_values(&[service]).set(2);
     }
     let target = || HashSet::from([("kept", "a")]);
-    let all =
-        || Kept { routes: one(), services: one(), names: one(), sources: one(), tokens: target(), breakers: one(), ejected: target(), checked: target() };
+    let all = || Kept {
+        routes: one(),
+        services: one(),
+        names: one(),
+        sources: one(),
+        tokens: target(),
+        breakers: one(),
+        ejected: target(),
+        checked: target(),
+    };
     metrics.keep(&all());
     let text = metrics.render().unwrap();
     assert!(text.contains("tidegate_requests_total{route=\"kept\",status=\"0\"} 2"), "{text}");

@@ -78,8 +78,8 @@ pub(super) fn value(text: &str) -> Result<HeaderValue, BuildError> {
         return Err(BuildError::new("there is nothing in it", "write it as `${NAME}` or `${file:…}`"));
     }
     let value = HeaderValue::try_from(text);
-    let mut value =
-        value.map_err(|_| BuildError::new("it cannot stand in a header", "look for a line break in it, or a character that is not ASCII"))?;
+    let mut value = value
+        .map_err(|_| BuildError::new("it cannot stand in a header", "look for a line break in it, or a character that is not ASCII"))?;
     value.set_sensitive(true);
     Ok(value)
 }

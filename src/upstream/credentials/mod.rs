@@ -85,7 +85,8 @@ impl Credentials {
         let grant = grant.and_then(|grant| errors.keep(&["oauth2".into()], grant));
         let signed = config.jwt.as_ref().map(|config| {
             let signed = Signed::build(config, base, signer)?;
-            take(&mut names, &signed.header).map_err(|error| BuildError { fix: "write a `header` of its own, like `X-Identity`".into(), ..error })?;
+            take(&mut names, &signed.header)
+                .map_err(|error| BuildError { fix: "write a `header` of its own, like `X-Identity`".into(), ..error })?;
             Ok(signed)
         });
         let signed = signed.and_then(|signed| errors.keep(&["jwt".into()], signed));
@@ -105,6 +106,14 @@ impl Credentials {
     /// What of this request they tell.
     pub fn about(&self, req: &RequestHeader, cx: &Ctx) -> About {
         About(self.signed.as_ref().map(|signed| signed.about(req, cx).into()))
+    }
+
+    /// What they are, for operators.
+    pub fn told(&self) -> String {
+        let mut told: Vec<_> = self.fixed.iter().map(|(name, _)| format!("`{name}`")).collect();
+        told.extend(self.grant.as_ref().map(|grant| format!("token of {}", grant.labels().0)));
+        told.extend(self.signed.as_ref().map(|signed| format!("signed `{}`", signed.header)));
+        told.join(" and ")
     }
 
     /// Whether the service is told who calls.

@@ -100,7 +100,9 @@ fn what_is_wrong_is_told_at_its_place_without_a_secret() {
     }
     let names = Arc::new(Names::new(&DnsConfig::default()));
     let base = Base { shared: &Shared::default(), folder: Path::new(""), names: &names };
-    for (config, place) in [(jwt(json!({})), "jwt"), (oauth2(json!({"client_auth": "private_key_jwt", "client_secret": null})), "oauth2.client_auth")] {
+    for (config, place) in
+        [(jwt(json!({})), "jwt"), (oauth2(json!({"client_auth": "private_key_jwt", "client_secret": null})), "oauth2.client_auth")]
+    {
         let errors = Credentials::build(&serde_json::from_value(config).unwrap(), &base, None).err().unwrap();
         assert_eq!((errors.0[0].path.to_string().as_str(), errors.0[0].reason.as_str()), (place, "the gateway has no keys to sign with"));
     }

@@ -22,13 +22,7 @@ const MOST: usize = 1024;
 ///
 /// # Errors
 /// Why it is ill.
-pub async fn ask(
-    mut session: Http2Session,
-    uri: Uri,
-    ready: Option<&Ready>,
-    service: &str,
-    patience: Duration,
-) -> Result<(), String> {
+pub async fn ask(mut session: Http2Session, uri: Uri, ready: Option<&Ready>, service: &str, patience: Duration) -> Result<(), String> {
     let wrong = |error: Box<Error>| broken(&error);
     let mut req = RequestHeader::build("POST", METHOD.as_bytes(), Some(4)).map_err(wrong)?;
     req.set_version(Version::HTTP_2);

@@ -123,7 +123,7 @@ fn own(folder: &Path, config: &PairConfig, hasher: &mut impl Hasher) -> Result<A
     let bytes = own.key.secret_der().to_vec();
     // What a key is, is told from its bytes alone once more when a connection is made.
     PrivateKeyDer::try_from(bytes.clone()).map_err(|error| {
-        BuildError::new(format!("{} cannot be used: {error}", config.key), "write it as PKCS #8: `openssl pkcs8 -topk8 -nodes`").at("key")
+        BuildError::new(format!("{} cannot be used: {error}", config.key), "write it as PKCS #8: `openssl pkcs8 -topk8 -nocrypt`").at("key")
     })?;
     own.content.hash(hasher);
     Ok(Arc::new(CertKey::new(own.chain.iter().map(|certificate| certificate.to_vec()).collect(), bytes)))

@@ -10,7 +10,8 @@ const key = { ...generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.e
 const [port, jwks_uri] = process.argv.slice(2);
 const issuer = `http://127.0.0.1:${port}`;
 const client = (client_id, how, more) => ({
-  client_id, token_endpoint_auth_method: how, grant_types: ['client_credentials'], redirect_uris: [], response_types: [], ...more,
+  client_id, token_endpoint_auth_method: how, grant_types: ['client_credentials'], redirect_uris: [], response_types: [],
+  id_token_signed_response_alg: 'ES256', ...more,
 });
 const secret = { client_secret: 's3cret:of %' };
 const provider = new Provider(issuer, {

@@ -110,6 +110,11 @@ impl Authority {
     }
 }
 
+/// A new key to sign with, in PEM.
+pub fn signing_key() -> String {
+    pem("PRIVATE KEY", &KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_der())
+}
+
 fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let lines = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect::<Vec<_>>().join("\n");

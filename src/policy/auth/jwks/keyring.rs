@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 
 use super::KeySet;
-pub use crate::state::Wish;
 use crate::state::Fetched;
+pub use crate::state::Wish;
 
 /// The keys of one source, and how far it is with fetching them.
 pub(super) type Keyring = Fetched<Known>;

@@ -1,5 +1,6 @@
 //! What the gateway asks a token with, and how it shows who it is (RFC 6749 §2.3, RFC 7523 §2.2).
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,11 +24,21 @@ use crate::upstream::credentials::config::value;
 pub struct Client {
     pub id: Box<str>,
     proof: Proof,
+    /// What its secret looks like wherever it goes.
+    secrets: Secrets,
     /// What is asked for, of a form.
     wish: Box<[(&'static str, String)]>,
     /// Whom a token that it signs is for.
     audience: Box<str>,
     offload: Arc<Offload>,
+}
+
+struct Secrets(Box<[Box<str>]>);
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 #[derive(Debug)]
@@ -62,7 +73,7 @@ impl Client {
             None => Secret::from(""),
         };
         let proof = match config.client_auth {
-            ClientAuth::ClientSecretPost => Proof::Body(secret),
+            ClientAuth::ClientSecretPost => Proof::Body(secret.clone()),
             ClientAuth::ClientSecretBasic => {
                 // Both are escaped before they are joined: a colon in the id would end it.
                 let escaped = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
@@ -70,7 +81,8 @@ impl Client {
                 Proof::Header(value(&format!("Basic {}", STANDARD.encode(pair))).map_err(|error| error.at("client_secret"))?)
             }
             ClientAuth::PrivateKeyJwt => Proof::Signed(signer.cloned().ok_or_else(|| {
-                let fix = "write `signing: { issuer: https://gateway.example.com, keys: [{ pem_file: signing.pem }] }` at the top of the file";
+                let fix =
+                    "write `signing: { issuer: https://gateway.example.com, keys: [{ pem_file: signing.pem }] }` at the top of the file";
                 BuildError::new("the gateway has no keys to sign with", fix).at("client_auth")
             })?),
             ClientAuth::TlsClientAuth if config.client_certificate.is_none() => {
@@ -79,13 +91,21 @@ impl Client {
             }
             ClientAuth::TlsClientAuth => Proof::None,
         };
+        let secrets = Secrets(forms(secret.reveal(), if let Proof::Header(value) = &proof { Some(value) } else { None }));
         let mut wish = vec![("grant_type", "client_credentials".to_owned())];
         if !config.scopes.is_empty() {
             wish.push(("scope", config.scopes.join(" ")));
         }
         wish.extend(config.audience.iter().map(|audience| ("audience", audience.clone())));
         wish.extend(config.resource.iter().map(|resource| ("resource", resource.clone())));
-        Ok(Self { id: config.client_id.as_str().into(), proof, wish: wish.into(), audience: audience.into(), offload: offload.clone() })
+        Ok(Self {
+            id: config.client_id.as_str().into(),
+            proof,
+            secrets,
+            wish: wish.into(),
+            audience: audience.into(),
+            offload: offload.clone(),
+        })
     }
 
     /// Another for each other client, secret and wish; it tells no secret.
@@ -131,18 +151,17 @@ impl Client {
         json!({"iss": &*self.id, "sub": &*self.id, "aud": &*self.audience, "iat": now, "exp": now + 60, "jti": jti}).to_string()
     }
 
-    /// A text of the provider without the secret, should it repeat it.
+    /// A text of the provider without the secret, should it repeat it in one of the forms in which it got it.
     pub(super) fn conceal(&self, text: &str) -> String {
-        match &self.proof {
-            Proof::Header(value) => {
-                let value = value.to_str().unwrap_or_default();
-                let pair = value.strip_prefix("Basic ").and_then(|text| String::from_utf8(STANDARD.decode(text).ok()?).ok()).unwrap_or_default();
-                let secret = pair.split_once(':').map_or("", |(_, secret)| secret);
-                let plain: String = form_urlencoded::parse(secret.as_bytes()).map(|(name, _)| name.into_owned()).collect();
-                [value, secret, &plain].into_iter().filter(|secret| !secret.is_empty()).fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
-            }
-            Proof::Body(secret) => text.replace(secret.reveal(), "***"),
-            Proof::Signed(_) | Proof::None => text.to_owned(),
-        }
+        self.secrets.0.iter().fold(text.to_owned(), |text, secret| text.replace(&**secret, "***"))
     }
+}
+
+/// The forms that a secret has on its way, and as it is quoted in a text.
+fn forms(secret: &str, header: Option<&HeaderValue>) -> Box<[Box<str>]> {
+    let escaped: String = byte_serialize(secret.as_bytes()).collect();
+    let quoted = format!("{secret:?}");
+    let header = header.and_then(|value| value.to_str().ok()?.strip_prefix("Basic ")).map(|text| text.trim_end_matches('='));
+    let forms = [Some(secret), Some(&*escaped), quoted.get(1..quoted.len() - 1), header].into_iter().flatten();
+    forms.filter(|form| !form.is_empty()).map(Box::from).collect()
 }

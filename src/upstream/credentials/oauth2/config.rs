@@ -95,9 +95,8 @@ impl OAuth2Config {
             let error = BuildError::new("the provider gives tokens to those whom it knows", "write the id that the gateway has there");
             return Err(error.at("client_id"));
         }
-        let is_scope = |scope: &String| {
-            !scope.is_empty() && scope.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
-        };
+        let is_scope =
+            |scope: &String| !scope.is_empty() && scope.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
         if let Some(place) = self.scopes.iter().position(|scope| !is_scope(scope)) {
             let error = BuildError::new("this is not one scope (RFC 6749 §3.3)", "write each as an entry of its own, without spaces");
             return Err(error.at(place).at("scopes"));

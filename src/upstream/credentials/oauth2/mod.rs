@@ -98,7 +98,8 @@ impl Grant {
     /// How it stands.
     pub fn status(&self) -> GrantStatus {
         let known = self.fetched.known();
-        let until = known.token.as_ref().filter(|token| token.holds()).map(|token| humantime::format_rfc3339_seconds(token.ends).to_string());
+        let until =
+            known.token.as_ref().filter(|token| token.holds()).map(|token| humantime::format_rfc3339_seconds(token.ends).to_string());
         let (source, client) = self.labels();
         GrantStatus { source: source.to_owned(), client_id: client.to_owned(), until, failing: known.cause.as_deref().map(Into::into) }
     }

@@ -75,9 +75,11 @@ impl Token {
         let life = match expires_in {
             None | Some(Value::Null) => ttl,
             // Some write it as text.
-            Some(said) => said.as_f64().or_else(|| said.as_str()?.parse().ok()).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).ok_or_else(
-                || malformed("it does not say in seconds how long its token holds (`expires_in`)".to_owned()),
-            )?,
+            Some(said) => said
+                .as_f64()
+                .or_else(|| said.as_str()?.parse().ok())
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+                .ok_or_else(|| malformed("it does not say in seconds how long its token holds (`expires_in`)".to_owned()))?,
         }
         .min(FOREVER);
         let passed = got.elapsed();
@@ -132,7 +134,9 @@ mod tests {
 
     #[test]
     fn a_token_holds_as_long_as_the_provider_says() {
-        for (expires, seconds) in [("", 300), (r#","expires_in":60"#, 60), (r#","expires_in":"3600""#, 3600), (r#","expires_in":null"#, 300)] {
+        for (expires, seconds) in
+            [("", 300), (r#","expires_in":60"#, 60), (r#","expires_in":"3600""#, 3600), (r#","expires_in":null"#, 300)]
+        {
             let token = read(200, &format!(r#"{{"access_token":"a.b-c","token_type":"bearer"{expires}}}"#)).unwrap();
             assert_eq!(token.life, Duration::from_secs(seconds));
             assert_eq!((token.value.to_str().unwrap(), token.value.is_sensitive()), ("Bearer a.b-c", true));
@@ -160,6 +164,9 @@ mod tests {
             assert_eq!(missed.word, word, "{body}");
             assert!(!missed.text.contains("hunter2"), "{}", missed.text);
         }
-        assert_eq!(read(401, r#"{"error":"invalid_client","error_description":"who?"}"#).unwrap_err().text, "it answered 401, \"invalid_client\": \"who?\"");
+        assert_eq!(
+            read(401, r#"{"error":"invalid_client","error_description":"who?"}"#).unwrap_err().text,
+            "it answered 401, \"invalid_client\": \"who?\""
+        );
     }
 }
