@@ -29,20 +29,22 @@ fn conceals(gateway: &Gateway, secrets: &[&str]) {
 
 #[test]
 fn what_the_gateway_shows_takes_the_place_of_what_the_client_has_sent() {
-    let up = Origin::start();
+    let (up, other) = (Origin::start(), Origin::http2(|_| Answer::new("here".to_owned())));
     let gateway = Gateway::start(&format!(
         r#"
 services:
   own: {{ targets: ["http://{0}"], {OWN} }}
+  two: {{ targets: ["http://{1}"], protocol: http2, health: {{ path: /well, interval: 1h }}, {OWN} }}
   kept: {{ targets: ["http://{0}"], credentials: {{ keep_authorization: true, headers: {{ X-Key: hunter2-key }} }} }}
   none: {{ targets: ["http://{0}"] }}
 policies: [{{ request: {{ headers: {{ set: {{ X-Client: "{{header.X-Key}}" }}, add: {{ Authorization: Bearer policy, X-Key: policy }} }} }} }}]
 routes:
   - {{ name: own, match: {{ path: /own }}, to: own }}
+  - {{ name: two, match: {{ path: /two }}, to: two }}
   - {{ name: kept, match: {{ path: /kept }}, to: kept }}
   - {{ name: none, match: {{ path: /none }}, to: none }}
 "#,
-        up.address
+        up.address, other.address
     ));
     // By Connection a client cannot take them away either.
     for more in ["", "Connection: X-Key\r\n"] {
@@ -50,6 +52,11 @@ routes:
         let seen = up.last();
         assert_eq!((seen.header("authorization"), seen.header("x-key")), (Some(BASIC), Some("hunter2-key")));
     }
+    assert_eq!(gateway.client().get_with("/two", THEIRS).status, 200);
+    for seen in other.seen() {
+        assert_eq!((seen.header("authorization"), seen.header("x-key")), (Some(BASIC), Some("hunter2-key")), "{seen:?}");
+    }
+    assert_eq!(other.seen().len(), 2);
     assert_eq!(gateway.client().get_with("/kept", "Authorization: Bearer theirs\r\n").status, 200);
     let seen = up.last();
     assert_eq!(seen.headers.get_all("authorization").iter().collect::<Vec<_>>(), ["Bearer theirs", "Bearer policy"]);

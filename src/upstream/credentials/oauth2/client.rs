@@ -59,7 +59,7 @@ impl Client {
         signer: Option<&Arc<Signer>>,
         offload: &Arc<Offload>,
     ) -> Result<Self, BuildError> {
-        let wants_secret = matches!(config.client_auth, ClientAuth::ClientSecretBasic | ClientAuth::ClientSecretPost);
+        let wants_secret = matches!(config.client_auth, ClientAuth::Basic | ClientAuth::Post);
         let secret = match &config.client_secret {
             Some(secret) if wants_secret && !secret.reveal().is_empty() => secret.clone(),
             Some(_) if wants_secret => {
@@ -73,23 +73,23 @@ impl Client {
             None => Secret::from(""),
         };
         let proof = match config.client_auth {
-            ClientAuth::ClientSecretPost => Proof::Body(secret.clone()),
-            ClientAuth::ClientSecretBasic => {
+            ClientAuth::Post => Proof::Body(secret.clone()),
+            ClientAuth::Basic => {
                 // Both are escaped before they are joined: a colon in the id would end it.
                 let escaped = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
                 let pair = format!("{}:{}", escaped(&config.client_id), escaped(secret.reveal()));
                 Proof::Header(value(&format!("Basic {}", STANDARD.encode(pair))).map_err(|error| error.at("client_secret"))?)
             }
-            ClientAuth::PrivateKeyJwt => Proof::Signed(signer.cloned().ok_or_else(|| {
+            ClientAuth::Signed => Proof::Signed(signer.cloned().ok_or_else(|| {
                 let fix =
                     "write `signing: { issuer: https://gateway.example.com, keys: [{ pem_file: signing.pem }] }` at the top of the file";
                 BuildError::new("the gateway has no keys to sign with", fix).at("client_auth")
             })?),
-            ClientAuth::TlsClientAuth if config.client_certificate.is_none() => {
+            ClientAuth::Certificate if config.client_certificate.is_none() => {
                 let error = BuildError::new("there is no certificate that would show it", "write `client_certificate: { cert, key }`");
                 return Err(error.at("client_auth"));
             }
-            ClientAuth::TlsClientAuth => Proof::None,
+            ClientAuth::Certificate => Proof::None,
         };
         let secrets = Secrets(forms(secret.reveal(), if let Proof::Header(value) = &proof { Some(value) } else { None }));
         let mut wish = vec![("grant_type", "client_credentials".to_owned())];
@@ -164,4 +164,31 @@ fn forms(secret: &str, header: Option<&HeaderValue>) -> Box<[Box<str>]> {
     let header = header.and_then(|value| value.to_str().ok()?.strip_prefix("Basic ")).map(|text| text.trim_end_matches('='));
     let forms = [Some(secret), Some(&*escaped), quoted.get(1..quoted.len() - 1), header].into_iter().flatten();
     forms.filter(|form| !form.is_empty()).map(Box::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(auth: &str) -> Client {
+        let config =
+            json!({"client_id": "a b", "client_secret": "s3cret:\"of %", "client_auth": auth, "scopes": ["x", "y"], "resource": "urn:z"});
+        Client::build(&serde_json::from_value(config).unwrap(), "https://id.test", None, &Arc::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_provider_gets_the_secret_as_the_standard_has_it_and_nobody_hears_it_again() {
+        let wish = "grant_type=client_credentials&scope=x+y&resource=urn%3Az";
+        let (header, form) = client("client_secret_basic").request().await.unwrap();
+        let header = header.unwrap().1;
+        let basic = header.to_str().unwrap().strip_prefix("Basic ").unwrap().to_owned();
+        assert_eq!((STANDARD.decode(&basic).unwrap().as_slice(), &*form), (&b"a+b:s3cret%3A%22of+%25"[..], wish));
+        let (header, form) = client("client_secret_post").request().await.unwrap();
+        assert_eq!((header, form), (None, format!("{wish}&client_id=a+b&client_secret=s3cret%3A%22of+%25")));
+        for text in ["it: s3cret:\"of %.", "it: s3cret%3A%22of+%25.", "it: s3cret:\\\"of %."] {
+            assert_eq!(client("client_secret_post").conceal(text), "it: ***.");
+        }
+        assert!(!client("client_secret_basic").conceal(&format!("it: Basic {basic}.")).contains(basic.trim_end_matches('=')));
+        assert!(!client("client_secret_basic").key().contains(&basic));
+    }
 }

@@ -58,17 +58,20 @@ pub struct OAuth2Config {
 
 /// How the gateway shows the provider who it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
     /// By its secret, in the header `Authorization` (RFC 6749 §2.3.1).
     #[default]
-    ClientSecretBasic,
+    #[serde(rename = "client_secret_basic")]
+    Basic,
     /// By its secret, in the body (RFC 6749 §2.3.1).
-    ClientSecretPost,
+    #[serde(rename = "client_secret_post")]
+    Post,
     /// By a token that it signs (RFC 7523 §2.2).
-    PrivateKeyJwt,
+    #[serde(rename = "private_key_jwt")]
+    Signed,
     /// By its certificate (RFC 8705 §2).
-    TlsClientAuth,
+    #[serde(rename = "tls_client_auth")]
+    Certificate,
 }
 
 impl OAuth2Config {

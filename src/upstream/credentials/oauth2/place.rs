@@ -23,7 +23,7 @@ enum At {
     /// Here.
     Here(Arc<Resource>),
     /// Where the issuer says in one of these, in the order in which they are asked for.
-    Told { documents: Box<[Resource; 2]>, ways: Ways, found: Mutex<Option<Arc<Resource>>> },
+    Told { documents: Box<[Resource; 2]>, ways: Box<Ways>, found: Mutex<Option<Arc<Resource>>> },
 }
 
 /// Bytes of what an issuer tells of itself.
@@ -62,7 +62,7 @@ impl Place {
             "url" => At::Here(Arc::new(resource(url)?)),
             _ => {
                 let documents = Box::new([resource(&place(url))?, resource(&place_of_oauth(url))?]);
-                At::Told { documents, ways: Ways::new(tls, config.allow_http, base), found: Mutex::default() }
+                At::Told { documents, ways: Box::new(Ways::new(tls, config.allow_http, base)), found: Mutex::default() }
             }
         };
         Ok(Self { name, at })
