@@ -254,7 +254,9 @@ async fn tend(snapshot: &Snapshot, control: &Handle, client: &Arc<Client>, metri
     let mut tending = Tending::start(&snapshot.services, others, control, client, metrics);
     let most = snapshot.providers.iter().filter_map(|provider| provider.holds_up()).fold(SETTLE, Duration::max);
     if !tending.settle(most).await {
-        log::warn!("not all is known of the services' targets, the issuers' keys, the tokens for services and what Redis holds yet; going on without");
+        log::warn!(
+            "not all is known of the services' targets, the issuers' keys, the tokens for services and what Redis holds yet; going on without"
+        );
     }
     match snapshot.providers.iter().find_map(|provider| provider.lacks()) {
         Some(why) => Err(why),

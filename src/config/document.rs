@@ -61,7 +61,8 @@ impl Config {
         let policies = lists.chain([&self.policies]).flatten().filter_map(|entry| entry.config.as_ref());
         let of_policies = policies.flat_map(PolicyConfig::files);
         let of_redis = self.redis.iter().filter_map(|redis| redis.ca.as_deref());
-        let mut files: Vec<_> = own.chain(of_services).chain(of_credentials).chain(of_policies).chain(of_redis).map(|name| folder.join(name)).collect();
+        let mut files: Vec<_> =
+            own.chain(of_services).chain(of_credentials).chain(of_policies).chain(of_redis).map(|name| folder.join(name)).collect();
         files.sort();
         files.dedup();
         files

@@ -158,9 +158,7 @@ impl Resource {
         within: Duration,
     ) -> Result<Answer, Missed> {
         let allowed = Allowance::new(most, within);
-        let asked = async {
-            self.ask(client, self.form(headers)?, &[form.into()], &allowed).await
-        };
+        let asked = async { self.ask(client, self.form(headers)?, &[form.into()], &allowed).await };
         self.answer(asked, &allowed, within).await
     }
 

@@ -3,7 +3,28 @@ use std::collections::HashSet;
 use prometheus::Error;
 use prometheus::core::Collector;
 
-use super::{AuthMetrics, Kept, Metrics, ProcessMetrics};
+use super::{AuthMetrics, Metrics, ProcessMetrics};
+
+/// What the present config has.
+#[derive(Debug)]
+pub struct Kept<'a> {
+    /// Its routes.
+    pub routes: HashSet<&'a str>,
+    /// Its services.
+    pub services: HashSet<&'a str>,
+    /// The names that targets go by.
+    pub names: HashSet<&'a str>,
+    /// Who is asked about tokens.
+    pub sources: HashSet<&'a str>,
+    /// Who gives tokens for services, and to which client.
+    pub tokens: HashSet<(&'a str, &'a str)>,
+    /// The services that have a breaker.
+    pub breakers: HashSet<&'a str>,
+    /// Services with the targets that may be ejected.
+    pub ejected: HashSet<(&'a str, &'a str)>,
+    /// Services with the targets that are checked.
+    pub checked: HashSet<(&'a str, &'a str)>,
+}
 
 impl Metrics {
     /// Forgets a target that a service has no more.

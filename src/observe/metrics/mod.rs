@@ -11,7 +11,7 @@ mod sum;
 mod tests;
 mod tokens;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,6 +21,7 @@ use prometheus::{Error, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, 
 
 pub use self::auth::AuthMetrics;
 use self::consumers::{Consumers, Names};
+pub use self::forget::Kept;
 pub use self::jwks::JwksMetrics;
 pub use self::store::StoreMetrics;
 use self::sum::{Places, add, labels};
@@ -151,27 +152,6 @@ pub struct ProcessMetrics {
     /// What is kept outside.
     pub store: StoreMetrics,
     consumers: Arc<Names>,
-}
-
-/// What the present config has.
-#[derive(Debug)]
-pub struct Kept<'a> {
-    /// Its routes.
-    pub routes: HashSet<&'a str>,
-    /// Its services.
-    pub services: HashSet<&'a str>,
-    /// The names that targets go by.
-    pub names: HashSet<&'a str>,
-    /// Who is asked about tokens.
-    pub sources: HashSet<&'a str>,
-    /// Who gives tokens for services, and to which client.
-    pub tokens: HashSet<(&'a str, &'a str)>,
-    /// The services that have a breaker.
-    pub breakers: HashSet<&'a str>,
-    /// Services with the targets that may be ejected.
-    pub ejected: HashSet<(&'a str, &'a str)>,
-    /// Services with the targets that are checked.
-    pub checked: HashSet<(&'a str, &'a str)>,
 }
 
 /// All shards.

@@ -22,7 +22,8 @@ use crate::types;
 use crate::upstream::Base;
 
 /// `jwt:` of `credentials`: a token for each caller, signed by the gateway. It has the claims `iss` (the `issuer` of `signing`), `aud`, `sub`, `groups` (of
-/// the consumer), `scope` (that the caller's own token grants), `iat`, `exp` and `jti`, those that have a value.
+/// the consumer), `scope` (that the caller's own token grants), `iat`, `exp` and `jti`, those that have a value. A service that must know who calls insists on
+/// `sub`: where nobody is known, there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignedConfig {
