@@ -14,7 +14,9 @@ use super::allowance::{Allowance, Charge};
 use super::lent::Connections;
 use super::stage::Stage;
 use super::talk::{Broken, Told, prepare, talk};
-use super::{About, Asking, Attempted, Backend, Breaker, Failure, Picked, Pool, Probe, Ready, Service, Targets, is_keyed, retry_after};
+use super::{
+    About, Asking, Attempted, Backend, Breaker, Credentials, Failure, Picked, Pool, Probe, Ready, Service, Targets, is_keyed, retry_after,
+};
 use crate::ctx::Ctx;
 use crate::observe::Shard;
 use crate::state::InFlight;
@@ -187,7 +189,11 @@ impl Client {
         let mut tried = SmallVec::<[usize; 4]>::new();
         loop {
             count += 1;
-            let ready = self.ready(service, targets, sent).await?;
+            let ready = match (&targets.credentials, sent.about) {
+                // It is large too, and most calls need none.
+                (Some(credentials), Some(about)) => Some(Box::pin(self.ready(service, credentials, about, sent.allowed)).await?),
+                _ => None,
+            };
             let left = sent.allowed.left();
             // It is large, and would be moved several times.
             let attempt = Box::pin(self.attempt(targets, &to, ready.as_ref(), sent));
@@ -243,15 +249,15 @@ impl Client {
         }
     }
 
-    /// The credentials of the service, where it gets any.
-    async fn ready(&self, service: &str, targets: &Targets, sent: &Sent<'_>) -> Result<Option<Ready>, CallError> {
-        let (Some(credentials), Some(about)) = (&targets.credentials, sent.about) else { return Ok(None) };
-        match sent.allowed.limit(Box::pin(credentials.ready(about))).await {
-            Some(Ok(ready)) => Ok(Some(ready)),
-            late_or_lacking => {
-                self.shard.credentials_missing.with_label_values(&[service]).inc();
-                Err(if late_or_lacking.is_some() { CallError::Lacking } else { CallError::Failed(Failure::Timeout, Stage::Connecting) })
-            }
+    /// Waits until the credentials of a service can be shown.
+    async fn ready(&self, service: &str, credentials: &Arc<Credentials>, about: &About, allowed: &Allowance) -> Result<Ready, CallError> {
+        let ready = allowed.limit(credentials.ready(about)).await;
+        if !matches!(ready, Some(Ok(_))) {
+            self.shard.credentials_missing.with_label_values(&[service]).inc();
+        }
+        match ready {
+            Some(ready) => ready.map_err(|_| CallError::Lacking),
+            None => Err(CallError::Failed(Failure::Timeout, Stage::Connecting)),
         }
     }
 

@@ -5,7 +5,7 @@ mod attempt;
 mod balance;
 mod call;
 mod credentials;
-mod discovery;
+pub mod discovery;
 mod dns;
 mod follow;
 mod health;

@@ -115,6 +115,9 @@ impl Ask {
         let consumer = config.consumer.as_deref().map(editable).transpose().map_err(|error| error.at("consumer"))?;
         let kept = config.cache.as_ref().map(|cache| -> Result<Kept, BuildError> {
             cache.time.not_zero().map_err(|error| error.at("time"))?;
+            if service.knows_callers() {
+                return Err(BuildError::new("the service is told who calls, and what it says of one is not so of all", "remove it"));
+            }
             let by = cache.by.as_deref().map(names).transpose().map_err(|error| error.at("by"))?;
             if by.as_ref().is_some_and(|by| by.is_empty()) {
                 let fix = "list the headers that it looks at, or leave `by` out";

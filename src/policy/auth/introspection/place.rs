@@ -9,8 +9,7 @@ use super::config::Config;
 use super::endpoint::Memory;
 use crate::building::BuildError;
 use crate::observe::Metrics;
-use crate::policy::auth::jwks::discovery::{self, Wanted};
-use crate::policy::auth::jwks::{Ways, is_plain};
+use crate::upstream::discovery::{self, Wanted, Ways, is_plain};
 use crate::upstream::{Base, Client, Missed, Resource};
 
 /// Where to ask.

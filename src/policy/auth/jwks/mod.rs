@@ -1,13 +1,11 @@
 //! The keys that tokens are verified with: read once, checked once, each for one algorithm only.
 
-pub mod discovery;
 mod fetch;
 mod jwk;
 mod keyring;
 mod pem;
 mod provider;
 mod status;
-mod ways;
 
 pub use fetch::FetchConfig;
 pub use jwk::read as read_jwks;
@@ -15,7 +13,6 @@ pub use keyring::{Known, Wish};
 pub use pem::read as read_pem;
 pub use provider::{Provider, Source};
 pub use status::KeysStatus;
-pub use ways::{Ways, is_plain};
 
 use std::fmt;
 

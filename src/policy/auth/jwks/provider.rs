@@ -10,15 +10,14 @@ use http::{HeaderMap, HeaderValue, header};
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
 use super::KeySet;
-use super::discovery::{self, Wanted};
 use super::fetch::FetchConfig;
 use super::jwk::published;
 use super::keyring::{Keyring, Known, Wish};
-use super::ways::{Ways, is_plain};
 use crate::building::BuildError;
 use crate::observe::Metrics;
 use crate::problem::{Kind, Problem};
 use crate::state::{Offload, Patience};
+use crate::upstream::discovery::{self, Wanted, Ways, is_plain};
 use crate::upstream::{Base, Beside, Client, Missed, Resource, Settling};
 
 /// Where keys come from.

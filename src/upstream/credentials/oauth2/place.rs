@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::config::OAuth2Config;
 use crate::building::BuildError;
 use crate::observe::Metrics;
-use crate::upstream::discovery::{Ways, is_plain, place, place_of_oauth, told};
+use crate::upstream::discovery::{Wanted, Ways, is_plain, place, place_of_oauth, told};
 use crate::upstream::{Base, Client, Missed, Resource};
 
 /// Where to ask.
@@ -98,7 +98,7 @@ impl Place {
             Err(missed) if missed.word == "status" => oauth.get(client, MOST, within, metrics).await?,
             answer => answer?,
         };
-        let endpoint = ways.to(&told(&answer.body, &self.name, "token_endpoint")?)?;
+        let endpoint = ways.to(&told(&answer.body, &self.name, Wanted::Tokens)?)?;
         *found.lock() = Some(endpoint.clone());
         Ok(endpoint)
     }
