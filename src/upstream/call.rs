@@ -327,7 +327,8 @@ mod tests {
         let call = Client::begin(&service, &head, &testing::ctx("/", &[])).unwrap();
         let allowed = Allowance::new(1, Duration::from_secs(1));
         let (Backend::Targets(targets), Some(to)) = (&service.backend, &call.to) else { panic!("it has targets") };
-        let size = size_of_val(&client.attempt(targets, to, &Sent { head: &head, body: &[], haste: Haste::None, allowed: &allowed }));
+        let sent = Sent { head: &head, body: &[], haste: Haste::None, about: None, allowed: &allowed };
+        let size = size_of_val(&client.attempt(targets, to, None, &sent));
         assert!(size < 2560, "an attempt is {size} bytes");
     }
 

@@ -6,6 +6,7 @@
 import { createRequire } from 'node:module';
 import http from 'node:http';
 import { createInterface } from 'node:readline';
+import { randomUUID } from 'node:crypto';
 
 const require = createRequire(`${process.env.MODULES}/`);
 const { OAuth2Server } = require('oauth2-mock-server');
@@ -14,6 +15,10 @@ const manners = { expires: 3600, delay: 0, status: 200 };
 const provider = new OAuth2Server();
 await provider.issuer.keys.generate('RS256');
 
+// Two of the same second would be the same otherwise.
+provider.service.on('beforeTokenSigning', (token) => {
+  token.payload.jti = randomUUID();
+});
 provider.service.on('beforeResponse', (answer, req) => {
   const asked = new URLSearchParams({ ...req.body, authorization: req.headers.authorization ?? '' });
   console.log(`asked ${asked}`);
