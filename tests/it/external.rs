@@ -138,15 +138,22 @@ fn where_it_says_nothing_nobody_gets_through_unless_that_is_wanted() {
 #[test]
 fn one_that_is_slow_is_waited_for_so_long_and_by_so_many() {
     let (silent, up) = (RawOrigin::start(|mut talk| talk.until_closed()), Origin::start());
-    let gateway = Gateway::start(&config(&silent.address.to_string(), &up, "timeout: 500ms, waiting: 2"));
-    let began = Instant::now();
+    let gateway = Gateway::start(&config(&silent.address.to_string(), &up, "timeout: 3s, waiting: 2"));
+    let ask = || {
+        let began = Instant::now();
+        gateway.client().get("/").problem(503, "unavailable");
+        began.elapsed()
+    };
     std::thread::scope(|scope| {
-        for _ in 0..6 {
-            scope.spawn(|| gateway.client().get("/").problem(503, "unavailable"));
+        let waiting = [(); 2].map(|()| scope.spawn(ask));
+        eventually("it is asked twice", || (silent.received().len() == 2).then_some(()));
+        let crowded = ask();
+        assert!(crowded < Duration::from_secs(2), "{crowded:?}");
+        for took in waiting.map(|waits| waits.join().unwrap()) {
+            assert!((Duration::from_secs(3)..Duration::from_secs(6)).contains(&took), "{took:?}");
         }
     });
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
-    assert!(count(&gateway, "timeout") >= 2.0 && count(&gateway, "crowded") >= 1.0);
+    assert_eq!((count(&gateway, "crowded"), count(&gateway, "timeout")), (1.0, 2.0));
     assert!(up.seen().is_empty());
 }
 
