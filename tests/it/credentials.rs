@@ -209,14 +209,16 @@ fn a_token_that_the_gateway_signs_is_verified_with_the_keys_that_it_shows_and_te
         assert_eq!(gateway.client().get("/.well-known/jwks.json").json()["keys"].as_array().unwrap().len(), count);
         assert!(count == 1 || other != first);
     }
-    // A file that changes is read again, though the config stays.
-    gateway.folder.file("two.pem", signing_key());
-    assert_eq!(gateway.reload(), "unchanged");
+    // A file that changes is read again, though the config stays; nobody needs to say so.
+    let write = |text: &str| {
+        let new = gateway.folder.file("new.pem", text);
+        std::fs::rename(new, gateway.folder.path().join("two.pem")).unwrap();
+    };
+    assert_eq!(gateway.reloaded(|| write(&signing_key())), "unchanged");
     let kid = |answer: &crate::support::Response| answer.json()["keys"][0]["kid"].clone();
     assert_ne!(kid(&gateway.client().get("/.well-known/jwks.json")), kid(&keys));
     token(&gateway);
-    gateway.folder.file("two.pem", "nothing");
-    assert_eq!(gateway.reload(), "refused");
+    assert_eq!(gateway.reloaded(|| write("nothing")), "refused");
     token(&gateway);
     conceals(&gateway, &[&first, "PRIVATE"]);
 }
