@@ -37,6 +37,8 @@ fn ctx() -> Ctx {
         encoded_tags: Default::default(),
         recoding: None,
         body_limit: None,
+        whole_body: None,
+        signed_body: Default::default(),
     }
 }
 

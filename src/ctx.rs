@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
 use crate::consumer::Consumer;
-use crate::types::{Certificate, Rate, Recoding};
+use crate::types::{Certificate, Rate, Recoding, SignedBody};
 
 /// The facts of one request.
 #[derive(Debug)]
@@ -51,6 +51,11 @@ pub struct Ctx {
     pub recoding: Option<Recoding>,
     /// How large the body of the request may be, where that is less than what the server takes. Written by `size_limit`; read by `proxy`.
     pub body_limit: Option<BodyLimit>,
+    /// That the body of the request has to be there, whole, before anything of the request goes further, and how large it may be for that. Written by
+    /// policies that read it; read by `proxy`.
+    pub whole_body: Option<BodyLimit>,
+    /// What the caller has signed of the body. Written and read by `hmac`.
+    pub signed_body: SmallVec<[SignedBody; 1]>,
 }
 
 /// The bound of a request's body.
@@ -106,6 +111,8 @@ impl Ctx {
             encoded_tags: SmallVec::new(),
             recoding: None,
             body_limit: None,
+            whole_body: None,
+            signed_body: SmallVec::new(),
         }
     }
 
@@ -185,6 +192,8 @@ pub(crate) mod testing {
             encoded_tags: Default::default(),
             recoding: None,
             body_limit: None,
+            whole_body: None,
+            signed_body: Default::default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{KeyHash, PasswordHash};
+use super::{KeyHash, PasswordHash, SigningKeyConfig};
 use crate::types::{Moment, Rate};
 
 /// One entry of `consumers:`.
@@ -28,6 +28,9 @@ pub struct ConsumerConfig {
     /// User names with the hashes of their passwords, for `basic`.
     #[serde(default)]
     pub passwords: Vec<PasswordConfig>,
+    /// Keys that it signs requests with, for `hmac`. Of several each is good.
+    #[serde(default)]
+    pub signing_keys: Vec<SigningKeyConfig>,
     /// Limits of its own, by the `name` of the `rate_limit` whose they take the place of, where that counts by consumer.
     #[serde(default)]
     pub limits: BTreeMap<String, Rate>,

@@ -3,10 +3,12 @@
 mod config;
 mod hash;
 mod password;
+mod signing;
 
 pub use config::{ConsumerConfig, KeyConfig, PasswordConfig};
 pub use hash::KeyHash;
 pub use password::{Cost, PasswordHash};
+pub use signing::{RsaAlgorithm, SigningAlgorithm, SigningKey, SigningKeyConfig, SigningKeys};
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -63,6 +65,8 @@ pub struct Consumers {
     names: HashMap<String, Arc<Consumer>>,
     keys: HashMap<KeyHash, Key>,
     logins: HashMap<Arc<str>, Login>,
+    /// The keys that they sign requests with.
+    pub signing: SigningKeys,
     costs: Vec<Cost>,
 }
 
@@ -135,6 +139,11 @@ impl Consumers {
             for (place, config) in config.passwords.iter().enumerate() {
                 if let Err(error) = built.login(&consumer, config) {
                     errors.push(error.at(place).at("passwords").at(index).at("consumers"));
+                }
+            }
+            for (place, config) in config.signing_keys.iter().enumerate() {
+                if let Err(error) = built.signing.add(&consumer, config) {
+                    errors.push(error.at(place).at("signing_keys").at(index).at("consumers"));
                 }
             }
         }

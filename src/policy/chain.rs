@@ -194,6 +194,7 @@ fn own<'a>(scope: Scope, entries: &'a [Entry], name: &'a str) -> impl Iterator<I
 pub struct Chain {
     policies: Box<[Arc<Runtime>]>,
     request: Box<[usize]>,
+    request_body: Box<[usize]>,
     upstream_request: Box<[usize]>,
     response: Box<[usize]>,
     marks: Marks,
@@ -205,6 +206,7 @@ impl Chain {
         let phase = |phase| policies.iter().enumerate().filter(|(_, policy)| policy.phases().has(phase)).map(|(index, _)| index).collect();
         Self {
             request: phase(Phases::REQUEST),
+            request_body: phase(Phases::REQUEST_BODY),
             upstream_request: phase(Phases::UPSTREAM_REQUEST),
             response: phase(Phases::RESPONSE),
             policies: policies.into(),
@@ -256,6 +258,18 @@ impl Chain {
         }
         *depth = self.policies.len();
         Ok(Flow::Next)
+    }
+
+    /// On the whole body of a request, for the policies that it has entered.
+    ///
+    /// # Errors
+    /// The problem of the policy that refused, with its name.
+    pub fn request_body(&self, body: &[u8], cx: &mut Ctx) -> Result<(), Problem> {
+        for &index in &self.request_body {
+            let Some(policy) = self.policies.get(index) else { continue };
+            policy.request_body(body, cx).map_err(|problem| named(problem, policy))?;
+        }
+        Ok(())
     }
 
     /// Whether a policy has a word on the header of an attempt.

@@ -11,8 +11,12 @@ fn a_hook_is_declared_if_and_only_if_it_is_implemented() {
         let source = std::fs::read_to_string(base.with_extension("rs")).or_else(|_| std::fs::read_to_string(base.join("mod.rs"))).unwrap();
         let body = source.split_once("impl Policy for ").unwrap_or_else(|| panic!("{name}: no `impl Policy for`")).1;
         let body = body.split_once("\n}\n").unwrap().0;
-        for (hook, phase) in [("request", Phases::REQUEST), ("upstream_request", Phases::UPSTREAM_REQUEST), ("response", Phases::RESPONSE)]
-        {
+        for (hook, phase) in [
+            ("request", Phases::REQUEST),
+            ("request_body", Phases::REQUEST_BODY),
+            ("upstream_request", Phases::UPSTREAM_REQUEST),
+            ("response", Phases::RESPONSE),
+        ] {
             let implemented = ["", "_with"].iter().any(|more| body.contains(&format!("fn {hook}{more}(")));
             assert_eq!(implemented, phases.has(phase), "policy `{name}`: hook `{hook}` and PHASES disagree");
         }

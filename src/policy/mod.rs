@@ -53,6 +53,7 @@ registry::policies! {
     api_key: auth::api_key::ApiKey,
     basic: auth::basic::Basic,
     jwt: auth::jwt::Jwt,
+    hmac: auth::hmac::Hmac,
     introspection: auth::introspection::Introspection,
     mtls: auth::mtls::Mtls,
     external: auth::external::External,
@@ -99,6 +100,14 @@ pub trait Policy: Sized + Send + Sync + 'static {
         self.request(req, cx)
     }
 
+    /// On the request's body, after the way down and before any upstream is chosen: only where a policy asks for it with [`Ctx::whole_body`].
+    ///
+    /// # Errors
+    /// A problem ends the request: nothing is sent.
+    fn request_body(&self, _body: &[u8], _cx: &mut Ctx) -> Result<(), Problem> {
+        Ok(())
+    }
+
     /// On the header that goes to the upstream, once for each attempt.
     ///
     /// # Errors
@@ -133,6 +142,8 @@ impl Phases {
     pub const UPSTREAM_REQUEST: Phases = Phases(2);
     /// [`Policy::response`].
     pub const RESPONSE: Phases = Phases(4);
+    /// [`Policy::request_body`].
+    pub const REQUEST_BODY: Phases = Phases(8);
 
     /// These and those.
     #[must_use]

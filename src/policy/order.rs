@@ -173,7 +173,7 @@ pub fn beyond(list: &[Entry], server: Server) -> Vec<BuildError> {
 /// Whether a policy finds out who the consumer is.
 pub fn identifies(policy: &PolicyConfig) -> bool {
     match policy {
-        PolicyConfig::api_key(_) | PolicyConfig::basic(_) | PolicyConfig::mtls(_) => true,
+        PolicyConfig::api_key(_) | PolicyConfig::basic(_) | PolicyConfig::hmac(_) | PolicyConfig::mtls(_) => true,
         PolicyConfig::jwt(jwt) => jwt.identifies(),
         PolicyConfig::introspection(introspection) => introspection.identifies(),
         PolicyConfig::external(external) => external.consumer.is_some(),
@@ -205,7 +205,7 @@ pub fn reads_tokens(policy: &PolicyConfig) -> bool {
 fn asks_who(policy: &PolicyConfig) -> bool {
     match policy {
         PolicyConfig::api_key(_) | PolicyConfig::basic(_) | PolicyConfig::jwt(_) | PolicyConfig::introspection(_) => true,
-        PolicyConfig::external(_) | PolicyConfig::acl(_) => true,
+        PolicyConfig::hmac(_) | PolicyConfig::external(_) | PolicyConfig::acl(_) => true,
         // Browsers show none with a preflight.
         PolicyConfig::mtls(mtls) => mtls.required,
         PolicyConfig::any_of(any_of) => !any_of.settings().any(|policy| matches!(policy, PolicyConfig::anonymous(_))),
@@ -255,6 +255,8 @@ mod tests {
             ("[api_key, request: {headers: {}}, cors: {origins: ['*']}]", "0 > 2: `cors` stands below `api_key`, which refuses"),
             ("[rate_limit: {requests: 1, per: 1s}, cors: {origins: ['*']}]", "0 > 1: `cors` stands below `rate_limit`"),
             ("[cors: {origins: ['*']}, api_key, request_id]", "1 > 2: `request_id` stands below `api_key`"),
+            ("[hmac, cors: {origins: ['*']}]", "0 > 1: `cors` stands below `hmac`, which refuses"),
+            ("[rate_limit: {requests: 1, per: 1s}, hmac]", "0 > 1: `rate_limit` by consumer stands above `hmac`"),
             ("[acl: {groups: [a]}, cors: {origins: ['*']}]", "0 > 1: `cors` stands below `acl`, which refuses"),
             ("[ip_filter: {deny: [10.0.0.1]}, request_id]", "0 > 1: `request_id` stands below `ip_filter`"),
             ("[any_of: [api_key, {anonymous: {consumer: a}}], request_id]", "0 > 1: `request_id` stands below `any_of`"),

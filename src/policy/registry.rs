@@ -68,6 +68,10 @@ macro_rules! policies {
                 match self { $(Runtime::$name(policy) => policy.request_with(req, cx, client).await),* }
             }
 
+            pub(super) fn request_body(&self, body: &[u8], cx: &mut Ctx) -> Result<(), Problem> {
+                match self { $(Runtime::$name(policy) => policy.request_body(body, cx)),* }
+            }
+
             pub(super) fn upstream_request(&self, req: &mut RequestHeader, cx: &mut Ctx) -> Result<(), Problem> {
                 match self { $(Runtime::$name(policy) => policy.upstream_request(req, cx)),* }
             }

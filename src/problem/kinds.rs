@@ -55,6 +55,8 @@ kinds! {
     RequestTimeout = REQUEST_TIMEOUT, DeadlineExceeded, "request-timeout", "Request timeout";
     /// The version was retired.
     Gone = GONE, Unimplemented, "gone", "Gone";
+    /// The body comes without its length, and is too large to be held without.
+    LengthRequired = LENGTH_REQUIRED, InvalidArgument, "length-required", "Length required";
     /// The request body is over its bound.
     ContentTooLarge = PAYLOAD_TOO_LARGE, ResourceExhausted, "content-too-large", "Content too large";
     /// The request target is over its bound.

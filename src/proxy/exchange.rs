@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 use pingora_http::RequestHeader;
 use smallvec::SmallVec;
@@ -109,6 +110,8 @@ pub struct Exchange {
     pub(super) encoding: Option<Box<Encoding>>,
     /// What became of the parts of a composed answer.
     pub(super) parts_told: Vec<PartTold>,
+    /// The request's body, where policies have read it.
+    pub(super) held: Option<Bytes>,
     /// Bytes of the request's body so far.
     pub(super) received: u64,
     /// Whether the answer was made here.
@@ -225,6 +228,7 @@ impl Exchange {
             relay: None,
             encoding: None,
             parts_told: Vec::new(),
+            held: None,
             received: 0,
             own_answer: false,
             problem: None,

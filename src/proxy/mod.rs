@@ -14,6 +14,7 @@ mod finish;
 mod forwarded;
 mod gone;
 mod grpc;
+mod held;
 mod inside;
 mod mirror;
 mod outgoing;
@@ -242,6 +243,7 @@ impl ProxyHttp for Gateway {
         end: bool,
         exchange: &mut Self::CTX,
     ) -> Result<()> {
+        held::fill(exchange, body);
         // Pingora's issue 935: an empty last piece would end a chunked body twice and poison the kept connection.
         if end && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;

@@ -8,7 +8,7 @@ use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
-use super::{Connection, Exchange, Gateway, answer, forwarded, grpc, inside, is_http2};
+use super::{Connection, Exchange, Gateway, answer, forwarded, grpc, held, inside, is_http2};
 use crate::policy::Flow;
 use crate::problem::{Kind, Problem};
 use crate::routing::{Destination, host, path};
@@ -44,7 +44,10 @@ pub(super) async fn down(gateway: &Gateway, session: &mut Session, exchange: &mu
         }
     };
     let next = match flow {
-        Ok(Flow::Next) if matches!(next, Next::On) => hop(session.downstream_session.req_header_mut(), exchange),
+        Ok(Flow::Next) if matches!(next, Next::On) => match hop(session.downstream_session.req_header_mut(), exchange) {
+            Next::On => held::read(gateway, session, exchange).await?.map_or_else(Next::Refused, |()| Next::On),
+            other => other,
+        },
         Ok(Flow::Next) => next,
         Ok(Flow::Reply(reply)) => Next::Here(reply),
         Err(problem) => Next::Refused(problem),

@@ -125,6 +125,9 @@ impl Conversation for Talk<'_> {
     }
 
     async fn read(&mut self) -> Result<Option<Bytes>, Failed> {
+        if let Some(held) = self.exchange.held.take().filter(|held| !held.is_empty()) {
+            return Ok(Some(held));
+        }
         let client = &mut self.session.downstream_session;
         if !self.invited && client.req_header().headers.contains_key(header::EXPECT) {
             client.write_continue_response().await.map_err(|error| error.into_down())?;

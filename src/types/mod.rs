@@ -12,6 +12,7 @@ mod protocol;
 mod rate;
 mod reply;
 mod secret;
+mod signed_body;
 mod size;
 
 pub use address::Address;
@@ -26,4 +27,5 @@ pub use protocol::Protocol;
 pub use rate::Rate;
 pub use reply::{FRAMING, Reply, ReplyConfig};
 pub use secret::Secret;
+pub use signed_body::SignedBody;
 pub use size::Size;

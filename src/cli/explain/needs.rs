@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::config::Config;
 use crate::policy::PolicyConfig;
-use crate::policy::auth::{api_key, external, introspection, jwt, mtls};
+use crate::policy::auth::{api_key, external, hmac, introspection, jwt, mtls};
 
 /// What a policy wants of a request.
 #[derive(Debug, Serialize)]
@@ -14,6 +14,7 @@ pub(super) enum Needs {
     Introspection(introspection::Needs),
     External(external::Needs),
     Mtls(mtls::Needs),
+    Hmac(hmac::Needs),
     Credential(Credential),
     AnyOf { any_of: Vec<Choice> },
 }
@@ -46,6 +47,7 @@ pub(super) fn needs(policy: &PolicyConfig, shown: &Value, config: &Config) -> Op
         PolicyConfig::introspection(_) => read::<introspection::Config>(shown).map(|asked| Needs::Introspection(asked.needs())),
         PolicyConfig::external(_) => read::<external::Config>(shown).map(|asked| Needs::External(asked.needs())),
         PolicyConfig::mtls(_) => read::<mtls::Config>(shown).map(|mtls| Needs::Mtls(mtls.needs())),
+        PolicyConfig::hmac(_) => read::<hmac::Config>(shown).map(|hmac| Needs::Hmac(hmac.needs())),
         PolicyConfig::api_key(_) => Some(Needs::Credential(Credential {
             places: places(&read(shown)?),
             credential: "API key",
@@ -111,6 +113,7 @@ impl Needs {
             Needs::Introspection(needs) => needs.lines(),
             Needs::External(needs) => needs.lines(),
             Needs::Mtls(needs) => needs.lines(),
+            Needs::Hmac(needs) => needs.lines(),
             Needs::Credential(needs) => vec![needs.line()],
             Needs::AnyOf { any_of } => any_of.iter().enumerate().flat_map(|(at, choice)| choice.lines(at)).collect(),
         }

@@ -9,6 +9,7 @@ mod caller;
 mod challenge;
 pub mod external;
 pub mod introspection;
+pub mod hmac;
 pub mod jwks;
 pub mod jwt;
 pub mod mtls;
