@@ -19,6 +19,10 @@ pub mod types {
     #[derive(Clone, Debug)]
     pub struct Rate;
 
+    /// What a caller has signed of a body.
+    #[derive(Debug)]
+    pub struct SignedBody;
+
     /// What a client has shown over TLS.
     #[derive(Debug)]
     pub struct Certificate {

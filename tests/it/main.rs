@@ -41,6 +41,7 @@ mod forwarding;
 mod gateway_api;
 mod grpc;
 mod health;
+mod hmac;
 mod house;
 mod identity_providers;
 mod http1_consensus;

@@ -15,6 +15,9 @@ use crate::ctx::Ctx;
 /// The words in front of such a credential. Kong's clients say `hmac`.
 const SCHEMES: [&str; 2] = ["signature", "hmac"];
 
+/// How many headers a signature may cover.
+const MOST: usize = 32;
+
 /// What follows the word, where `Authorization` carries a signature.
 pub(super) fn credential(req: &RequestHeader) -> Option<&str> {
     let value = req.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
@@ -51,6 +54,9 @@ pub(super) fn read(req: &RequestHeader, cx: &Ctx) -> Result<Option<Signed>, Wron
     let names = param("headers").unwrap_or("date").to_ascii_lowercase();
     let (mut base, mut covered, mut body) = (Vec::new(), Vec::new(), Vec::new());
     for name in names.split_ascii_whitespace() {
+        if covered.len() == MOST {
+            return Err(format!("the signature covers more than {MOST} headers").into());
+        }
         if covered.iter().any(|known| known == name) {
             return Err(format!("the signature covers `{name}` twice").into());
         }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, Version};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use pingora_http::RequestHeader;
 use sfv::{BareItem, Item, ListEntry, Parameters, Parser, SerializeValue};
 
@@ -87,14 +87,18 @@ pub(super) fn host<'a>(req: &'a RequestHeader, cx: &'a Ctx) -> Result<Cow<'a, st
     if plain(bare) == plain(&cx.host) {
         return Ok(sent.into());
     }
-    Ok(format!("{}:{}", cx.host, cx.port).into())
+    Ok(if usual(cx) == cx.port { (&*cx.host).into() } else { format!("{}:{}", cx.host, cx.port).into() })
 }
 
 /// The same in lower case, without the usual port (RFC 9421 §2.2.3).
 fn authority(req: &RequestHeader, cx: &Ctx) -> Result<String, Wrong> {
     let host = host(req, cx)?.to_ascii_lowercase();
-    let usual = if cx.scheme == "https" { ":443" } else { ":80" };
-    Ok(host.strip_suffix(usual).map_or_else(|| host.clone(), ToOwned::to_owned))
+    Ok(host.strip_suffix(&format!(":{}", usual(cx))).map_or_else(|| host.clone(), ToOwned::to_owned))
+}
+
+/// The port that is not written.
+fn usual(cx: &Ctx) -> u16 {
+    if cx.scheme == "https" { 443 } else { 80 }
 }
 
 /// A parameter of the query, decoded and encoded again (RFC 9421 §2.2.8).
@@ -103,8 +107,10 @@ fn parameter(params: &Parameters, req: &RequestHeader) -> Result<Vec<u8>, Wrong>
         return Err("`@query-param` needs a `name` and nothing else".into());
     };
     let encode = |text: &str| utf8_percent_encode(text, FORM).to_string();
+    let plain = percent_decode_str(name).decode_utf8().ok().filter(|plain| encode(plain) == name);
+    let plain = plain.ok_or_else(|| Wrong::from(format!("the name `{name}` is not encoded as it has to be")))?;
     let pairs = form_urlencoded::parse(req.uri.query().unwrap_or_default().as_bytes());
-    let mut found = pairs.filter(|(key, _)| encode(key) == name).map(|(_, value)| encode(&value));
+    let mut found = pairs.filter(|(key, _)| *key == plain).map(|(_, value)| encode(&value));
     match (found.next(), found.next()) {
         (Some(value), None) => Ok(value.into_bytes()),
         (None, _) => Err(format!("the query has no `{name}`").into()),

@@ -17,6 +17,9 @@ pub(super) struct Choice {
     pub tag: Option<String>,
 }
 
+/// How many components a signature may cover.
+const MOST: usize = 32;
+
 /// The signature of a request, with the text that it signs; none where there is none that counts.
 ///
 /// # Errors
@@ -60,6 +63,10 @@ fn signed(req: &RequestHeader, cx: &Ctx, input: &InnerList, signature: Vec<u8>) 
         signed: time(input, "created")?.ok_or_else(|| Wrong::from("the signature has no `created`"))?,
         expires: time(input, "expires")?,
     };
+    // Each is looked for, and anybody may ask for that.
+    if input.items.len() > MOST {
+        return Err(format!("the signature covers more than {MOST} components").into());
+    }
     let mut base = Vec::new();
     let (mut identifiers, mut covered, mut body) = (Vec::new(), Vec::new(), Vec::new());
     for item in &input.items {

@@ -1,5 +1,4 @@
-//! Identifies the consumer by the signature of its request: that it was made with the consumer's key, a short time ago, over this request, and not seen
-//! before.
+//! Identifies the consumer by a signature of its request, made a short time ago and not seen before: HTTP message signatures (RFC 9421), or the older form.
 //!
 //! ```yaml
 //! consumers:
@@ -219,7 +218,8 @@ impl Hmac {
         let right = known.or_else(decoy).is_some_and(|key| key.verifies(signed.algorithm, &signed.base, &signed.signature));
         known.filter(|_| right).ok_or_else(|| {
             let cause = if known.is_some() { "the signature is not by the key" } else { "no consumer has the key" };
-            self.refuse("the signature is not valid".into()).cause(format!("{cause} {:?}", signed.key))
+            let id: String = signed.key.chars().take(64).collect();
+            self.refuse("the signature is not valid".into()).cause(format!("{cause} {id:?}"))
         })
     }
 

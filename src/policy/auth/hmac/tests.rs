@@ -93,6 +93,8 @@ async fn components_that_are_not_supported_are_refused_by_name() {
         (r#""@method";a"#, "`@method` knows no `a`"),
         (r#""@query-param""#, "`@query-param` needs a `name`"),
         (r#""@query-param";name="b""#, "the query has no `b`"),
+        (r#""@query-param";name="b%2f""#, "the name `b%2f` is not encoded as it has to be"),
+        (&(0..29).map(|number| format!("\"x-{number}\" ")).collect::<String>(), "the signature covers more than 32 components"),
         (r#""@path""#, "the signature covers \"@path\" twice"),
         ("1", "`Signature-Input` is malformed"),
     ] {
