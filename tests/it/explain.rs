@@ -210,6 +210,16 @@ fn what_a_request_needs_is_told_for_each_way_to_be_known() {
         ),
         ("external", "/account", &["needs      a yes of service sessions to GET /sessions, which is told Cookie"]),
         ("mtls", "/invoices", &["needs      a client certificate of billing or partner"]),
+        (
+            "hmac",
+            "/orders",
+            &[
+                "needs      `Signature-Input` and `Signature` (RFC 9421) over @method @authority @path @query, with `created` and `keyid`",
+                "           signed within the last 1m, not used before",
+                "           where there is a body, with its digest signed too",
+            ],
+        ),
+        ("hmac", "/legacy", &["needs      `Authorization: Signature …` over (request-target) host date digest"]),
         ("any_of", "/orders", &["           or jwt: a token in `Authorization: Bearer …`"]),
     ] {
         let config = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples").join(example).with_extension("yaml");

@@ -98,6 +98,7 @@ fn a_body_is_sent_whole_again_where_a_target_breaks_off() {
     let (signer, origin) = (Signer::start(), counting());
     let fickle = RawOrigin::start(|mut talk| {
         talk.request();
+        talk.reset();
     });
     let target =
         |text: &str| text.replace("\"] }", &format!("\", \"http://{}\"], retry: {{ on: [reset], budget: 100% }} }}", fickle.address));

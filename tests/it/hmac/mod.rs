@@ -3,6 +3,7 @@
 mod bodies;
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -141,6 +142,7 @@ fn config(signer: &Signer, origin: &Origin) -> String {
         r#"
 consumers:
   - name: app
+    api_keys: ["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]
     signing_keys: [{{ id: hmac-sha256-1, secret: {SECRET} }}]
   - name: partner
     signing_keys:
@@ -154,6 +156,7 @@ routes:
   - {{ name: small, match: {{ path: "/small/{{rest...}}" }}, policies: [hmac: {{ max_body: 1KiB }}], to: up }}
   - {{ name: echo, match: {{ path: "/echo" }}, policies: [hmac], to: echo }}
   - {{ name: older, match: {{ path: "/older" }}, policies: [hmac: {{ forms: [cavage, rfc9421] }}], to: up }}
+  - {{ name: either, match: {{ path: "/either" }}, policies: [any_of: [api_key, hmac]], to: up }}
   - {{ name: all, policies: [hmac], to: up }}
 "#,
         keys.collect::<String>(),
@@ -203,7 +206,11 @@ fn what_is_not_as_it_was_signed_is_refused_and_reaches_no_service() {
     let (signer, origin) = (Signer::start(), counting());
     let gateway = Gateway::start(&config(&signer, &origin));
     let body = br#"{"amount": 1}"#;
-    let usual = || signer.sign("POST", "/orders?n=1", body, json!({}));
+    let number = AtomicUsize::new(0);
+    let usual = || {
+        let nonce = number.fetch_add(1, Ordering::Relaxed).to_string();
+        signer.sign("POST", "/orders?n=1", body, json!({"params": {"nonce": nonce}}))
+    };
     let params = |params: Value| signer.sign("POST", "/orders?n=1", body, json!({ "params": params }));
     let other = signer.sign("POST", "/orders?n=1", body, json!({"key": "ed25519"}));
     let swap = |signed: Signed, from: &str, to: &str| {
@@ -332,4 +339,24 @@ fn the_older_form_is_taken_where_it_is_asked_for_and_held_to_the_same() {
         let challenge = answer.header("www-authenticate").unwrap();
         assert!(challenge == "Signature" || challenge == "Signature headers=\"(request-target) host date digest\"", "{challenge}");
     }
+}
+
+#[test]
+fn where_an_api_key_is_enough_too_a_signed_body_is_held_to_its_digest_and_no_other() {
+    let (signer, origin) = (Signer::start(), counting());
+    let gateway = Gateway::start(&config(&signer, &origin));
+    let bare = signer.sign("POST", "/either", b"hello", json!({})).without("signature").without("signature-input");
+    let keyed = bare.clone().header("x-api-key", "test").body(b"hallo!");
+    assert_eq!(keyed.send(&mut gateway.client()).text(), "6");
+    let signed = signer.sign("POST", "/either", b"hello", json!({}));
+    assert_eq!(signed.send(&mut gateway.client()).text(), "5");
+    assert!(origin.last().header("signature").is_none() && origin.last().header("x-consumer") == Some("app"));
+    let tampered = signer.sign("POST", "/either", b"hello", json!({"params": {"nonce": "2"}})).body(b"hallo");
+    assert_eq!(why(&tampered.send(&mut gateway.client())), "the body is not the one that was signed");
+    gateway.await_log("who refused", |line| line["policy"] == "hmac" && line["status"] == 401);
+    let answer = bare.send(&mut gateway.client());
+    answer.problem(401, "unauthorized");
+    assert_eq!(answer.all("www-authenticate"), ["ApiKey", "Signature"]);
+    assert!(answer.header("accept-signature").is_some());
+    assert_eq!(origin.seen().len(), 2);
 }

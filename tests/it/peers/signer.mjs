@@ -11,12 +11,13 @@ const { httpbis, createSigner } = require('http-message-signatures');
 const httpSignature = require('http-signature');
 
 const [secret] = process.argv.slice(2);
+const rsa = crypto.generateKeyPairSync('rsa', { modulusLength: 2048 });
 const pairs = {
   'ed25519': crypto.generateKeyPairSync('ed25519'),
   'ecdsa-p256-sha256': crypto.generateKeyPairSync('ec', { namedCurve: 'P-256' }),
   'ecdsa-p384-sha384': crypto.generateKeyPairSync('ec', { namedCurve: 'P-384' }),
-  'rsa-pss-sha512': crypto.generateKeyPairSync('rsa', { modulusLength: 2048 }),
-  'rsa-v1_5-sha256': crypto.generateKeyPairSync('rsa', { modulusLength: 2048 }),
+  'rsa-pss-sha512': rsa,
+  'rsa-v1_5-sha256': rsa,
 };
 
 function signer(algorithm, id) {

@@ -18,7 +18,7 @@ pub use config::Config;
 
 use std::sync::Arc;
 
-use http::{HeaderValue, header};
+use http::{HeaderName, HeaderValue};
 use pingora_http::RequestHeader;
 
 use super::Authenticates;
@@ -26,6 +26,7 @@ use super::anonymous::Anonymous;
 use super::api_key::ApiKey;
 use super::basic::Basic;
 use super::external::External;
+use super::hmac::Hmac;
 use super::introspection::Introspection;
 use super::jwt::Jwt;
 use super::mtls::Mtls;
@@ -76,6 +77,10 @@ macro_rules! methods {
                 match self { $(Method::$name(policy) => policy.request_with(req, cx, client).await),* }
             }
 
+            fn request_body(&self, body: &[u8], cx: &mut Ctx) -> Result<(), Problem> {
+                match self { $(Method::$name(policy) => policy.request_body(body, cx)),* }
+            }
+
             fn upstream_request(&self, req: &mut RequestHeader, cx: &mut Ctx) -> Result<(), Problem> {
                 match self { $(Method::$name(policy) => policy.upstream_request(req, cx)),* }
             }
@@ -87,6 +92,7 @@ methods! {
     api_key: ApiKey,
     basic: Basic,
     jwt: Jwt,
+    hmac: Hmac,
     introspection: Introspection,
     mtls: Mtls,
     external: External,
@@ -98,13 +104,13 @@ pub struct AnyOf {
     /// For requests that carry nothing.
     anonymous: Option<Anonymous>,
     /// What they could carry.
-    challenges: Box<[HeaderValue]>,
+    challenges: Box<[(HeaderName, HeaderValue)]>,
 }
 
 impl Policy for AnyOf {
     type Config = Config;
 
-    const PHASES: Phases = Phases::REQUEST.and(Phases::UPSTREAM_REQUEST);
+    const PHASES: Phases = Phases::REQUEST.and(Phases::REQUEST_BODY).and(Phases::UPSTREAM_REQUEST);
 
     fn build(config: &Config, cx: &mut PolicyCx<'_>) -> Result<Self, BuildError> {
         let (mut methods, mut anonymous) = (Vec::new(), None);
@@ -130,10 +136,10 @@ impl Policy for AnyOf {
             let fix = format!("write a list like `[api_key, {{ jwt: {{ … }} }}]`, of {}", NAMES.join(", "));
             return Err(BuildError::new("there is nothing to choose from", fix));
         }
-        let mut challenges: Vec<HeaderValue> = Vec::new();
-        for (_, value) in methods.iter().filter_map(Method::missing).flat_map(|problem| problem.headers) {
-            if !challenges.contains(&value) {
-                challenges.push(value);
+        let mut challenges = Vec::new();
+        for challenge in methods.iter().filter_map(Method::missing).flat_map(|problem| problem.headers) {
+            if !challenges.contains(&challenge) {
+                challenges.push(challenge);
             }
         }
         Ok(Self { methods: methods.into(), anonymous, challenges: challenges.into() })
@@ -169,6 +175,11 @@ impl Policy for AnyOf {
         }
     }
 
+    fn request_body(&self, body: &[u8], cx: &mut Ctx) -> Result<(), Problem> {
+        let refused = |method: &Method, problem| Problem { policy: Some(method.name()), ..problem };
+        self.methods.iter().try_for_each(|method| method.request_body(body, cx).map_err(|problem| refused(method, problem)))
+    }
+
     fn upstream_request(&self, req: &mut RequestHeader, cx: &mut Ctx) -> Result<(), Problem> {
         // Whoever has let it through: what another goes by is for the gateway alone too.
         self.methods.iter().try_for_each(|method| method.upstream_request(req, cx))
@@ -178,7 +189,7 @@ impl Policy for AnyOf {
 impl AnyOf {
     fn missing(&self) -> Problem {
         let problem = Problem::new(Kind::Unauthorized, "the request carries nothing by which its caller could be known");
-        self.challenges.iter().fold(problem, |problem, challenge| problem.header(header::WWW_AUTHENTICATE, challenge.clone()))
+        self.challenges.iter().fold(problem, |problem, (name, value)| problem.header(name.clone(), value.clone()))
     }
 }
 

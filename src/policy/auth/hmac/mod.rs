@@ -34,6 +34,7 @@ use http::{HeaderName, HeaderValue, header};
 use pingora_http::RequestHeader;
 use ring::digest as hash;
 
+use super::Authenticates;
 use crate::building::BuildError;
 use crate::consumer::{Consumers, SigningAlgorithm, SigningKey};
 use crate::ctx::{BodyLimit, Ctx};
@@ -129,11 +130,11 @@ impl Policy for Hmac {
     async fn request(&self, req: &mut RequestHeader, cx: &mut Ctx) -> Result<Flow, Problem> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let signed = self.read(req, cx).map_err(|wrong| self.refuse(wrong))?;
-        let signed = signed.ok_or_else(|| self.refuse("a signature is required".into()))?;
+        let signed = signed.ok_or_else(|| self.refuse(MISSING.into()))?;
         self.hold(&signed, req, now).map_err(|wrong| self.refuse(wrong))?;
         let key = self.verify(&signed)?;
         self.once(&signed, now)?;
-        cx.consumer = Some(key.consumer.clone());
+        (cx.consumer, cx.credential) = (Some(key.consumer.clone()), Some(key.id.clone()));
         if let Some(bytes) = self.body {
             if signed.body.is_empty() {
                 cx.signed_body.push(SignedBody::Empty);
@@ -167,6 +168,18 @@ impl Policy for Hmac {
     }
 }
 
+impl Authenticates for Hmac {
+    fn sees(&self, req: &RequestHeader, cx: &Ctx) -> bool {
+        // What is malformed is there, too.
+        !matches!(self.read(req, cx), Ok(None))
+    }
+
+    fn missing(&self) -> Option<Problem> {
+        Some(self.refuse(MISSING.into()))
+    }
+}
+
+const MISSING: &str = "a signature is required";
 const UNSIGNED: &str = "the signature covers no digest of the body";
 
 impl Hmac {

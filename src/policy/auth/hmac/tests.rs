@@ -52,7 +52,7 @@ fn params() -> String {
 async fn a_signature_identifies_the_consumer_and_stays_hidden_from_the_service() {
     let mut kit = usual("{}", &params());
     kit.request().await.unwrap();
-    assert_eq!(kit.cx.consumer.as_ref().unwrap().name, "app");
+    assert_eq!((kit.cx.consumer.as_ref().unwrap().name.as_str(), kit.cx.credential.as_deref()), ("app", Some("k")));
     assert_eq!(kit.cx.whole_body, Some(BodyLimit { bytes: 1024 * 1024, policy: "hmac" }));
     let sent = kit.upstream_request().unwrap();
     assert!(sent.headers.get("signature").is_none() && sent.headers.get("signature-input").is_none());
