@@ -28,7 +28,6 @@ use crate::routing::{self, By, Destination, Query, VersionsConfig, Why, host, pa
 use crate::snapshot::{lists, preflight};
 use crate::state::Shared;
 use crate::upstream::Backend;
-use needs::Needs;
 
 /// The request to explain.
 #[derive(Debug, Args)]

@@ -74,7 +74,7 @@ fn a_client_that_waits_is_told_to_go_on_only_where_its_signature_is_right() {
             assert_eq!(client.read().text(), "5");
             assert!(origin.last().header("expect").is_none());
         } else {
-            assert_eq!(why(&client.read_head()), "the signature is not valid");
+            assert_eq!(why(&client.read()), "the signature is not valid");
         }
     }
     assert_eq!(origin.seen().len(), 1);

@@ -176,7 +176,7 @@ impl Policy for AnyOf {
     }
 
     fn request_body(&self, body: &[u8], cx: &mut Ctx) -> Result<(), Problem> {
-        let refused = |method: &Method, problem| Problem { policy: Some(method.name()), ..problem };
+        let refused = |method: &Method, problem: Problem| Problem { policy: Some(method.name()), ..problem };
         self.methods.iter().try_for_each(|method| method.request_body(body, cx).map_err(|problem| refused(method, problem)))
     }
 

@@ -245,8 +245,7 @@ impl Hmac {
         context.update(signed.key.as_bytes());
         context.update(b"\n");
         context.update(&signed.base);
-        let (number, _) =
-            context.finish().as_ref().split_first_chunk().map_or((0, 0), |(first, rest)| (u128::from_be_bytes(*first), rest.len()));
+        let number = context.finish().as_ref().first_chunk().map_or(0, |first| u128::from_be_bytes(*first));
         match self.seen.note(number, signed.times.signed, now, self.memory) {
             Noted::New => Ok(()),
             Noted::Again => Err(self.refuse("the signature was used before".into())),
