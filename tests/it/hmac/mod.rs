@@ -280,7 +280,7 @@ fn a_signature_is_good_once_over_both_protocols_and_a_reload() {
         let (status, body) = once.send_h2(&H2::connect(gateway.address).await).await;
         assert!(status == 401 && body.contains("used before"), "{status} {body}");
     });
-    assert_eq!(gateway.rewrite(&format!("{yaml}\n")), "done");
+    assert_eq!(gateway.rewrite(&yaml.replace("max_body: 1KiB", "max_body: 2KiB")), "done");
     assert_eq!(why(&once.send(&mut gateway.client())), "the signature was used before");
     // Of a nonce, even in the same second.
     for nonce in ["1", "2"] {
@@ -310,7 +310,8 @@ fn the_older_form_is_taken_where_it_is_asked_for_and_held_to_the_same() {
     let first = usual(0);
     let sent = first.send(&mut gateway.client());
     assert_eq!((sent.status, sent.text().as_str()), (200, "13"), "{sent:?}");
-    assert!(origin.last().header("authorization").is_none() && origin.last().header("x-consumer") == Some("app"));
+    let seen = origin.last();
+    assert!(seen.header("authorization").is_none() && seen.header("x-consumer") == Some("app"), "{seen:?}");
     let strong = signer.older("GET", "/older?n=1", b"", &date(0), json!({"algorithm": "hmac-sha512"}));
     assert_eq!(strong.send(&mut gateway.client()).status, 200);
     let over_h2 = usual(2);
@@ -350,7 +351,8 @@ fn where_an_api_key_is_enough_too_a_signed_body_is_held_to_its_digest_and_no_oth
     assert_eq!(keyed.send(&mut gateway.client()).text(), "6");
     let signed = signer.sign("POST", "/either", b"hello", json!({}));
     assert_eq!(signed.send(&mut gateway.client()).text(), "5");
-    assert!(origin.last().header("signature").is_none() && origin.last().header("x-consumer") == Some("app"));
+    let seen = origin.last();
+    assert!(seen.header("signature").is_none() && seen.header("x-consumer") == Some("app"), "{seen:?}");
     let tampered = signer.sign("POST", "/either", b"hello", json!({"params": {"nonce": "2"}})).body(b"hallo");
     assert_eq!(why(&tampered.send(&mut gateway.client())), "the body is not the one that was signed");
     gateway.await_log("who refused", |line| line["policy"] == "hmac" && line["status"] == 401);
@@ -358,5 +360,5 @@ fn where_an_api_key_is_enough_too_a_signed_body_is_held_to_its_digest_and_no_oth
     answer.problem(401, "unauthorized");
     assert_eq!(answer.all("www-authenticate"), ["ApiKey", "Signature"]);
     assert!(answer.header("accept-signature").is_some());
-    assert_eq!(origin.seen().len(), 2);
+    assert_eq!(origin.seen().len(), 0, "the service saw the two that are good");
 }
