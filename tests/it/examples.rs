@@ -64,7 +64,7 @@ fn every_example_answers_as_it_says() {
 
 #[test]
 fn every_way_to_be_known_is_the_same_over_the_other_version_of_http() {
-    let ways = ["acl", "anonymous", "any_of", "api_key", "basic", "external", "introspection", "jwt", "mtls", "oidc"];
+    let ways = ["acl", "anonymous", "any_of", "api_key", "basic", "external", "hmac", "introspection", "jwt", "mtls", "oidc"];
     let files: Vec<_> = examples().into_iter().filter(|file| ways.iter().any(|way| file.file_stem().unwrap() == *way)).collect();
     assert_eq!(files.len(), ways.len());
     all(&files, Version::Other);
