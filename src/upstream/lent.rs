@@ -24,13 +24,13 @@ pub struct Connections {
 /// A session that a call has taken. One that is not at the end of an answer is closed; one of HTTP/2 shares its connection with others, and none may forget
 /// that it is over, not even where the call is broken off.
 pub struct Lent<'a> {
-    from: From<'a>,
+    lender: Lender<'a>,
     peer: &'a HttpPeer,
     session: Option<HttpSession>,
 }
 
 #[derive(Clone, Copy)]
-enum From<'a> {
+enum Lender<'a> {
     Plain(&'a TransportConnector),
     Any(&'a Connector<()>),
 }
@@ -62,12 +62,12 @@ impl Connections {
     /// # Errors
     /// No connection came about.
     pub async fn take<'a>(&'a self, peer: &'a HttpPeer) -> Result<(Lent<'a>, bool)> {
-        let lent = |from, session| Lent { from, peer, session: Some(session) };
+        let lent = |lender, session| Lent { lender, peer, session: Some(session) };
         // What connects is large: it has no place in each call that finds a connection.
         if peer.options.alpn.get_max_http_version() > 1 {
             let any = self.any().await;
             let (session, reused) = Box::pin(any.get_http_session(peer)).await?;
-            return Ok((lent(From::Any(any), session), reused));
+            return Ok((lent(Lender::Any(any), session), reused));
         }
         let plain = self.plain().await;
         let kept = plain.reused_stream(&Known(peer)).await.filter(|stream| leads_to(stream, peer));
@@ -76,7 +76,7 @@ impl Connections {
             None => (Box::pin(plain.new_stream(peer)).await?, false),
         };
         let session = v1::client::HttpSession::new_with_options(stream, peer);
-        Ok((lent(From::Plain(plain), HttpSession::H1(session)), reused))
+        Ok((lent(Lender::Plain(plain), HttpSession::H1(session)), reused))
     }
 }
 
@@ -132,14 +132,14 @@ impl Lent<'_> {
     /// place on the connection.
     pub fn give_back(&mut self) {
         let idle = self.peer.options.idle_timeout;
-        match (self.session.take(), self.from) {
-            (Some(HttpSession::H1(mut session)), From::Plain(plain)) => {
+        match (self.session.take(), self.lender) {
+            (Some(HttpSession::H1(mut session)), Lender::Plain(plain)) => {
                 session.respect_keepalive();
                 if let Some(Some(stream)) = session.reuse().now_or_never() {
                     plain.release_stream(stream, self.peer.reuse_hash(), idle);
                 }
             }
-            (Some(session), From::Any(any)) => {
+            (Some(session), Lender::Any(any)) => {
                 any.release_http_session(session, self.peer, idle).now_or_never();
             }
             _ => {}
