@@ -67,7 +67,7 @@ use crate::building::{BuildError, Errors, Step};
 use crate::observe::Metrics;
 use crate::signing::Signer;
 use crate::state::Shared;
-use crate::types::{Duration, Percent};
+use crate::types::{Duration, Percent, Secret};
 
 /// One entry of `services:`: either `targets` or `mock`. `P` is the list of policies, a matter of a later room.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -271,6 +271,11 @@ impl Service {
         matches!(&self.backend, Backend::Targets(targets) if targets.credentials.as_ref().is_some_and(|credentials| credentials.tell_who()))
     }
 
+    /// Whether credentials stand in the place of this header, or it is taken out where the gateway shows its own.
+    pub fn withholds(&self, name: &HeaderName) -> bool {
+        matches!(&self.backend, Backend::Targets(targets) if targets.credentials.as_ref().is_some_and(|credentials| credentials.withhold(name)))
+    }
+
     /// Starts what is done for it beside its requests.
     fn tend(
         self: &Arc<Self>,
@@ -293,10 +298,11 @@ impl Service {
     }
 }
 
-/// What stands in the config of those who answer.
+/// What stands in the config of those who answer, and of what they know the gateway by: who shows another key may get other answers.
 fn source<P>(config: &ServiceConfig<P>) -> u64 {
     let ServiceConfig { targets, host, tls, credentials, mock, .. } = config;
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(format!("{targets:?} {host:?} {tls:?} {credentials:?} {mock:?}"))
+    let secrets: Vec<_> = credentials.iter().flat_map(CredentialsConfig::secrets).map(Secret::reveal).collect();
+    BuildHasherDefault::<DefaultHasher>::default().hash_one((format!("{targets:?} {host:?} {tls:?} {credentials:?} {mock:?}"), secrets))
 }
 
 #[cfg(test)]

@@ -48,7 +48,10 @@ impl Provider {
     }
 
     fn series(&self, result: &str) -> String {
-        format!("tidegate_token_refreshes_total{{client=\"gateway\",result=\"{result}\",source=\"{}\"}}", self.url())
+        format!(
+            "tidegate_token_refreshes_total{{audience=\"\",client=\"gateway\",result=\"{result}\",scope=\"\",source=\"{}\"}}",
+            self.url()
+        )
     }
 
     /// The settings of a client of it.
@@ -193,7 +196,8 @@ fn a_token_is_fetched_again_before_its_time_is_over_and_no_request_waits() {
     assert!(began.elapsed() > Duration::from_millis(2 * 4150), "{:?}", began.elapsed());
     assert_eq!(provider.asked().len(), 3);
     gateway.await_metric(&provider.series("renewed"), 3.0);
-    let ends = gateway.metric(&format!("tidegate_token_expiry_seconds{{client=\"gateway\",source=\"{}\"}}", provider.url()));
+    let ends = gateway
+        .metric(&format!("tidegate_token_expiry_seconds{{audience=\"\",client=\"gateway\",scope=\"\",source=\"{}\"}}", provider.url()));
     assert!(ends > 1_700_000_000.0, "{ends}");
 }
 
@@ -281,6 +285,47 @@ fn a_service_that_does_not_take_the_token_gets_another_with_the_next_request_onc
         assert_eq!(gateway.client().get("/").status, 401);
     }
     assert_eq!(provider.asked().len(), 2);
+}
+
+#[test]
+fn a_check_that_is_not_known_gets_another_token_too() {
+    let provider = Provider::start();
+    let first = Arc::new(Mutex::new(None::<String>));
+    // As after a new start of one that has forgotten what it has given.
+    let up = Origin::answering(move |seen| {
+        let shown = seen.header("authorization").unwrap().to_owned();
+        let is_first = *first.lock().unwrap().get_or_insert_with(|| shown.clone()) == shown;
+        http::Response::builder().status(if is_first { 401 } else { 200 }).body(shown).unwrap()
+    });
+    let gateway = Gateway::start(&config(&up, &provider.client(""), ", health: { path: /healthz, interval: 100ms }"));
+    gateway.await_said("was not taken, and another is fetched");
+    eventually("another token is fetched", || (provider.asked().len() == 2).then_some(()));
+    gateway.await_said("it is healthy again");
+    assert_eq!(gateway.client().get("/").status, 200);
+}
+
+#[test]
+fn each_answer_of_a_provider_has_its_time_and_each_token_its_metrics() {
+    let mut provider = Provider::start();
+    // Together they take longer than one may.
+    provider.tell("delay 1500");
+    let (up, _) = keeping();
+    let service = |name: &str| {
+        let own = format!("issuer: \"{}\", client_id: gateway, client_secret: \"{SECRET}\", allow_http: true", provider.issuer);
+        format!(
+            "  {name}: {{ targets: [\"http://{}\"], credentials: {{ oauth2: {{ {own}, scopes: [{name}], timeout: 2500ms, wait: 10s }} }} }}\n",
+            up.address
+        )
+    };
+    let route = |name: &str| format!("  - {{ name: {name}, match: {{ path: /{name} }}, to: {name} }}\n");
+    let gateway =
+        Gateway::start(&format!("services:\n{}{}routes:\n{}{}", service("read"), service("write"), route("read"), route("write")));
+    for scope in ["read", "write"] {
+        let answer = gateway.client().get(&format!("/{scope}"));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let labels = format!("audience=\"\",client=\"gateway\",scope=\"{scope}\",source=\"{}\"", provider.issuer);
+        assert!(gateway.metric(&format!("tidegate_token_expiry_seconds{{{labels}}}")) > 1_700_000_000.0);
+    }
 }
 
 #[test]

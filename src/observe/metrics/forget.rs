@@ -16,8 +16,8 @@ pub struct Kept<'a> {
     pub names: HashSet<&'a str>,
     /// Who is asked about tokens.
     pub sources: HashSet<&'a str>,
-    /// Who gives tokens for services, and to which client.
-    pub tokens: HashSet<(&'a str, &'a str)>,
+    /// Who gives tokens for services, to which client, and what for.
+    pub tokens: HashSet<[&'a str; 4]>,
     /// The services that have a breaker.
     pub breakers: HashSet<&'a str>,
     /// Services with the targets that may be ejected.
@@ -55,8 +55,9 @@ impl Metrics {
             keep(family, sources, |labels| family.remove_label_values(labels));
         }
         let not_in = |targets: &HashSet<(&str, &str)>, labels: &[&str]| matches!(labels, [service, target, ..] if !targets.contains(&(*service, *target)));
-        remove(&fetched.refreshes, |labels| not_in(tokens, labels), |labels| fetched.refreshes.remove_label_values(labels));
-        remove(&fetched.ends, |labels| not_in(tokens, labels), |labels| fetched.ends.remove_label_values(labels));
+        let no_token = |labels: &[&str]| labels.first_chunk().is_some_and(|labels| !tokens.contains(labels));
+        remove(&fetched.refreshes, no_token, |labels| fetched.refreshes.remove_label_values(labels));
+        remove(&fetched.ends, no_token, |labels| fetched.ends.remove_label_values(labels));
         remove(healthy, |labels| not_in(checked, labels), |labels| healthy.remove_label_values(labels));
         remove(checks, |labels| not_in(checked, labels), |labels| checks.remove_label_values(labels));
         remove(&self.process.ejected, |labels| not_in(ejected, labels), |labels| self.process.ejected.remove_label_values(labels));

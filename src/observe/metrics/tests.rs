@@ -61,8 +61,8 @@ fn what_is_gone_is_forgotten_and_nothing_else() {
         metrics.process.ejected.with_label_values(&[service, target]).set(1);
         metrics.process.healthy.with_label_values(&[service, target]).set(1);
         metrics.process.checks.with_label_values(&[service, target, "passed"]).inc();
-        metrics.process.tokens.refreshes.with_label_values(&[service, target, "renewed"]).inc();
-        metrics.process.tokens.ends.with_label_values(&[service, target]).set(1);
+        metrics.process.tokens.refreshes.with_label_values(&[service, "client", target, "", "renewed"]).inc();
+        metrics.process.tokens.ends.with_label_values(&[service, "client", target, ""]).set(1);
     }
     let one = || HashSet::from(["kept"]);
     for service in ["kept", "gone"] {
@@ -76,7 +76,7 @@ fn what_is_gone_is_forgotten_and_nothing_else() {
         services: one(),
         names: one(),
         sources: one(),
-        tokens: target(),
+        tokens: HashSet::from([["kept", "client", "a", ""]]),
         breakers: one(),
         ejected: target(),
         checked: target(),
@@ -88,7 +88,7 @@ fn what_is_gone_is_forgotten_and_nothing_else() {
     assert_eq!(text.matches("service=\"kept\",target=\"a\"").count(), 3, "{text}");
     assert!(!text.contains("gone") && text.contains("tidegate_breaker_open{service=\"kept\"} 1"), "{text}");
     assert!(text.contains("tidegate_jwks_keys{source=\"kept\"} 2"), "{text}");
-    assert!(text.contains("tidegate_token_expiry_seconds{client=\"a\",source=\"kept\"} 1"), "{text}");
+    assert!(text.contains("tidegate_token_expiry_seconds{audience=\"\",client=\"client\",scope=\"a\",source=\"kept\"} 1"), "{text}");
     metrics.keep(&Kept { ejected: HashSet::new(), ..all() });
     let text = metrics.render().unwrap();
     assert!(!text.contains("tidegate_target_ejected{") && text.contains("tidegate_target_healthy{"), "{text}");

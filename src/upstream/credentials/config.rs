@@ -38,6 +38,12 @@ pub struct BasicConfig {
 }
 
 impl CredentialsConfig {
+    /// What nobody else knows of them.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let oauth2 = self.oauth2.iter().filter_map(|oauth2| oauth2.client_secret.as_ref());
+        self.headers.values().chain(self.basic.iter().map(|basic| &basic.password)).chain(oauth2)
+    }
+
     /// The files that they name.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.oauth2.iter().flat_map(OAuth2Config::files)

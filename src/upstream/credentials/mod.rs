@@ -111,9 +111,14 @@ impl Credentials {
     /// What they are, for operators.
     pub fn told(&self) -> String {
         let mut told: Vec<_> = self.fixed.iter().map(|(name, _)| format!("`{name}`")).collect();
-        told.extend(self.grant.as_ref().map(|grant| format!("token of {}", grant.labels().0)));
+        told.extend(self.grant.as_ref().map(|grant| format!("token of {}", grant.source())));
         told.extend(self.signed.as_ref().map(|signed| format!("signed `{}`", signed.header)));
         told.join(" and ")
+    }
+
+    /// Whether what a client sends under this name goes no further.
+    pub fn withhold(&self, name: &HeaderName) -> bool {
+        self.names.contains(name)
     }
 
     /// Whether the service is told who calls.

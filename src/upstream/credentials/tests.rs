@@ -11,6 +11,7 @@ use crate::consumer::{ConsumerConfig, Consumers};
 use crate::ctx::{Ctx, testing};
 use crate::signing::testing::signer;
 use crate::state::Shared;
+use crate::upstream::testing::service;
 use crate::upstream::{Base, DnsConfig, Names};
 
 fn build(config: Value) -> Result<Arc<Credentials>, Errors> {
@@ -30,6 +31,19 @@ async fn shown(config: Value) -> HeaderMap {
     let ready = build(config).unwrap().ready(&About::default()).await.unwrap();
     ready.show(&mut head);
     head.headers.clone()
+}
+
+#[test]
+fn who_is_shown_another_secret_may_answer_otherwise() {
+    let source = |credentials: Value| service("up", &json!({"targets": ["http://127.0.0.1:9"], "credentials": credentials})).source;
+    for with in [
+        |secret: &str| json!({"headers": {"X-Key": secret}}),
+        |secret: &str| json!({"basic": {"username": "a", "password": secret}}),
+        |secret: &str| json!({"oauth2": {"url": "https://id.test/token", "client_id": "a", "client_secret": secret}}),
+    ] {
+        assert_eq!(source(with("one")), source(with("one")));
+        assert_ne!(source(with("one")), source(with("other")));
+    }
 }
 
 #[tokio::test]

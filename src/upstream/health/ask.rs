@@ -15,6 +15,7 @@ use pingora_http::RequestHeader;
 
 use super::{HealthConfig, Ready, StatusConfig, grpc};
 use crate::building::BuildError;
+use crate::upstream::Failure;
 
 /// What a target is asked.
 #[derive(Debug)]
@@ -158,6 +159,9 @@ async fn http(
             None => return Err("it did not answer".to_owned()),
         }
     };
+    if let Some(ready) = ready {
+        ready.judged(Failure::Status(answered));
+    }
     if !status.iter().any(|known| known.has(answered)) {
         return Err(format!("it answered {}", answered.as_u16()));
     }

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version, header};
 use pingora_core::protocols::http::v2::client::Http2Session;
 use pingora_error::Error;
 use pingora_http::RequestHeader;
 
 use super::Ready;
 use super::ask::{USER_AGENT, broken};
-use crate::types::grpc_timeout;
+use crate::types::{GrpcStatus, grpc_timeout};
+use crate::upstream::Failure;
 
 /// What is called.
 pub const METHOD: &str = "/grpc.health.v1.Health/Check";
@@ -42,11 +43,12 @@ pub async fn ask(mut session: Http2Session, uri: Uri, ready: Option<&Ready>, ser
     session.write_request_body(request(service), true).await.map_err(wrong)?;
     session.read_response_header().await.map_err(wrong)?;
     let header = session.response_header().ok_or("it did not answer")?;
-    if header.status != 200 {
+    if header.status != StatusCode::OK {
+        judge(ready, Failure::Status(header.status));
         return Err(format!("it answered {}", header.status.as_u16()));
     }
     // An answer without a message has its status in the header.
-    refused(&header.headers)?;
+    refused(&header.headers, ready)?;
     let mut answer = BytesMut::new();
     while let Some(piece) = session.read_response_body().await.map_err(wrong)? {
         if answer.len() + piece.len() > MOST {
@@ -55,7 +57,7 @@ pub async fn ask(mut session: Http2Session, uri: Uri, ready: Option<&Ready>, ser
         answer.extend_from_slice(&piece);
     }
     if let Some(trailers) = session.read_trailers().await.map_err(wrong)? {
-        refused(&trailers)?;
+        refused(&trailers, ready)?;
     }
     match status(&answer) {
         Some(1) => Ok(()),
@@ -100,13 +102,25 @@ fn status(answer: &[u8]) -> Option<u8> {
     }
 }
 
+/// One that does not know the gateway may know it by credentials of now.
+fn judge(ready: Option<&Ready>, ended: Failure) {
+    if let Some(ready) = ready {
+        ready.judged(ended);
+    }
+}
+
 /// The error of a gRPC status other than OK.
-fn refused(fields: &HeaderMap) -> Result<(), String> {
+fn refused(fields: &HeaderMap, ready: Option<&Ready>) -> Result<(), String> {
     let Some(code) = fields.get("grpc-status").and_then(|code| code.to_str().ok()).filter(|code| *code != "0") else { return Ok(()) };
     let why = match code {
         "5" => "it knows no such service".to_owned(),
         "12" => "it does not know the health protocol".to_owned(),
-        code => format!("it answered with gRPC status {code}"),
+        code => {
+            if code == "16" {
+                judge(ready, Failure::Grpc(GrpcStatus::Unauthenticated));
+            }
+            format!("it answered with gRPC status {code}")
+        }
     };
     Err(why)
 }

@@ -113,6 +113,15 @@ impl Ask {
             return Err(BuildError::new("no more than 64KiB of an answer are read", "write at most `64KiB`").at("refusal_size"));
         }
         let consumer = config.consumer.as_deref().map(editable).transpose().map_err(|error| error.at("consumer"))?;
+        let told = names(&config.headers).map_err(|error| error.at("headers"))?;
+        if let Some(name) = told.iter().find(|name| service.withholds(name)) {
+            let reason = format!("`{name}` does not come to the service: its `credentials` take it out");
+            let fix = match *name {
+                header::AUTHORIZATION => "set `keep_authorization` of these, let them be in a header of their own, or list other `headers`",
+                _ => "list other `headers`",
+            };
+            return Err(BuildError::new(reason, fix).at("headers"));
+        }
         let kept = config.cache.as_ref().map(|cache| -> Result<Kept, BuildError> {
             cache.time.not_zero().map_err(|error| error.at("time"))?;
             if service.knows_callers() {
@@ -139,7 +148,7 @@ impl Ask {
             service,
             method,
             target: path.as_str().into(),
-            headers: names(headers).map_err(|error| error.at("headers"))?,
+            headers: told,
             copy,
             consumer,
             refusal_headers: names(refusal_headers).map_err(|error| error.at("refusal_headers"))?,

@@ -72,7 +72,7 @@ pub enum OnError {
     /// It is refused, with 503.
     #[default]
     Deny,
-    /// It goes on, by nobody known.
+    /// It goes on, as if nobody had asked.
     Allow,
 }
 

@@ -127,6 +127,8 @@ fn each_mistake_in_the_settings_is_told_at_its_place() {
         (json!({"method": "CONNECT"}), "method: `CONNECT` is no method to ask with"),
         (json!({"method": "G T"}), "method: `G T` is no method to ask with"),
         (json!({"headers": ["Host"]}), "headers[0]: `Host` decides where a request goes"),
+        (json!({"service": "shown"}), "headers: `authorization` does not come to the service"),
+        (json!({"service": "shown", "headers": ["X-Key"]}), "headers: `x-key` does not come to the service"),
         (json!({"copy": ["X-A", "Content-Length"]}), "copy[1]: `Content-Length` belongs to the connection"),
         (json!({"refusal_headers": ["a b"]}), "refusal_headers[0]: `a b` is not a header name"),
         (json!({"refusal_size": "1MiB"}), "refusal_size: no more than 64KiB"),
@@ -138,7 +140,9 @@ fn each_mistake_in_the_settings_is_told_at_its_place() {
     ] {
         let mut config = json!({"service": "decides"});
         change.as_object().unwrap().iter().for_each(|(name, value)| config[name] = value.clone());
-        let services = [("decides", Some(service("decides", &json!({"mock": {}})))), ("broken", None)];
+        let shown = json!({"targets": ["http://127.0.0.1:9"], "credentials": {"headers": {"X-Key": "b"}}});
+        let services =
+            [("decides", Some(service("decides", &json!({"mock": {}})))), ("shown", Some(service("shown", &shown))), ("broken", None)];
         let told = build_among::<External>(&config.to_string(), "[]", &services, &Shared::default()).unwrap_err().to_string();
         assert!(told.starts_with(wanted), "{told}");
     }

@@ -28,8 +28,12 @@ pub struct Client {
     secrets: Secrets,
     /// What is asked for, of a form.
     wish: Box<[(&'static str, String)]>,
+    /// The scopes of it.
+    pub scope: Box<str>,
+    /// The audience and the resource of it.
+    pub audience: Box<str>,
     /// Whom a token that it signs is for.
-    audience: Box<str>,
+    provider: Box<str>,
     offload: Arc<Offload>,
 }
 
@@ -55,7 +59,7 @@ impl Client {
     /// What proves who it is lacks, or is too much.
     pub(super) fn build(
         config: &OAuth2Config,
-        audience: &str,
+        provider: &str,
         signer: Option<&Arc<Signer>>,
         offload: &Arc<Offload>,
     ) -> Result<Self, BuildError> {
@@ -93,8 +97,9 @@ impl Client {
         };
         let secrets = Secrets(forms(secret.reveal(), if let Proof::Header(value) = &proof { Some(value) } else { None }));
         let mut wish = vec![("grant_type", "client_credentials".to_owned())];
-        if !config.scopes.is_empty() {
-            wish.push(("scope", config.scopes.join(" ")));
+        let scope = config.scopes.join(" ");
+        if !scope.is_empty() {
+            wish.push(("scope", scope.clone()));
         }
         wish.extend(config.audience.iter().map(|audience| ("audience", audience.clone())));
         wish.extend(config.resource.iter().map(|resource| ("resource", resource.clone())));
@@ -103,7 +108,9 @@ impl Client {
             proof,
             secrets,
             wish: wish.into(),
-            audience: audience.into(),
+            scope: scope.into(),
+            audience: config.audience.iter().chain(&config.resource).map(String::as_str).collect::<Vec<_>>().join(" ").into(),
+            provider: provider.into(),
             offload: offload.clone(),
         })
     }
@@ -148,7 +155,7 @@ impl Client {
     fn assertion(&self) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let jti = format!("{:032x}", rand::random::<u128>());
-        json!({"iss": &*self.id, "sub": &*self.id, "aud": &*self.audience, "iat": now, "exp": now + 60, "jti": jti}).to_string()
+        json!({"iss": &*self.id, "sub": &*self.id, "aud": &*self.provider, "iat": now, "exp": now + 60, "jti": jti}).to_string()
     }
 
     /// A text of the provider without the secret, should it repeat it in one of the forms in which it got it.
@@ -167,10 +174,10 @@ fn forms(secret: &str, header: Option<&HeaderValue>) -> Box<[Box<str>]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn client(auth: &str) -> Client {
+    pub fn client(auth: &str) -> Client {
         let config =
             json!({"client_id": "a b", "client_secret": "s3cret:\"of %", "client_auth": auth, "scopes": ["x", "y"], "resource": "urn:z"});
         Client::build(&serde_json::from_value(config).unwrap(), "https://id.test", None, &Arc::default()).unwrap()

@@ -22,7 +22,7 @@ use crate::building::BuildError;
 use crate::observe::Metrics;
 use crate::signing::Signer;
 use crate::state::{Fetched, Patience};
-use crate::upstream::{self, Base, Missed, Settling};
+use crate::upstream::{self, Answer, Base, Missed, Settling};
 
 /// A token that is fetched, for all services that show the same.
 #[derive(Debug)]
@@ -55,6 +55,10 @@ struct Known {
 pub struct GrantStatus {
     source: String,
     client_id: String,
+    /// The scopes that were asked for.
+    scope: String,
+    /// Whom the token is for, where that was asked for.
+    audience: String,
     /// When the token ends; none while there is none.
     until: Option<String>,
     /// Why another could not be fetched, the last time.
@@ -85,9 +89,14 @@ impl Grant {
         })
     }
 
-    /// Who gives it, and to whom, in the log and the metrics.
-    pub fn labels(&self) -> (&str, &str) {
-        (self.place.name(), &self.client.id)
+    /// Who gives it.
+    pub fn source(&self) -> &str {
+        self.place.name()
+    }
+
+    /// Its labels in the metrics.
+    pub fn labels(&self) -> [&str; 4] {
+        [self.source(), &self.client.id, &self.client.scope, &self.client.audience]
     }
 
     /// The names that its hosts go by.
@@ -100,8 +109,8 @@ impl Grant {
         let known = self.fetched.known();
         let until =
             known.token.as_ref().filter(|token| token.holds()).map(|token| humantime::format_rfc3339_seconds(token.ends).to_string());
-        let (source, client) = self.labels();
-        GrantStatus { source: source.to_owned(), client_id: client.to_owned(), until, failing: known.cause.as_deref().map(Into::into) }
+        let [source, client_id, scope, audience] = self.labels().map(ToOwned::to_owned);
+        GrantStatus { source, client_id, scope, audience, until, failing: known.cause.as_deref().map(Into::into) }
     }
 
     /// The token, where no request has to wait for one.
@@ -133,7 +142,7 @@ impl Grant {
     }
 
     fn lacking(&self, known: &Known) -> Lacking {
-        let (source, client) = self.labels();
+        let (source, client) = (self.source(), &self.client.id);
         let why = known.cause.as_deref().unwrap_or("it has not come in time");
         let after = self.due(known).saturating_duration_since(Instant::now());
         Lacking { cause: format!("there is no token of {source} for {client}: {why}"), after }
@@ -173,30 +182,29 @@ impl Grant {
             Ok(token) => ("renewed", self.came(&before, token)),
             Err(missed) => self.missed(before, missed),
         };
-        let (source, id) = self.labels();
-        metrics.process.tokens.refreshes.with_label_values(&[source, id, word]).inc();
+        let [source, id, scope, audience] = self.labels();
+        metrics.process.tokens.refreshes.with_label_values(&[source, id, scope, audience, word]).inc();
         let due = self.due(&known);
         self.fetched.end(number, known);
         due
     }
 
     async fn fetch(&self, number: u64, client: &upstream::Client, metrics: &Metrics) -> Result<Token, Missed> {
-        let within = Instant::now() + self.timeout;
         let (header, form) = self.client.request().await?;
         let endpoint = self.place.endpoint(client, self.timeout, metrics).await?;
         let got = Instant::now();
-        let left = within.saturating_duration_since(got);
-        let answer = endpoint.submit(client, header.as_slice(), form, MOST, left, metrics).await;
-        let token = answer.and_then(|answer| Token::read(answer.head.status, &answer.body, (got, number), self.ttl));
-        token.map_err(|missed| {
-            // It may have moved.
-            self.place.forget();
-            Missed { text: self.client.conceal(&missed.text), ..missed }
+        let answer = endpoint.submit(client, header.as_slice(), form, MOST, self.timeout, metrics).await;
+        let read = |answer: Answer| Token::read(answer.head.status, &answer.body, (got, number), self.ttl, &self.client);
+        answer.and_then(read).inspect_err(|missed| {
+            // It may have moved, unless it answers as the one that gives tokens.
+            if missed.word != "refused" {
+                self.place.forget();
+            }
         })
     }
 
     fn came(&self, before: &Known, token: Token) -> Known {
-        let (source, client) = self.labels();
+        let (source, client) = (self.source(), &self.client.id);
         if before.failures > 0 || before.token.is_none() {
             log::info!("a token of {source} for {client} is there, which holds for {} s", token.life.as_secs());
         }
@@ -212,7 +220,7 @@ impl Grant {
         }
         if before.cause.as_deref() != Some(&*text) {
             let stays = if token.is_some() { "the last one stays until its end" } else { "requests get 503" };
-            let (source, client) = self.labels();
+            let (source, client) = (self.source(), &self.client.id);
             log::warn!("no token of {source} for {client} could be fetched, {stays}: {text}");
         }
         let failures = before.failures.saturating_add(1);
@@ -223,13 +231,13 @@ impl Grant {
     fn show(&self, metrics: &Metrics, was_over: bool) -> bool {
         let known = self.fetched.known();
         let Some(token) = &known.token else { return false };
-        let (source, client) = self.labels();
+        let (source, client) = (self.source(), &self.client.id);
         let is_over = !token.holds();
         if is_over && !was_over {
             log::error!("the token of {source} for {client} has ended, and there is no other: requests get 503");
         }
         let ends = token.ends.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        metrics.process.tokens.ends.with_label_values(&[source, client]).set(i64::try_from(ends.as_secs()).unwrap_or_default());
+        metrics.process.tokens.ends.with_label_values(&self.labels()).set(i64::try_from(ends.as_secs()).unwrap_or_default());
         is_over
     }
 

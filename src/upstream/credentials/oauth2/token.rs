@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::client::Client;
 use crate::upstream::Missed;
 use crate::upstream::credentials::config::value;
 
@@ -54,9 +55,15 @@ impl Token {
     ///
     /// # Errors
     /// It is no token, or none that can be shown.
-    pub(super) fn read(status: StatusCode, body: &[u8], (got, number): (Instant, u64), ttl: Duration) -> Result<Self, Missed> {
+    pub(super) fn read(
+        status: StatusCode,
+        body: &[u8],
+        (got, number): (Instant, u64),
+        ttl: Duration,
+        client: &Client,
+    ) -> Result<Self, Missed> {
         if status != StatusCode::OK {
-            return Err(refused(status, body));
+            return Err(refused(status, body, client));
         }
         let malformed = |text: String| Missed::new("malformed", text);
         let granted: Granted = serde_json::from_slice(body).map_err(|error| {
@@ -66,7 +73,7 @@ impl Token {
         })?;
         let Granted { access_token, token_type, expires_in } = granted;
         if !token_type.eq_ignore_ascii_case("Bearer") {
-            let kind: String = token_type.chars().take(50).collect();
+            let kind: String = client.conceal(&token_type).chars().take(50).collect();
             return Err(malformed(format!("its token is of the type {kind:?}, and not `Bearer`")));
         }
         let fits = !access_token.is_empty() && access_token.len() <= MOST && access_token.bytes().all(|byte| byte.is_ascii_graphic());
@@ -110,8 +117,8 @@ impl Token {
     }
 }
 
-/// RFC 6749 §5.2.
-fn refused(status: StatusCode, body: &[u8]) -> Missed {
+/// RFC 6749 §5.2, without the secret, should the provider repeat it.
+fn refused(status: StatusCode, body: &[u8], client: &Client) -> Missed {
     let number = status.as_u16();
     if status.is_redirection() {
         return Missed::new("status", format!("it answered {number}, and redirects are not followed"));
@@ -119,17 +126,25 @@ fn refused(status: StatusCode, body: &[u8]) -> Missed {
     let Ok(Refused { error, error_description }) = serde_json::from_slice(body) else {
         return Missed::new("status", format!("it answered {number}"));
     };
-    let short = |text: &str| text.chars().take(200).collect::<String>();
+    // Whole: of a secret that is cut not all would be found.
+    let short = |text: &str| client.conceal(text).chars().take(200).collect::<String>();
     let more = error_description.map(|text| format!(": {:?}", short(&text))).unwrap_or_default();
     Missed::new("refused", format!("it answered {number}, {:?}{more}", short(&error)))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::client::tests::client;
     use super::*;
 
     fn read(status: u16, body: &str) -> Result<Token, Missed> {
-        Token::read(StatusCode::from_u16(status).unwrap(), body.as_bytes(), (Instant::now(), 1), Duration::from_secs(300))
+        Token::read(
+            StatusCode::from_u16(status).unwrap(),
+            body.as_bytes(),
+            (Instant::now(), 1),
+            Duration::from_secs(300),
+            &client("client_secret_post"),
+        )
     }
 
     #[test]
@@ -144,6 +159,14 @@ mod tests {
             assert!(token.holds() && !format!("{token:?}").contains("a.b-c"));
         }
         assert!(read(200, r#"{"access_token":"a","token_type":"Bearer","expires_in":1e300}"#).is_err());
+    }
+
+    #[test]
+    fn a_secret_is_concealed_though_its_end_is_cut_off() {
+        let said = format!("{}s3cret:\"of %", "a".repeat(195));
+        let body = serde_json::json!({"error": "invalid_client", "error_description": said}).to_string();
+        let missed = read(400, &body).unwrap_err();
+        assert!(missed.text.ends_with("aaa***\""), "{}", missed.text);
     }
 
     #[test]
