@@ -35,12 +35,13 @@ pub struct RedisConfig {
 /// A key is a hash named `tidegate:key:` and the SHA-256 of the key in hex, as `tidegate hash-key` prints it behind `sha256:`. Its fields: `consumer`, the
 /// name of who has it; `expires`, a date or a time with its zone, from when on it is refused; `id`, what it is called in the access log. Redis's own
 /// `EXPIRE` does as well. The consumer is one of the config, or a hash named `tidegate:consumer:` and the name. Its fields: `groups`, joined by commas;
-/// `label:NAME`; `limit:NAME`, like `1000/1m`, or `1000/1m/50` with a burst. A `note` may stand in both. A field that is none of these makes the entry
-/// void, since it may be a slip that lets somebody in: the log tells.
+/// `label:NAME`; `limit:NAME`, like `1000/1m`, or `1000/1m/50` with a burst. A `note` may stand in both. A field that is none of these, or is not UTF-8, makes
+/// the entry void, since it may be a slip that lets somebody in, and so is an entry that is no hash: the log tells.
 ///
 /// `HSET tidegate:consumer:app groups gold,eu` and `HSET tidegate:key:9f86d08… consumer app expires 2027-01-01` let somebody in, `DEL tidegate:key:9f86d08…`
-/// takes one key away, `DEL tidegate:consumer:app` all of the consumer's. The gateway needs `HGETALL` and `PING` alone:
-/// `ACL SETUSER gateway on >SECRET ~tidegate:* +hgetall +ping`.
+/// takes one key away, `DEL tidegate:consumer:app` all of the consumer's. The gateway needs `HGETALL` and `PING` alone, and `SELECT` where `url` has the number of a
+/// database: `ACL SETUSER gateway on >SECRET ~tidegate:* +hgetall +ping`, there with `+select`. What it may not look up the log tells, and
+/// `tidegate_redis_up` is 0 then.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoredConfig {
@@ -63,7 +64,7 @@ pub struct StoredConfig {
 ///
 /// A token is refused when there is a hash named `tidegate:revoked:jti:` and its `jti`, or `tidegate:revoked:sub:` and its `sub`. Their fields: `before`, a date
 /// or a time with its zone, for tokens that were issued before alone; `issuer`, for tokens of that `iss` alone; `note`, anything. A field that is none of these, or
-/// wrong, is taken as if it were not there, and the log tells: who is out by mistake says so.
+/// wrong, is taken as if it were not there, and so is all of an entry that is no hash; the log tells: who is out by mistake says so.
 ///
 /// `HSET tidegate:revoked:jti:42 note stolen` takes one token back, `HSET tidegate:revoked:sub:ada before 2026-01-31T12:00:00Z` all that `ada` had until then. With
 /// `EXPIREAT` at the end of the token's time the list stays short.

@@ -1,7 +1,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use prometheus::IntGauge;
@@ -12,6 +13,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::{sleep, timeout};
 
 use super::place::Place;
+use super::record::Fields;
 use crate::observe::StoreMetrics;
 
 /// The one connection of the process to its Redis, on which the questions of all workers go out without waiting for each other. It lives on the control
@@ -26,6 +28,12 @@ pub(super) struct Link {
     cause: ArcSwap<String>,
     /// Says that the connection may be lost.
     doubted: Notify,
+    /// Names under which nothing is, of each kind that is asked for.
+    samples: Box<[String]>,
+    /// That it is not known whether Redis answers such questions: it has just been connected, or did not answer one.
+    refused: AtomicBool,
+    /// What it said instead, and when the log was told.
+    told: parking_lot::Mutex<HashMap<String, Instant>>,
     /// Who keeps it: after a reload another one, for which the present one makes room.
     turn: Mutex<()>,
 }
@@ -38,6 +46,12 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 
 /// How long a connection may take to be made, at least.
 const CONNECT: Duration = Duration::from_secs(1);
+
+/// Between two lines in the log about the same.
+const REMIND: Duration = Duration::from_secs(60);
+
+/// Errors of Redis that the log is told of in that time at most.
+const CAUSES: usize = 16;
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,7 +93,7 @@ impl fmt::Display for Failed {
 
 impl Link {
     /// Nothing is connected yet.
-    pub fn new(place: Place, username: Option<&str>, password: Option<&str>, patience: Duration) -> Self {
+    pub fn new(place: Place, samples: Box<[String]>, username: Option<&str>, password: Option<&str>, patience: Duration) -> Self {
         let mut info = RedisConnectionInfo::default().set_db(place.database).set_lib_name("tidegate", env!("CARGO_PKG_VERSION"));
         if let Some(username) = username {
             info = info.set_username(username);
@@ -94,21 +108,25 @@ impl Link {
             connection: ArcSwapOption::empty(),
             cause: ArcSwap::default(),
             doubted: Notify::new(),
+            samples,
+            refused: AtomicBool::new(true),
+            told: parking_lot::Mutex::default(),
             turn: Mutex::new(()),
         }
     }
 
-    /// All fields of a hash; none of one that is not there.
-    pub async fn fields(&self, name: &str) -> Result<HashMap<String, String>, Failed> {
+    /// All fields of a hash, if something is there, or why it is no hash.
+    pub async fn fields(&self, name: &str) -> Result<Option<Result<Fields, String>>, Failed> {
         let Some(mut connection) = self.connection() else { return Err(Failed::Down(self.cause.load().to_string())) };
         let mut asked = redis::cmd("HGETALL");
-        let asked = asked.arg(name).query_async(&mut connection);
+        let asked = asked.arg(name).query_async::<Fields>(&mut connection);
         // The library's own time is the same; nobody shall depend on it.
         match timeout(self.patience, asked).await {
-            Ok(Ok(fields)) => Ok(fields),
+            Ok(Ok(fields)) => Ok((!fields.is_empty()).then_some(Ok(fields))),
+            Ok(Err(error)) if error.code() == Some("WRONGTYPE") => Ok(Some(Err("it is no hash".to_owned()))),
             Ok(Err(error)) if error.is_timeout() => Err(self.doubt(Failed::Late)),
             Ok(Err(error)) if is_lost(&error) => Err(self.doubt(Failed::Error(error.to_string()))),
-            Ok(Err(error)) => Err(Failed::Error(error.to_string())),
+            Ok(Err(error)) => Err(self.refuse(error.to_string())),
             Err(_) => Err(self.doubt(Failed::Late)),
         }
     }
@@ -120,6 +138,18 @@ impl Link {
     fn doubt(&self, failed: Failed) -> Failed {
         self.doubted.notify_one();
         failed
+    }
+
+    /// Redis has said something else instead: the log is told once in a while of each cause.
+    fn refuse(&self, why: String) -> Failed {
+        self.refused.store(true, Ordering::Relaxed);
+        let mut told = self.told.lock();
+        told.retain(|_, at| at.elapsed() < REMIND);
+        if told.len() < CAUSES && !told.contains_key(&why) {
+            log::warn!("Redis at {} does not answer what it is asked: {why}", self.place);
+            told.insert(why.clone(), Instant::now());
+        }
+        Failed::Error(why)
     }
 
     /// Whether there is nothing to wait for: it is connected, or it was tried in vain.
@@ -134,7 +164,7 @@ impl Link {
         // Settings of before may have had another address.
         metrics.up.reset();
         let up = &metrics.up.with_label_values(&[&self.place.to_string()]);
-        up.set(i64::from(self.connection.load().is_some()));
+        up.set(i64::from(self.connection.load().is_some() && !self.refused.load(Ordering::Relaxed)));
         let mut failures = 0;
         loop {
             if self.connection.load().is_none() {
@@ -143,7 +173,7 @@ impl Link {
                     Ok(connection) => {
                         self.connection.store(Some(Arc::new(connection)));
                         self.cause.store(Arc::default());
-                        up.set(1);
+                        self.refused.store(true, Ordering::Relaxed);
                         failures = 0;
                         log::info!("connected to Redis at {}", self.place);
                     }
@@ -156,6 +186,7 @@ impl Link {
                     }
                 }
             }
+            self.sample(up).await;
             drop(settling.take());
             tokio::select! {
                 () = sleep(PULSE) => {}
@@ -191,6 +222,18 @@ impl Link {
             }
         });
         Ok(connection)
+    }
+
+    /// Finds out whether Redis answers, where that is not known: it may let us `PING` and not look up.
+    async fn sample(&self, up: &IntGauge) {
+        if !self.refused.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        for name in &self.samples {
+            // What goes wrong is told there.
+            let _ = self.fields(name).await;
+        }
+        up.set(i64::from(!self.refused.load(Ordering::Relaxed)));
     }
 
     /// Whether it still answers, be it with an error.

@@ -160,6 +160,9 @@ impl Beside for Store {
 
 impl Parts {
     fn new(config: &RedisConfig, place: Place) -> Self {
+        let (of_consumers, of_revoked) =
+            (config.consumers.as_ref().map(|_| ["key:", "consumer:"]), config.revoked.as_ref().map(|_| ["revoked:jti:", "revoked:sub:"]));
+        let samples = [of_consumers, of_revoked].into_iter().flatten().flatten().map(|kind| format!("{}{kind}", config.prefix)).collect();
         let (consumers, revoked) = (config.consumers.clone().unwrap_or_default(), config.revoked.clone().unwrap_or_default());
         let password = config.password.as_ref().map(|password| password.reveal());
         let patience = config.timeout.into();
@@ -173,7 +176,7 @@ impl Parts {
         let cache = revoked.cache.into();
         let revoked = Terms { known: cache, unknown: cache, stale: Duration::ZERO, entries: revoked.entries, nothing: revoked.entries };
         Self {
-            link: Arc::new(Link::new(place, config.username.as_deref(), password, patience)),
+            link: Arc::new(Link::new(place, samples, config.username.as_deref(), password, patience)),
             prefix: config.prefix.as_str().into(),
             keys: Arc::new(Kept::new(terms)),
             consumers: Arc::new(Kept::new(terms)),
@@ -193,13 +196,13 @@ impl Parts {
         // Who has the whole hash has no key yet, but nobody needs to see it.
         let shown = format!("{}key:{}…", self.prefix, hex.get(..12).unwrap_or_default());
         let fields = self.link.fields(&format!("{}key:{hex}", self.prefix)).await;
-        self.told("key", &shown, fields.map(|fields| (!fields.is_empty()).then(|| record::key(fields))))
+        self.told("key", &shown, fields.map(|found| found.map(|fields| record::key(fields?))))
     }
 
     async fn consumer(self: Arc<Self>, name: Arc<str>) -> Outcome<Consumer> {
         let entry = format!("{}consumer:{name}", self.prefix);
         let fields = self.link.fields(&entry).await;
-        self.told("consumer", &entry, fields.map(|fields| (!fields.is_empty()).then(|| record::consumer(&name, fields))))
+        self.told("consumer", &entry, fields.map(|found| found.map(|fields| record::consumer(&name, fields?))))
     }
 
     /// What a look-up came to, counted.

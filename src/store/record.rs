@@ -24,20 +24,23 @@ pub(super) struct Revocation {
     pub issuer: Option<String>,
 }
 
-/// What anybody may write down beside.
+/// What stands in a hash, in whatever bytes somebody has written.
+pub(super) type Fields = HashMap<Vec<u8>, Vec<u8>>;
+
+/// What anybody may write down beside, in any bytes.
 const NOTE: &str = "note";
 
 /// Reads a key.
 ///
 /// # Errors
 /// A field that is missing, unknown or wrong: whoever has the key is not let in on a guess.
-pub(super) fn key(fields: HashMap<String, String>) -> Result<KeyRecord, String> {
+pub(super) fn key(fields: Fields) -> Result<KeyRecord, String> {
     let (mut consumer, mut id, mut expires) = (None, None, None);
-    for (name, value) in fields {
-        match name.as_str() {
-            "consumer" => consumer = Some(value.into()),
-            "id" => id = Some(value).filter(|id| !id.is_empty()).map(Into::into),
-            "expires" => expires = Some(value.parse::<Moment>().map_err(|why| format!("`expires`: {why}"))?),
+    for (name, value) in &fields {
+        match &*String::from_utf8_lossy(name) {
+            name @ "consumer" => consumer = Some(text(name, value)?.into()),
+            name @ "id" => id = Some(text(name, value)?).filter(|id| !id.is_empty()).map(Into::into),
+            name @ "expires" => expires = Some(moment(name, value)?),
             NOTE => {}
             other => return Err(format!("there is no field `{other}`; there are `consumer`, `expires`, `id` and `note`")),
         }
@@ -47,41 +50,49 @@ pub(super) fn key(fields: HashMap<String, String>) -> Result<KeyRecord, String> 
 }
 
 /// Reads what was taken back, and says what is wrong with it: such a field narrows nothing.
-pub(super) fn revocation(fields: HashMap<String, String>) -> (Revocation, Vec<String>) {
+pub(super) fn revocation(fields: Fields) -> (Revocation, Vec<String>) {
     let (mut revocation, mut wrong) = (Revocation::default(), Vec::new());
-    for (name, value) in fields {
-        match name.as_str() {
-            "before" => match value.parse() {
-                Ok(moment) => revocation.before = Some(moment),
-                Err(why) => wrong.push(format!("`before`: {why}")),
-            },
-            "issuer" => revocation.issuer = Some(value),
-            NOTE => {}
-            other => wrong.push(format!("there is no field `{other}`; there are `before`, `issuer` and `note`")),
-        }
+    for (name, value) in &fields {
+        let read = match &*String::from_utf8_lossy(name) {
+            name @ "before" => moment(name, value).map(|moment| revocation.before = Some(moment)),
+            name @ "issuer" => text(name, value).map(|issuer| revocation.issuer = Some(issuer.to_owned())),
+            NOTE => Ok(()),
+            other => Err(format!("there is no field `{other}`; there are `before`, `issuer` and `note`")),
+        };
+        wrong.extend(read.err());
     }
     (revocation, wrong)
+}
+
+fn text<'a>(name: &str, value: &'a [u8]) -> Result<&'a str, String> {
+    str::from_utf8(value).map_err(|_| format!("`{name}` is not written in UTF-8"))
+}
+
+fn moment(name: &str, value: &[u8]) -> Result<Moment, String> {
+    text(name, value)?.parse().map_err(|why| format!("`{name}`: {why}"))
 }
 
 /// Reads a consumer.
 ///
 /// # Errors
 /// A field that is unknown or wrong.
-pub(super) fn consumer(name: &str, fields: HashMap<String, String>) -> Result<Consumer, String> {
+pub(super) fn consumer(name: &str, fields: Fields) -> Result<Consumer, String> {
     let (mut groups, mut labels, mut limits) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-    for (field, value) in fields {
+    for (field, value) in &fields {
+        let field = &*String::from_utf8_lossy(field);
         match field.split_once(':') {
             None if field == "groups" => {
-                let names = value.split(',').map(str::trim).filter(|group| !group.is_empty());
+                let names = text(field, value)?.split(',').map(str::trim).filter(|group| !group.is_empty());
                 groups = names.map(ToOwned::to_owned).collect();
             }
             None if field == NOTE => {}
             Some(("label", label)) => {
-                labels.insert(label.to_owned(), value);
+                labels.insert(label.to_owned(), text(field, value)?.to_owned());
             }
             Some(("limit", limit)) => {
+                let value = text(field, value)?;
                 let rate =
-                    rate(&value).ok_or_else(|| format!("`{field}`: `{value}` is no limit; write it like `1000/1m` or `1000/1m/50`"))?;
+                    rate(value).ok_or_else(|| format!("`{field}`: `{value}` is no limit; write it like `1000/1m` or `1000/1m/50`"))?;
                 limits.insert(limit.to_owned(), rate);
             }
             _ => return Err(format!("there is no field `{field}`; there are `groups`, `label:NAME`, `limit:NAME` and `note`")),
@@ -106,8 +117,26 @@ fn rate(text: &str) -> Option<Rate> {
 mod tests {
     use super::*;
 
-    fn fields(pairs: &[(&str, &str)]) -> HashMap<String, String> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    fn fields(pairs: &[(&str, &str)]) -> Fields {
+        pairs.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
+    }
+
+    /// The same with one more, of which a byte is no UTF-8.
+    fn with_latin(pairs: &[(&str, &str)], name: &str) -> Fields {
+        fields(pairs).into_iter().chain([(name.as_bytes().to_vec(), b"Ren\xe9".to_vec())]).collect()
+    }
+
+    #[test]
+    fn a_note_may_be_in_any_bytes_and_nothing_else_may() {
+        let (app, gold, old) = ([("consumer", "app")], [("groups", "gold")], [("before", "2026-01-01")]);
+        assert_eq!(&*key(with_latin(&app, "note")).unwrap().consumer, "app");
+        assert_eq!(consumer("app", with_latin(&gold, "note")).unwrap().groups, ["gold"]);
+        let before = "2026-01-01".parse().ok();
+        assert_eq!(revocation(with_latin(&old, "note")), (Revocation { before, issuer: None }, Vec::new()));
+        assert_eq!(key(with_latin(&app, "id")).unwrap_err(), "`id` is not written in UTF-8");
+        assert_eq!(consumer("app", with_latin(&gold, "label:of")).unwrap_err(), "`label:of` is not written in UTF-8");
+        let wrong = vec!["`issuer` is not written in UTF-8".to_owned()];
+        assert_eq!(revocation(with_latin(&old, "issuer")), (Revocation { before, issuer: None }, wrong));
     }
 
     #[test]

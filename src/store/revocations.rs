@@ -63,12 +63,13 @@ impl Parts {
     async fn revocation(self: Arc<Self>, entry: Arc<str>) -> Outcome<Revocation> {
         let name = format!("{}revoked:{entry}", self.prefix);
         let fields = self.link.fields(&name).await;
-        let read = |fields| {
-            let (revocation, wrong) = record::revocation(fields);
+        // What is there takes back, whatever it is.
+        let read = |fields: Result<_, _>| {
+            let (revocation, wrong) = fields.map_or_else(|why| (Revocation::default(), vec![why]), record::revocation);
             wrong.iter().for_each(|why| log::warn!("{name:?} in Redis takes back more than it may mean to: {why}"));
             Ok(revocation)
         };
-        self.told("revocation", &name, fields.map(|fields| (!fields.is_empty()).then(|| read(fields))))
+        self.told("revocation", &name, fields.map(|found| found.map(read)))
     }
 }
 

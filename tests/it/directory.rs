@@ -216,9 +216,15 @@ fn a_key_ends_at_its_time_and_an_entry_with_a_slip_lets_nobody_in() {
     assert_eq!(ask(&mut client, "slip").status, 401);
     gateway.await_said("in Redis counts as missing: there is no field `expire`");
     gateway.await_metric("tidegate_redis_lookups_total{result=\"void\",what=\"key\"}", 1.0);
-    // Of another type it is an error of Redis, and nobody knows.
+    // So does one of another type; a note may be in any bytes, and nothing else may.
     redis.cli(&["SET", &entry("text"), "filed"]);
-    ask(&mut client, "text").problem(503, "unavailable");
+    assert_eq!(ask(&mut client, "text").status, 401);
+    gateway.await_said("in Redis counts as missing: it is no hash");
+    for (field, key, status) in [("note", "noted", 200), ("id", "named", 401)] {
+        redis.cli(&["--quoted-input", "HSET", &entry(key), "consumer", "filed", field, r#""Ren\xe9""#]);
+        assert_eq!(ask(&mut client, key).status, status, "{field}");
+    }
+    gateway.await_said("in Redis counts as missing: `id` is not written in UTF-8");
 }
 
 #[test]
@@ -226,14 +232,15 @@ fn of_two_keys_both_are_good_until_one_ends_though_it_is_known_for_longer() {
     let redis = Redis::start();
     let gateway = gateway(&format!("url: \"redis://{}\", consumers: {{ cache: 1h }}", redis.address));
     let mut client = gateway.client();
-    let end = SystemTime::now() + Duration::from_secs(3);
+    gateway.await_metric(&format!("tidegate_redis_up{{address=\"{}\"}}", redis.address), 1.0);
+    let (end, before) = (SystemTime::now() + Duration::from_secs(3), redis.lookups());
     redis.cli(&["HSET", &entry("old"), "consumer", "filed", "expires", &humantime::format_rfc3339(end).to_string()]);
     redis.cli(&["HSET", &entry("new"), "consumer", "filed"]);
     assert_eq!((ask(&mut client, "old").status, ask(&mut client, "new").status), (200, 200));
     await_status(&mut client, "old", 401);
     assert!(SystemTime::now() < end + Duration::from_secs(1));
     assert_eq!(ask(&mut client, "old").problem(401, "unauthorized")["detail"], "the API key has expired");
-    assert_eq!((ask(&mut client, "new").status, redis.lookups()), (200, 2));
+    assert_eq!((ask(&mut client, "new").status, redis.lookups() - before), (200, 2));
 }
 
 #[test]
@@ -242,6 +249,7 @@ fn what_is_known_is_not_asked_for_again_and_together_it_is_asked_for_once() {
     let way = Slow::to(redis.address);
     let gateway = gateway(&format!("url: \"redis://{}\", timeout: 5s, consumers: {{ cache: 1m, unknown: 1m }}", way.address));
     redis.cli(&["HSET", &entry("key-1"), "consumer", "filed"]);
+    gateway.await_metric(&format!("tidegate_redis_up{{address=\"{}\"}}", way.address), 1.0);
     way.delay(Duration::from_millis(150));
     for (key, status) in [("key-1", 200), ("none", 401)] {
         let before = redis.lookups();
@@ -287,7 +295,16 @@ fn it_is_spoken_to_over_tls_by_a_user_with_few_rights_and_through_a_socket() {
     redis.cli(&["HSET", &entry("key-1"), "consumer", "filed"]);
     let (dir, user) = (redis.folder.path().display(), "username: gateway, password: hunter2, consumers: {}");
     let ca = format!("ca: {dir}/ca.pem");
-    for way in [format!("url: \"rediss://127.0.0.1:{secure}\", {ca}"), format!("url: \"unix://{dir}/redis.sock\"")] {
+    let in_third = format!("url: \"redis://{}/3\"", redis.address);
+    let (secured, in_third) = (format!("url: \"rediss://127.0.0.1:{secure}\", {ca}"), in_third.as_str());
+    for way in [&secured, &format!("url: \"unix://{dir}/redis.sock\""), in_third] {
+        // Another database than the first has to be chosen.
+        if way == in_third {
+            redis.cli(&["-n", "3", "HSET", &entry("key-1"), "consumer", "filed"]);
+            let refused = self::gateway(&format!("{way}, {user}"));
+            refused.await_said("no connection to Redis");
+            redis.cli(&["ACL", "SETUSER", "gateway", "+select"]);
+        }
         let gateway = gateway(&format!("{way}, {user}"));
         let mut client = gateway.client();
         assert_eq!(ask(&mut client, "key-1").status, 200, "{way}");

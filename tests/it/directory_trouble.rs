@@ -138,3 +138,28 @@ fn a_request_that_asks_twice_waits_no_longer_than_one_that_asks_once() {
         await_status(&mut client, &format!("key-{number}"), 200);
     }
 }
+
+#[test]
+fn a_user_that_may_not_look_up_is_told_of_though_it_may_ping() {
+    let redis = Redis::start();
+    redis.cli(&["ACL", "SETUSER", "gateway", "on", ">hunter2", "~other:*", "+hgetall", "+ping"]);
+    redis.cli(&["HSET", &entry("key-1"), "consumer", "filed"]);
+    let user = "username: gateway, password: hunter2";
+    let gateway = gateway(&format!("url: \"redis://{}\", {user}, consumers: {{ cache: 100ms, on_error: allow }}", redis.address));
+    // Before anybody calls.
+    gateway.await_said(&format!("Redis at {} does not answer what it is asked: ", redis.address));
+    let up = format!("tidegate_redis_up{{address=\"{}\"}}", redis.address);
+    gateway.await_metric(&up, 0.0);
+    let mut client = gateway.client();
+    for key in ["key-1", "key-2", "key-3"] {
+        let headers = ask(&mut client, key).json()["headers"].clone();
+        assert!(headers.get("x-who").is_none(), "{headers}");
+    }
+    gateway.await_metric("tidegate_redis_lookups_total{result=\"error\",what=\"key\"}", 3.0);
+    assert_eq!(gateway.said().matches("does not answer what it is asked").count(), 1, "{}", gateway.said());
+    assert!(gateway.said().contains("NOPERM"), "{}", gateway.said());
+    redis.cli(&["ACL", "SETUSER", "gateway", "~tidegate:*"]);
+    gateway.await_metric(&up, 1.0);
+    await_status(&mut client, "key-2", 401);
+    assert_eq!(ask(&mut client, "key-1").json()["headers"]["x-who"], "filed");
+}

@@ -128,3 +128,24 @@ fn while_nobody_knows_tokens_wait_or_go_on_as_is_said() {
         await_status(&mut client, "/signed", &good, 401);
     }
 }
+
+#[test]
+fn what_is_there_takes_a_token_back_whatever_it_is() {
+    let (redis, knower) = (Redis::start(), Knower::start());
+    let gateway = gateway(&format!("url: \"redis://{}\", revoked: {{ cache: 0s, on_error: allow }}", redis.address), &knower);
+    let mut client = gateway.client();
+    redis.cli(&["SET", "tidegate:revoked:jti:42", "1"]);
+    redis.cli(&["--quoted-input", "HSET", "tidegate:revoked:jti:43", "issuer", r#""Ren\xe9""#]);
+    redis.cli(&["--quoted-input", "HSET", "tidegate:revoked:sub:ada", "before", "2023-01-01", "note", r#""Ren\xe9""#]);
+    for (claims, status) in [
+        (json!({"jti": "42"}), 401),
+        (json!({"jti": "43"}), 401),
+        (json!({"jti": "44"}), 200),
+        (json!({"sub": "ada", "iat": 1_600_000_000}), 401),
+        (json!({"sub": "ada", "iat": 1_700_000_000}), 200),
+    ] {
+        assert_eq!(ask(&mut client, "/signed", &token(claims.clone())).status, status, "{claims}");
+    }
+    gateway.await_said("takes back more than it may mean to: it is no hash");
+    gateway.await_said("takes back more than it may mean to: `issuer` is not written in UTF-8");
+}

@@ -5,9 +5,10 @@ use super::register;
 /// What is counted of what is kept outside.
 #[derive(Debug)]
 pub struct StoreMetrics {
-    /// Whether there is a connection, by address.
+    /// Whether there is a connection on which look-ups are answered, by address.
     pub up: IntGaugeVec,
-    /// Look-ups, by what is looked up (`key`, `consumer`) and result: `found`, `unknown`, `void` for an entry that cannot be used, `down`, `late`, `error`.
+    /// Look-ups, by what is looked up (`key`, `consumer`, `revocation`) and result: `found`, `unknown`, `void` for an entry that cannot be used, `down`, `late`,
+    /// `error`.
     pub lookups: IntCounterVec,
     /// What is known of it at the moment.
     pub known: IntGaugeVec,
@@ -17,7 +18,7 @@ impl StoreMetrics {
     pub(super) fn new(registry: &Registry) -> Result<Self, Error> {
         let gauge = |name: &str, help: &str, label: &str| register(registry, IntGaugeVec::new(Opts::new(name, help), &[label]));
         Ok(Self {
-            up: gauge("tidegate_redis_up", "1 while there is a connection to Redis.", "address")?,
+            up: gauge("tidegate_redis_up", "1 while Redis answers look-ups.", "address")?,
             lookups: register(
                 registry,
                 IntCounterVec::new(Opts::new("tidegate_redis_lookups_total", "Look-ups in Redis."), &["what", "result"]),
