@@ -32,17 +32,12 @@ where
         Self { under_way: Mutex::default(), most }
     }
 
-    /// The result of the work under this key, which is begun unless it is under way. None where too much is under way, or it ended without a result.
-    pub async fn join<F>(self: &Arc<Self>, key: K, work: impl FnOnce() -> F) -> Option<V>
-    where
-        F: Future<Output = V> + Send + 'static,
-    {
-        let mut landing = self.begin(key, work)?;
-        let landed = landing.wait_for(Option::is_some).await.ok()?;
-        landed.clone()
+    /// What is under way under this key, to wait for it.
+    pub fn under_way(&self, key: &K) -> Option<Landing<V>> {
+        self.under_way.lock().get(key).cloned()
     }
 
-    /// The same without waiting for it.
+    /// The work under this key, which is begun unless it is under way, to wait for its result: it may end without one. None where too much is under way.
     pub fn begin<F>(self: &Arc<Self>, key: K, work: impl FnOnce() -> F) -> Option<Landing<V>>
     where
         F: Future<Output = V> + Send + 'static,
@@ -90,6 +85,17 @@ mod tests {
 
     use super::*;
 
+    /// What the work comes to.
+    async fn join<F: Future<Output = V> + Send + 'static, V: Clone + Send + Sync + 'static>(
+        flights: &Arc<Flights<u8, V>>,
+        key: u8,
+        work: impl FnOnce() -> F,
+    ) -> Option<V> {
+        let mut landing = flights.begin(key, work)?;
+        let landed = landing.wait_for(Option::is_some).await.ok()?;
+        landed.clone()
+    }
+
     #[tokio::test]
     async fn who_comes_meanwhile_gets_the_same_result_though_the_first_has_left() {
         let (flights, go, count) = (Arc::new(Flights::<u8, usize>::new(8)), Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
@@ -100,13 +106,13 @@ mod tests {
                 count.fetch_add(1, Ordering::Relaxed) + 1
             }
         };
-        let first = tokio::time::timeout(std::time::Duration::ZERO, flights.join(1, work()));
+        let first = tokio::time::timeout(std::time::Duration::ZERO, join(&flights, 1, work()));
         assert!(first.await.is_err());
         let waiting: Vec<_> = (0..5)
             .map(|_| {
                 tokio::spawn({
                     let (flights, work) = (flights.clone(), work());
-                    async move { flights.join(1, work).await }
+                    async move { join(&flights, 1, work).await }
                 })
             })
             .collect();
@@ -116,16 +122,16 @@ mod tests {
             assert_eq!(waiting.await.unwrap(), Some(1));
         }
         go.notify_one();
-        assert_eq!(flights.join(1, work()).await, Some(2));
+        assert_eq!(join(&flights, 1, work()).await, Some(2));
     }
 
     #[tokio::test]
     async fn too_many_at_once_are_refused_and_a_panic_takes_no_place() {
         let flights = Arc::new(Flights::<u8, ()>::new(1));
         let never = flights.begin(1, std::future::pending::<()>);
-        assert!(never.is_some() && flights.join(2, || async {}).await.is_none());
+        assert!(never.is_some() && join(&flights, 2, || async {}).await.is_none());
         let flights = Arc::new(Flights::<u8, ()>::new(1));
-        assert_eq!(flights.join(1, || async { panic!("as it may") }).await, None);
-        assert_eq!(flights.join(1, || async {}).await, Some(()));
+        assert_eq!(join(&flights, 1, || async { panic!("as it may") }).await, None);
+        assert_eq!(join(&flights, 1, || async {}).await, Some(()));
     }
 }

@@ -16,6 +16,7 @@ mod room;
 mod signatures;
 mod slots;
 mod tickets;
+mod turns;
 mod window;
 
 pub use answer::{Answer, Known, Located};

@@ -3,7 +3,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::available_parallelism;
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Threads beside the workers, for work that would hold one up: more than 100 µs of computing, such as large JSON. They are started when first needed, half
 /// as many as there are cores, so that clients cannot take all of the machine by it.
@@ -54,8 +54,34 @@ impl Offload {
         W: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let Some(threads) = self.threads.get_or_init(Threads::start) else { return Err(work) };
         let Ok(place) = self.places.clone().try_acquire_owned() else { return Err(work) };
+        self.run_in(place, work).await
+    }
+
+    /// The same for work that can be done nowhere else: it waits for a place, before all that comes later.
+    ///
+    /// # Errors
+    /// The work comes back where no thread can be had.
+    pub async fn run_in_turn<W, T>(&self, work: W) -> Result<T, W>
+    where
+        W: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let Ok(place) = self.places.clone().acquire_owned().await else { return Err(work) };
+        self.run_in(place, work).await
+    }
+
+    /// How many threads there are.
+    pub fn threads() -> usize {
+        available_parallelism().map_or(1, NonZero::get).div_ceil(2)
+    }
+
+    async fn run_in<W, T>(&self, place: OwnedSemaphorePermit, work: W) -> Result<T, W>
+    where
+        W: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let Some(threads) = self.threads.get_or_init(Threads::start) else { return Err(work) };
         let Some(handle) = threads.handle() else { return Err(work) };
         let done = handle.spawn_blocking(move || {
             let done = work();
@@ -78,7 +104,7 @@ struct Threads(Option<Runtime>);
 
 impl Threads {
     fn start() -> Option<Self> {
-        Self::of(available_parallelism().map_or(1, NonZero::get).div_ceil(2))
+        Self::of(Offload::threads())
     }
 
     fn of(count: usize) -> Option<Self> {
@@ -132,7 +158,10 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(offload.run(|| ()).await.is_err());
+        let mut waits = std::pin::pin!(offload.run_in_turn(|| ()));
+        assert!(futures_util::poll!(&mut waits).is_pending());
         drop(go);
+        assert!(waits.await.is_ok());
         for held in held {
             assert!(held.await.unwrap());
         }

@@ -1,30 +1,39 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
 use ring::hmac;
-use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
+use super::turns::{Turns, Waiting};
 use super::{Flights, Offload};
-use crate::consumer::{Cost, Login};
+use crate::consumer::{Cost, Login, PasswordHash};
 
 /// Tries passwords: beside the workers, each pair of a user name and a password once for all who send it at the same time, and so few at once that
-/// nothing else waits for long. What was found is known for a while, by a hash that only this process can make.
+/// nothing else waits for long. Those that wait are bounded, and clients take turns. What was found is known for a while, by a hash that only this process
+/// can make.
 #[derive(Debug)]
 pub struct Passwords {
     key: hmac::Key,
     right: Cache<Pair, Instant>,
     wrong: Cache<Pair, Instant>,
     flights: Arc<Flights<Pair, Option<bool>>>,
-    places: Arc<Semaphore>,
+    turns: Arc<Turns>,
 }
 
 /// A user name, the hash of its password where it has one, and the password that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pair([u8; 32]);
 
-/// So many may be tried, or wait for that, at once: half of what the threads beside the workers take.
+/// So many may be tried at once, where there are threads for more: half of the places that there are beside the workers.
 const PLACES: usize = 8;
+
+/// So many may wait for that.
+const WAITING: usize = 256;
+
+/// And for so long, at most.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Pairs that are known at most, right and wrong ones each.
 const KNOWN: u64 = 10_000;
@@ -42,10 +51,15 @@ impl Default for Passwords {
             key: hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 32]>()),
             right: cache(LONGEST),
             wrong: cache(WRONG),
-            flights: Arc::new(Flights::new(PLACES)),
-            places: Arc::new(Semaphore::new(PLACES)),
+            flights: Arc::new(Flights::new(WAITING)),
+            turns: Arc::new(Turns::new(places(), WAITING / 2)),
         }
     }
+}
+
+/// One thread is left to others, where there are several.
+fn places() -> usize {
+    Offload::threads().saturating_sub(1).clamp(1, PLACES)
 }
 
 /// Too many passwords are being tried.
@@ -63,6 +77,15 @@ pub struct Attempt<'a> {
     pub costs: &'a [Cost],
     /// The password that was sent.
     pub password: &'a [u8],
+    /// Who has sent it.
+    pub client: IpAddr,
+}
+
+/// What has to be done for it.
+struct Work {
+    hash: Option<PasswordHash>,
+    cost: Cost,
+    password: Vec<u8>,
 }
 
 impl Passwords {
@@ -79,13 +102,17 @@ impl Passwords {
         Pair(pair)
     }
 
-    /// Whether the password is right, where that was found out in so long a time.
-    pub fn known(&self, pair: &Pair, most: Duration) -> Option<bool> {
-        let fresh = |found: Instant| found.elapsed() < most;
-        if self.right.get(pair).is_some_and(fresh) {
+    /// Whether the password is right, where that was found out in so long a time. A right one is tried again a little before that is over, and nobody waits.
+    pub fn known(self: &Arc<Self>, pair: Pair, attempt: Attempt<'_>, most: Duration, offload: &Arc<Offload>) -> Option<bool> {
+        if let Some(age) = self.right.get(&pair).map(|found| found.elapsed()).filter(|age| *age < most) {
+            if age > most / 4 * 3
+                && let Some(waiting) = self.turns.enter(attempt.client)
+            {
+                let _ = self.flights.begin(pair, || self.clone().find_out(pair, self.work(attempt), waiting, offload.clone()));
+            }
             return Some(true);
         }
-        self.wrong.get(pair).filter(|found| fresh(*found)).map(|_| false)
+        self.wrong.get(&pair).filter(|found| found.elapsed() < most).map(|_| false)
     }
 
     /// Finds it out. It takes as long for a user name that nobody has.
@@ -93,28 +120,37 @@ impl Passwords {
     /// # Errors
     /// Too many are being tried.
     pub async fn verify(self: &Arc<Self>, pair: Pair, attempt: Attempt<'_>, offload: &Arc<Offload>) -> Result<bool, Busy> {
+        let landing = match self.turns.enter(attempt.client) {
+            Some(waiting) => self.flights.begin(pair, || self.clone().find_out(pair, self.work(attempt), waiting, offload.clone())),
+            None => self.flights.under_way(&pair),
+        };
+        let mut landing = landing.ok_or(Busy)?;
+        let landed = landing.wait_for(Option::is_some).await.map_err(|_| Busy)?;
+        landed.flatten().ok_or(Busy)
+    }
+
+    fn work(&self, attempt: Attempt<'_>) -> Work {
         let hash = attempt.login.map(|login| login.hash.clone());
-        let (cost, password) = (self.cost(attempt), attempt.password.to_vec());
-        let (this, offload) = (self.clone(), offload.clone());
-        let found = self.flights.join(pair, || async move {
-            // Whoever waited stops waiting, the work does not: it keeps its place to its end.
-            let place = this.places.clone().try_acquire_owned().ok()?;
-            let work = move || {
-                let right = match hash {
-                    Some(hash) => hash.verify(&password),
-                    None => {
-                        cost.spend(&password);
-                        false
-                    }
-                };
-                drop(place);
-                right
+        Work { hash, cost: self.cost(attempt), password: attempt.password.to_vec() }
+    }
+
+    async fn find_out(self: Arc<Self>, pair: Pair, work: Work, waiting: Waiting, offload: Arc<Offload>) -> Option<bool> {
+        let turn = timeout(PATIENCE, waiting.turn()).await.ok()??;
+        let work = move || {
+            let right = match work.hash {
+                Some(hash) => hash.verify(&work.password),
+                None => {
+                    work.cost.spend(&work.password);
+                    false
+                }
             };
-            let right = offload.run(work).await.ok()?;
-            if right { &this.right } else { &this.wrong }.insert(pair, Instant::now());
-            Some(right)
-        });
-        found.await.flatten().ok_or(Busy)
+            // Whoever waited may have stopped waiting; the work keeps its place to its end.
+            drop(turn);
+            right
+        };
+        let right = offload.run_in_turn(work).await.ok()?;
+        if right { &self.right } else { &self.wrong }.insert(pair, Instant::now());
+        Some(right)
     }
 
     /// What a try costs for a user name that is not known: the same each time, and what it could cost if it were.
@@ -128,6 +164,7 @@ impl Passwords {
 
 #[cfg(test)]
 mod tests {
+    use super::super::turns::Turn;
     use super::*;
     use crate::consumer::{ConsumerConfig, Consumers};
 
@@ -138,7 +175,15 @@ mod tests {
     }
 
     fn attempt<'a>(consumers: &'a Consumers, user: &'a str, password: &'a str) -> Attempt<'a> {
-        Attempt { user, login: consumers.by_user(user), costs: consumers.costs(), password: password.as_bytes() }
+        Attempt { user, login: consumers.by_user(user), costs: consumers.costs(), password: password.as_bytes(), client: CLIENT }
+    }
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    /// All places, until they are dropped.
+    async fn busy(passwords: &Passwords) -> Vec<Turn> {
+        let turns = (0..places()).map(|_| passwords.turns.enter([192, 0, 2, 1].into()).unwrap().turn());
+        futures_util::future::join_all(turns).await.into_iter().flatten().collect()
     }
 
     #[tokio::test]
@@ -147,10 +192,10 @@ mod tests {
         for (user, password, right) in [("ann", "pencil", true), ("ann", "pen", false), ("bob", "pencil", false)] {
             let attempt = attempt(&consumers, user, password);
             let pair = passwords.pair(attempt);
-            assert_eq!(passwords.known(&pair, LONGEST), None);
+            let known = |most| passwords.known(pair, attempt, most, &offload);
+            assert_eq!(known(LONGEST), None);
             assert_eq!(passwords.verify(pair, attempt, &offload).await.unwrap(), right, "{user} {password}");
-            assert_eq!(passwords.known(&pair, LONGEST), Some(right));
-            assert_eq!(passwords.known(&pair, Duration::ZERO), None);
+            assert_eq!((known(LONGEST), known(Duration::ZERO)), (Some(right), None));
         }
     }
 
@@ -165,29 +210,59 @@ mod tests {
         assert_ne!(pair(ann), Passwords::default().pair(ann));
     }
 
-    #[tokio::test]
-    async fn more_than_may_be_tried_at_once_are_refused() {
+    #[tokio::test(start_paused = true)]
+    async fn passwords_wait_for_their_turn_and_no_longer_than_they_may() {
         let (passwords, offload, consumers) = (Arc::new(Passwords::default()), Arc::default(), consumers());
         let attempt = attempt(&consumers, "ann", "pencil");
-        let places = u32::try_from(PLACES).unwrap();
-        let held = passwords.places.clone().try_acquire_many_owned(places).unwrap();
-        assert!(passwords.verify(passwords.pair(attempt), attempt, &offload).await.is_err());
+        let pair = passwords.pair(attempt);
+        let held = busy(&passwords).await;
+        let started = tokio::time::Instant::now();
+        assert!(passwords.verify(pair, attempt, &offload).await.is_err());
+        assert_eq!(started.elapsed(), PATIENCE);
+        let mut waits = std::pin::pin!(passwords.verify(pair, attempt, &offload));
+        assert!(futures_util::poll!(&mut waits).is_pending());
         drop(held);
-        assert!(passwords.verify(passwords.pair(attempt), attempt, &offload).await.unwrap());
+        assert!(waits.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn no_more_wait_than_may_and_of_one_client_half_of_them() {
+        let (passwords, offload, consumers) = (Arc::new(Passwords::default()), Arc::<Offload>::default(), consumers());
+        let held = busy(&passwords).await;
+        let from = |last: u8, count: usize| {
+            let (passwords, offload, consumers) = (&passwords, &offload, &consumers);
+            let tries = (0..count).map(move |number| async move {
+                let password = format!("{last} {number}");
+                let attempt = Attempt { client: [192, 0, 2, last].into(), ..attempt(consumers, "ann", &password) };
+                passwords.verify(passwords.pair(attempt), attempt, offload).await
+            });
+            Box::pin(futures_util::future::join_all(tries))
+        };
+        let refused = |found: &[Result<bool, Busy>]| found.iter().filter(|found| found.is_err()).count();
+        // One client has half of them; what is beyond is refused, and others wait.
+        let half = WAITING / 2;
+        let (mut first, mut second) = (from(101, half), from(102, half));
+        assert!(futures_util::poll!(&mut first).is_pending());
+        assert!(futures_util::poll!(&mut second).is_pending());
+        assert_eq!(refused(&from(103, 2).await), 2);
+        drop(held);
+        assert_eq!((refused(&first.await), refused(&second.await)), (0, 0));
     }
 
     #[tokio::test]
     async fn for_a_user_that_nobody_is_the_same_work_is_done() {
         let (passwords, offload, consumers) = (Arc::new(Passwords::default()), Arc::default(), consumers());
         let (ann, bob) = (attempt(&consumers, "ann", "pen"), attempt(&consumers, "bob", "pen"));
-        // It takes one of the places, so it is refused where there is none.
-        let held = passwords.places.clone().try_acquire_many_owned(u32::try_from(PLACES).unwrap()).unwrap();
-        assert!(passwords.verify(passwords.pair(bob), bob, &offload).await.is_err());
+        // It takes one of the places, so it waits where there is none.
+        let held = busy(&passwords).await;
+        let mut waits = std::pin::pin!(passwords.verify(passwords.pair(bob), bob, &offload));
+        assert!(futures_util::poll!(&mut waits).is_pending());
         drop(held);
+        assert!(!waits.await.unwrap());
         // What it costs is what a password costs, and of several costs it is always the same one.
         assert_eq!(passwords.cost(bob), ann.login.unwrap().hash.cost());
         let costs = [Cost::Bcrypt(4), Cost::default()];
-        let of = |user: &str| passwords.cost(Attempt { user, login: None, costs: &costs, password: b"" });
+        let of = |user: &str| passwords.cost(Attempt { user, login: None, costs: &costs, password: b"", client: CLIENT });
         let users: Vec<_> = (0..64).map(|number| format!("user-{number}")).collect();
         assert!(users.iter().all(|user| of(user) == of(user)));
         assert!(costs.iter().all(|cost| users.iter().any(|user| of(user) == *cost)));
@@ -198,11 +273,28 @@ mod tests {
         let (passwords, offload, consumers) = (Arc::new(Passwords::default()), Arc::default(), consumers());
         let attempt = attempt(&consumers, "ann", "pencil");
         let pair = passwords.pair(attempt);
-        // There is one place, and all get what is found in it.
-        let held = passwords.places.clone().try_acquire_many_owned(u32::try_from(PLACES - 1).unwrap()).unwrap();
+        // As many as may wait for one client are there already, but for one.
+        let held: Vec<_> = (0..WAITING / 2 - 1).map(|_| passwords.turns.enter(CLIENT).unwrap()).collect();
         let tries = (0..50).map(|_| passwords.verify(pair, attempt, &offload));
         let found = futures_util::future::join_all(tries).await;
         assert!(found.iter().all(|found| matches!(found, Ok(true))));
         drop(held);
+    }
+
+    #[tokio::test]
+    async fn a_right_password_in_use_is_tried_again_before_it_is_forgotten() {
+        let (passwords, offload, consumers) = (Arc::new(Passwords::default()), Arc::default(), consumers());
+        let attempt = attempt(&consumers, "ann", "pencil");
+        let pair = passwords.pair(attempt);
+        let most = Duration::from_secs(40);
+        let ago = |seconds: u64| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        passwords.right.insert(pair, ago(20));
+        assert_eq!(passwords.known(pair, attempt, most, &offload), Some(true));
+        assert!(passwords.flights.under_way(&pair).is_none());
+        passwords.right.insert(pair, ago(35));
+        assert_eq!(passwords.known(pair, attempt, most, &offload), Some(true));
+        let mut landing = passwords.flights.under_way(&pair).unwrap();
+        assert_eq!(*landing.wait_for(Option::is_some).await.unwrap(), Some(Some(true)));
+        assert!(passwords.right.get(&pair).unwrap().elapsed() < Duration::from_secs(20));
     }
 }

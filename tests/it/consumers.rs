@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::support::gateway::check;
-use crate::support::{Gateway, Origin, client::H2, eventually};
+use crate::support::{Client, Gateway, Origin, client::H2, eventually};
 
 /// Of `pencil`, as dear as `tidegate hash-key` makes it.
 const PENCIL: &str = "$argon2id$v=19$m=19456,t=2,p=1$ZmVkY2JhOTg3NjU0MzIxMA$QRElNu0DNGBiMd9jX9ye2U3QvCns/HLhIDLrdgJaIIM";
@@ -162,7 +162,8 @@ routes:
     ));
     let mut known = gateway.client();
     assert_eq!(known.get_with("/a", &basic("ann:pencil")).status, 200);
-    let mut flood: Vec<_> = (0..40).map(|_| gateway.client()).collect();
+    // Of one address half of those that may wait at all.
+    let mut flood: Vec<_> = (0..160).map(|_| gateway.client()).collect();
     for (number, client) in flood.iter_mut().enumerate() {
         client.send(format!("GET /a HTTP/1.1\r\nHost: a\r\n{}\r\n", basic(&format!("dear:wrong-{number}"))));
     }
@@ -177,13 +178,55 @@ routes:
     let answers: Vec<_> = flood.iter_mut().map(|client| client.read()).collect();
     let flood = begun.elapsed();
     let busy: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
-    assert!(busy.len() >= 40 - 16 && busy.len() < 40, "{} of 40", busy.len());
+    assert!(busy.len() >= 160 - 128 && busy.len() < 160, "{} of 160", busy.len());
     for answer in &busy {
         answer.problem(503, "unavailable");
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
     assert!(answers.iter().all(|answer| matches!(answer.status, 401 | 503)));
     assert!(slowest < flood / 4, "{slowest:?} of {flood:?}");
+}
+
+#[test]
+fn many_who_come_at_once_wait_for_their_turn_and_no_address_holds_up_another() {
+    // As cheap as may be: what is waited for is the turn.
+    let cheap = "$argon2id$v=19$m=8,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$TNXVaepwoQBOVs70Xg+kbVgzd21gRaq+ul2VEICRv7g";
+    let users: Vec<_> = (0..100).map(|number| format!("{{ user: user-{number}, hash: \"{cheap}\" }}")).collect();
+    let dear = DEAR.replace("t=6", "t=1");
+    let gateway = Gateway::start(&format!(
+        "consumers: [{{ name: ann, passwords: [{{ hash: \"{PENCIL}\" }}, {{ user: dear, hash: \"{dear}\" }}, {}] }}]
+routes: [{{ name: a, match: {{ path: /a }}, policies: [basic], reply: {{ text: here }} }}]",
+        users.join(", ")
+    ));
+    let mut clients: Vec<_> = (0..100).map(|_| gateway.client()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(format!("GET /a HTTP/1.1\r\nHost: a\r\n{}\r\n", basic(&format!("user-{number}:pencil"))));
+    }
+    clients.iter_mut().for_each(|client| assert_eq!(client.read().status, 200));
+    // All the wrong ones of one address wait behind the right one of another.
+    let mut flood: Vec<_> = (0..100).map(|_| gateway.client()).collect();
+    for (number, client) in flood.iter_mut().enumerate() {
+        client.send(format!("GET /a HTTP/1.1\r\nHost: a\r\n{}\r\n", basic(&format!("dear:wrong-{number}"))));
+    }
+    let started = Instant::now();
+    assert_eq!(Client::connect_from([127, 0, 0, 9], gateway.address).get_with("/a", &basic("ann:pencil")).status, 200);
+    let other = started.elapsed();
+    flood.iter_mut().for_each(|client| assert!(matches!(client.read().status, 401 | 503)));
+    assert!(other < started.elapsed() / 3, "{other:?} of {:?}", started.elapsed());
+}
+
+#[test]
+fn what_no_client_can_send_as_a_password_is_not_hashed() {
+    let long = "x".repeat(1100);
+    let too_long = "k".repeat(70_000);
+    for (arguments, input, words) in [
+        (&["hash-key", "--password"][..], "pen\tcil", "control characters"),
+        (&["hash-key", "--password"], &*long, "too long"),
+        (&["hash-key"], &too_long, "too long"),
+    ] {
+        let (right, said) = tidegate(arguments, input);
+        assert!(!right && said.contains(words), "{arguments:?}: {said}");
+    }
 }
 
 #[test]

@@ -12,8 +12,9 @@
 //! ```
 //!
 //! `tidegate hash-key --password` makes the hash. To try a password takes tens of milliseconds, as it should, so it is done beside the workers, a few at a
-//! time; what comes beyond gets 503 with `Retry-After`. A right password is then known for as long as `cache` says, a wrong one for a few seconds. A user name
-//! that nobody has takes as long as one with a wrong password. Passwords that are short are found by trying many: put a `rate_limit` by `client_ip` above.
+//! time. The others wait, 256 at most, half of them of one client address, which take turns; what comes beyond, or has waited for two seconds, gets 503 with
+//! `Retry-After`. A right password is then known for as long as `cache` says, a wrong one for a few seconds. A user name that nobody has takes as long as one
+//! with a wrong password. Passwords that are short are found by trying many: put a `rate_limit` by `client_ip` above.
 
 use std::sync::Arc;
 use std::time;
@@ -42,8 +43,8 @@ use crate::types::Duration;
 pub struct Config {
     /// What clients are told that the password is for. Default: `tidegate`.
     pub realm: String,
-    /// For how long a right password is known without trying it again, at most `1h`. One that is taken out of the config, or gets another hash, is refused
-    /// at once. Default: `5m`; `0s` tries each time.
+    /// For how long a right password is known without trying it again, at most `1h`; one in use is tried again a little earlier, and nobody waits. One that
+    /// is taken out of the config, or gets another hash, is refused at once. Default: `5m`; `0s` tries each time.
     pub cache: Duration,
     /// Whether the service gets the user name and the password too. Default: `false`.
     pub forward: bool,
@@ -74,8 +75,8 @@ struct Sent {
     colon: usize,
 }
 
-/// Bytes of user name and password that are looked at.
-const MOST: usize = 1024;
+/// Bytes of user name and password that are looked at, with the colon between them.
+pub const MOST: usize = 1023;
 
 impl Policy for Basic {
     type Config = Config;
@@ -103,17 +104,16 @@ impl Policy for Basic {
         let sent = self.sent(req)?;
         let (user, password) = sent.parts();
         let login = self.consumers.by_user(user);
-        let attempt = Attempt { user, login, costs: self.consumers.costs(), password: password.as_bytes() };
+        let attempt = Attempt { user, login, costs: self.consumers.costs(), password: password.as_bytes(), client: cx.client };
         let pair = self.passwords.pair(attempt);
-        let right = match self.passwords.known(&pair, self.cache) {
+        let right = match self.passwords.known(pair, attempt, self.cache, &self.offload) {
             Some(right) => right,
             // Rare, and its future is large.
             None => Box::pin(self.passwords.verify(pair, attempt, &self.offload)).await.map_err(|_| busy())?,
         };
         match login.filter(|_| right) {
             Some(login) => {
-                cx.consumer = Some(login.consumer.clone());
-                cx.credential = Some(login.user.clone());
+                cx.identify(Some(login.consumer.clone()), Some(login.user.clone()));
                 Ok(Flow::Next)
             }
             None => Err(self.challenge.invalid("the user name or the password is wrong")),
@@ -143,7 +143,7 @@ impl Basic {
         let several = |_| self.challenge.invalid("more than one Authorization was sent");
         let found = self.sources.find(req).map_err(several)?;
         let token = found.ok_or_else(|| self.challenge.missing(MISSING))?;
-        if token.len() > MOST / 3 * 4 {
+        if token.len() > MOST.div_ceil(3) * 4 {
             return Err(self.challenge.invalid("the user name or the password is too long"));
         }
         Sent::read(&token).ok_or_else(|| self.challenge.invalid("the user name and the password are not sent as RFC 7617 has it"))
