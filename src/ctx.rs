@@ -1,5 +1,6 @@
 //! What is known about one request: the only channel between policies. Each field says who writes it and who reads it.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::sync::Arc;
@@ -116,6 +117,11 @@ impl Ctx {
         }
     }
 
+    /// Says who calls, if anybody known, and what the credential is called that has proven it: neither outlives the other.
+    pub fn identify(&mut self, consumer: Option<Arc<Consumer>>, credential: Option<Arc<str>>) {
+        (self.consumer, self.credential) = (consumer, credential);
+    }
+
     /// A path parameter, percent-encoded as it stands in the path.
     pub fn param(&self, name: &str) -> Option<&str> {
         let place = self.params.names.iter().position(|known| **known == *name)?;
@@ -141,6 +147,15 @@ pub fn claim<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value
     }
     let (first, rest) = path.split_once('.')?;
     claim(claims.get(first)?.as_object()?, rest)
+}
+
+/// The name that a claim is: a text, or a number as it is written. Consumers, subjects and tokens are named by either.
+pub fn name(claim: &Value) -> Option<Cow<'_, str>> {
+    match claim {
+        Value::String(name) => Some(Cow::Borrowed(name)),
+        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        _ => None,
+    }
 }
 
 /// The scopes that claims grant: `scope` as RFC 8693 §4.2 has it, separated by spaces, or else `scp`; a list is read too.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::directory::{ask, await_status, entry, gateway};
+use crate::directory::{ask, await_status, entry, gateway, gateway_with, token};
 use crate::support::eventually;
 use crate::support::redis::{Redis, Slow};
 
@@ -69,6 +69,30 @@ fn where_it_is_said_so_everybody_with_a_key_is_let_in_as_nobody() {
     let headers = ask(&mut client, "key-1").json()["headers"].clone();
     assert!(headers.get("x-who").is_none() && headers.get("x-api-key").is_none(), "{headers}");
     client.get("/keyed").problem(401, "unauthorized");
+}
+
+#[test]
+fn where_it_is_said_so_a_token_of_which_nobody_can_tell_the_consumer_goes_on_without_one() {
+    let mut redis = Redis::start();
+    redis.cli(&["HSET", "tidegate:consumer:ada", "groups", "gold"]);
+    let policies =
+        "[jwt: { issuer: any, audience: any, consumer: sub, keys: [{ algorithm: HS256, secret: a-secret-of-at-least-thirty-two-bytes }] }]";
+    let gateway = gateway_with(
+        &format!("url: \"redis://{}\", consumers: {{ cache: 0s, unknown: 0s, on_error: allow }}", redis.address),
+        &format!("  - {{ name: token, match: {{ path: /token }}, policies: {policies}, to: echo }}\n"),
+    );
+    let mut client = gateway.client();
+    let mut ask = |sub: &str| client.get_with("/token", &format!("Authorization: Bearer {}\r\n", token(sub)));
+    assert_eq!((ask("ada").json()["headers"]["x-who"].as_str(), ask("bob").status), (Some("ada"), 403));
+    redis.kill();
+    gateway.await_metric(&format!("tidegate_redis_up{{address=\"{}\"}}", redis.address), 0.0);
+    for sub in ["ada", "bob"] {
+        let headers = ask(sub).json()["headers"].clone();
+        assert!(headers.get("x-who").is_none(), "{headers}");
+    }
+    assert_eq!(ask("filed").json()["headers"]["x-who"], "filed");
+    // Who is nobody there is still known to be nobody.
+    ask("").problem(403, "forbidden");
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl Policy for Anonymous {
 
     async fn request(&self, _req: &mut RequestHeader, cx: &mut Ctx) -> Result<Flow, Problem> {
         if cx.consumer.is_none() {
-            cx.consumer.clone_from(&self.consumer);
+            cx.identify(self.consumer.clone(), None);
         }
         Ok(Flow::Next)
     }

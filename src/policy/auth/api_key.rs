@@ -107,15 +107,18 @@ impl Policy for ApiKey {
                     elsewhere = found;
                     elsewhere.as_ref()
                 }
-                Err(away) => return directory.let_in(away).map(|()| Flow::Next),
+                Err(away) => {
+                    directory.let_in(away)?;
+                    cx.identify(None, None);
+                    return Ok(Flow::Next);
+                }
             },
         };
         let key = key.ok_or_else(|| self.challenge.invalid("the API key is not valid"))?;
         if key.expires.is_some_and(Moment::is_over) {
             return Err(self.challenge.invalid("the API key has expired"));
         }
-        cx.consumer = Some(key.consumer.clone());
-        cx.credential.clone_from(&key.id);
+        cx.identify(Some(key.consumer.clone()), key.id.clone());
         Ok(Flow::Next)
     }
 

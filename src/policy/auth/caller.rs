@@ -1,6 +1,5 @@
 //! Who calls, by the name that a token, a certificate or a service tells.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -9,9 +8,21 @@ use super::jwt::Unknown;
 use super::jwt::claims::at;
 use super::jwt::token::shown;
 use crate::consumer::{Consumer, Consumers};
+use crate::ctx::name;
 use crate::policy::PolicyCx;
 use crate::problem::{Kind, Problem};
 use crate::store::Directory;
+
+/// What became of a name.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// It is this one's.
+    Known(Arc<Consumer>),
+    /// Nobody's.
+    Nobody,
+    /// Nobody can tell now, and such requests go on.
+    Untold,
+}
 
 /// Finds consumers by their names.
 #[derive(Debug)]
@@ -30,16 +41,17 @@ impl Caller {
     /// The one of this name; of two the config has the say.
     ///
     /// # Errors
-    /// It would be kept where nobody can look now.
-    pub(super) async fn named(&self, name: &str) -> Result<Option<Arc<Consumer>>, Problem> {
-        match (self.consumers.named(name), &self.directory) {
+    /// It would be kept where nobody can look now, and such requests do not go on.
+    pub(super) async fn named(&self, name: &str) -> Result<Found, Problem> {
+        let known = match (self.consumers.named(name), &self.directory) {
             // Boxed: most are known, and every request would hold the room for the look.
             (None, Some(directory)) if !name.is_empty() => match Box::pin(directory.named(name)).await {
-                Ok(found) => Ok(found),
-                Err(away) => directory.let_in(away).map(|()| None),
+                Ok(found) => found,
+                Err(away) => return directory.let_in(away).map(|()| Found::Untold),
             },
-            (known, _) => Ok(known.cloned()),
-        }
+            (known, _) => known.cloned(),
+        };
+        Ok(known.map_or(Found::Nobody, Found::Known))
     }
 
     /// The one that the claim at `path` names.
@@ -47,29 +59,26 @@ impl Caller {
     /// # Errors
     /// There is none of that name, and there must be; or nobody can tell now.
     pub(super) async fn of(&self, claims: &Map<String, Value>, path: &str) -> Result<Option<Arc<Consumer>>, Problem> {
-        let name = match at(claims, path) {
-            Some(Value::String(name)) => Cow::Borrowed(name.as_str()),
-            Some(Value::Number(number)) => Cow::Owned(number.to_string()),
-            _ => Cow::Borrowed(""),
-        };
-        let known = self.named(&name).await?;
-        self.or_stranger(known, "the token names no known consumer", || format!("{path} is {}", shown(&name)))
+        let name = at(claims, path).and_then(name).unwrap_or_default();
+        let found = self.named(&name).await?;
+        self.or_stranger(found, "the token names no known consumer", || format!("{path} is {}", shown(&name)))
     }
 
-    /// The same one, or none where strangers may call.
+    /// The one that was found, or none where strangers may call, or where nobody can tell.
     ///
     /// # Errors
     /// There is none, and there must be; `cause` says more of it to the log.
     pub(super) fn or_stranger(
         &self,
-        known: Option<Arc<Consumer>>,
+        found: Found,
         detail: &'static str,
         cause: impl FnOnce() -> String,
     ) -> Result<Option<Arc<Consumer>>, Problem> {
-        if known.is_none() && self.unknown == Unknown::Refuse {
-            return Err(Problem::new(Kind::Forbidden, detail).cause(cause()));
+        match found {
+            Found::Known(known) => Ok(Some(known)),
+            Found::Nobody if self.unknown == Unknown::Refuse => Err(Problem::new(Kind::Forbidden, detail).cause(cause())),
+            Found::Nobody | Found::Untold => Ok(None),
         }
-        Ok(known)
     }
 
     /// The one of this name that the config has.

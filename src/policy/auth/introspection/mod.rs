@@ -119,7 +119,7 @@ impl Policy for Introspection {
         }
         if let Some(path) = &self.consumer {
             // The token has the say: whom another policy has found is not whom it names.
-            cx.consumer = self.caller.of(claims, path).await?;
+            cx.identify(self.caller.of(claims, path).await?, None);
         }
         cx.claims = Some(value.clone());
         Ok(Flow::Next)

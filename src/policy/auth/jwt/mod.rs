@@ -142,7 +142,7 @@ impl Policy for Jwt {
         }
         if let Some(path) = &issuer.consumer {
             // The token has the say: whom another policy has found is not whom it names.
-            cx.consumer = self.caller.of(claims, path).await?;
+            cx.identify(self.caller.of(claims, path).await?, None);
         }
         cx.claims = Some(verified.claims.clone());
         Ok(Flow::Next)

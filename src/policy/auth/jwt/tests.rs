@@ -123,9 +123,10 @@ async fn a_claim_names_the_consumer_and_strangers_are_refused() {
 async fn a_token_of_a_stranger_leaves_nobody_elses_name_behind() {
     for (change, left) in [(json!({"consumer": "iss", "unknown_consumer": "allow"}), None), (json!({}), Some("earlier"))] {
         let mut kit = Kit::<Jwt>::of(&config(change)).header("authorization", &format!("Bearer {}", token(GOOD)));
-        kit.cx.consumer = Some(Arc::new(Consumer { name: "earlier".to_owned(), ..Consumer::default() }));
+        kit.cx.identify(Some(Arc::new(Consumer { name: "earlier".to_owned(), ..Consumer::default() })), Some("earlier".into()));
         kit.request().await.unwrap();
         assert_eq!(kit.cx.consumer.as_ref().map(|consumer| consumer.name.as_str()), left);
+        assert_eq!(kit.cx.credential.as_deref(), left);
     }
 }
 

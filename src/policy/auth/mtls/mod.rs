@@ -28,7 +28,7 @@ use http::{HeaderValue, header};
 use pingora_http::RequestHeader;
 
 use super::Authenticates;
-use super::caller::Caller;
+use super::caller::{Caller, Found};
 use crate::building::BuildError;
 use crate::consumer::Consumer;
 use crate::ctx::Ctx;
@@ -87,7 +87,8 @@ impl Policy for Mtls {
         let found = self.find(certificate).await?;
         let cause = || format!("subject {}, SHA-256 {}", certificate.subject, certificate.fingerprint);
         // The certificate has the say: whom another policy has found is not whom it names.
-        cx.consumer = self.caller.or_stranger(found, "the client certificate names no known consumer", cause)?;
+        let consumer = self.caller.or_stranger(found, "the client certificate names no known consumer", cause)?;
+        cx.identify(consumer, None);
         Ok(Flow::Next)
     }
 }
@@ -103,21 +104,24 @@ impl Authenticates for Mtls {
 }
 
 impl Mtls {
-    async fn find(&self, certificate: &Certificate) -> Result<Option<Arc<Consumer>>, Problem> {
+    async fn find(&self, certificate: &Certificate) -> Result<Found, Problem> {
         let has = |mark: &Mark| mark.part.of(certificate).any(|value| value == &*mark.value);
         if let Some((_, listed)) = self.known.iter().find(|(mark, _)| has(mark)) {
-            return Ok(Some(listed.clone()));
+            return Ok(Found::Known(listed.clone()));
         }
         let names = || self.consumer.iter().flat_map(|part| part.of(certificate));
         if let Some(filed) = names().find_map(|name| self.caller.filed(name)) {
-            return Ok(Some(filed.clone()));
+            return Ok(Found::Known(filed.clone()));
         }
+        let mut found = Found::Nobody;
         for name in names() {
-            if let Some(known) = self.caller.named(name).await? {
-                return Ok(Some(known));
+            match self.caller.named(name).await? {
+                Found::Known(known) => return Ok(Found::Known(known)),
+                Found::Untold => found = Found::Untold,
+                Found::Nobody => {}
             }
         }
-        Ok(None)
+        Ok(found)
     }
 }
 

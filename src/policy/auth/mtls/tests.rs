@@ -57,6 +57,15 @@ async fn what_it_says_is_the_name_of_the_consumer_where_none_is_listed_for_it() 
 }
 
 #[tokio::test]
+async fn who_was_found_before_leaves_no_credential_behind() {
+    let mut kit = Kit::<Mtls>::with_consumers(r#"{"consumer":"common_name"}"#, CONSUMERS);
+    kit.cx.client_cert = Some(Arc::new(certificate()));
+    kit.cx.identify(None, Some("ann".into()));
+    kit.request().await.unwrap();
+    assert_eq!((kit.cx.consumer.unwrap().name.as_str(), kit.cx.credential), ("app", None));
+}
+
+#[tokio::test]
 async fn without_a_certificate_nobody_gets_through_unless_it_may_be_missing() {
     let problem = outcome(json!({"consumer": "dns"}), None).await.unwrap_err();
     assert_eq!((problem.kind, &*problem.detail), (Kind::Unauthorized, "a client certificate is required"));
