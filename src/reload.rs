@@ -199,7 +199,7 @@ impl Reloader {
             let (ejected, checked) = (of(|service| service.ejection.is_some()), of(|service| service.health.is_some()));
             let consumers: HashSet<_> = config.consumers.iter().map(|consumer| consumer.name.as_str()).collect();
             // Of those that are kept elsewhere nobody has a list.
-            self.metrics.keep_consumers(|name| config.redis.is_some() || consumers.contains(name));
+            self.metrics.keep_consumers(|name| config.stores_consumers() || consumers.contains(name));
             if config.redis.is_none() {
                 self.metrics.process.store.forget();
             }

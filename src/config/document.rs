@@ -51,6 +51,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether consumers and keys are kept elsewhere too, of which nobody has a list.
+    pub fn stores_consumers(&self) -> bool {
+        self.redis.as_ref().is_some_and(|redis| redis.consumers.is_some())
+    }
+
     /// The files that settings of TLS, of credentials and of policies name, found from the folder of the main file: what is in them may change while the config stays.
     pub fn files(&self, folder: &Path) -> Vec<PathBuf> {
         let own = self.server.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(|tls| tls.files());

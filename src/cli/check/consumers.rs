@@ -31,7 +31,7 @@ pub(super) fn doubts(config: &Config) -> Vec<BuildError> {
             found.push(at(error.at(name.as_str()).at("limits")));
         }
     }
-    let stored = config.redis.is_some();
+    let stored = config.stores_consumers();
     let keys = stored || config.consumers.iter().any(|consumer| !consumer.api_keys.is_empty());
     let passwords = config.consumers.iter().any(|consumer| !consumer.passwords.is_empty());
     let had = Had { keys, passwords };

@@ -52,7 +52,7 @@ pub(super) fn needs(policy: &PolicyConfig, shown: &Value, config: &Config) -> Op
             places: places(&read(shown)?),
             credential: "API key",
             known: consumers.map(|consumer| consumer.api_keys.len()).sum(),
-            redis: config.redis.is_some(),
+            redis: config.stores_consumers(),
         })),
         PolicyConfig::basic(_) => Some(Needs::Credential(Credential {
             places: vec!["`Authorization: Basic …`".to_owned()],
