@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::kept::Outcome;
 use super::record::{self, Revocation};
 use super::{Away, OnError, Parts};
+use crate::ctx::name;
 use crate::problem::{Kind, Problem};
 
 /// Tokens that were taken back before their time, looked up in Redis.
@@ -43,7 +44,7 @@ impl Revocations {
     }
 
     async fn find(&self, claim: &str, claims: &Map<String, Value>) -> Result<bool, Away> {
-        let Some(name) = claims.get(claim).and_then(Value::as_str) else { return Ok(false) };
+        let Some(name) = claims.get(claim).and_then(name) else { return Ok(false) };
         let (parts, entry) = (&self.parts, Arc::<str>::from(format!("{claim}:{name}")));
         let found = parts.revocations.find(entry.clone(), parts.until(), || parts.clone().revocation(entry)).await.map_err(Away)?;
         Ok(found.is_some_and(|revocation| revocation.takes(claims)))
@@ -55,7 +56,7 @@ impl Revocation {
         let of_issuer = self.issuer.as_ref().is_none_or(|issuer| claims.get("iss").and_then(Value::as_str) == Some(issuer));
         // One that does not say when it was issued may have been before.
         let issued = claims.get("iat").and_then(Value::as_f64);
-        of_issuer && self.before.is_none_or(|before| issued.is_none_or(|issued| issued < before.0.unix_timestamp() as f64))
+        of_issuer && self.before.is_none_or(|before| issued.is_none_or(|issued| issued < before.seconds()))
     }
 }
 
@@ -86,6 +87,7 @@ mod tests {
             issuer: issuer.map(ToOwned::to_owned),
         };
         let year = 1_767_225_600; // 2026-01-01
+        let half = of(Some("2026-01-01T00:00:00.5Z"), None);
         let (all, old, one) = (of(None, None), of(Some("2026-01-01T00:00:00Z"), None), of(None, Some("https://a")));
         for (revocation, claims, takes) in [
             (&all, json!({}), true),
@@ -93,6 +95,8 @@ mod tests {
             (&old, json!({}), true),
             (&old, json!({"iat": "now"}), true),
             (&old, json!({"iat": year}), false),
+            (&half, json!({"iat": year}), true),
+            (&half, json!({"iat": year + 1}), false),
             (&one, json!({"iss": "https://a"}), true),
             (&one, json!({"iss": "https://b"}), false),
             (&one, json!({}), false),

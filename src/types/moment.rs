@@ -15,6 +15,11 @@ pub struct Moment(pub OffsetDateTime);
 const FIRST_OF_10000: i64 = 253_402_300_800;
 
 impl Moment {
+    /// Seconds since 1970, with their fraction.
+    pub fn seconds(self) -> f64 {
+        self.0.unix_timestamp() as f64 + f64::from(self.0.nanosecond()) / 1e9
+    }
+
     /// Whether it is over.
     pub fn is_over(self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -137,10 +137,14 @@ fn what_is_there_takes_a_token_back_whatever_it_is() {
     redis.cli(&["SET", "tidegate:revoked:jti:42", "1"]);
     redis.cli(&["--quoted-input", "HSET", "tidegate:revoked:jti:43", "issuer", r#""Ren\xe9""#]);
     redis.cli(&["--quoted-input", "HSET", "tidegate:revoked:sub:ada", "before", "2023-01-01", "note", r#""Ren\xe9""#]);
+    redis.cli(&["HSET", "tidegate:revoked:sub:4711", "note", "left"]);
     for (claims, status) in [
         (json!({"jti": "42"}), 401),
         (json!({"jti": "43"}), 401),
         (json!({"jti": "44"}), 200),
+        // Consumers may be named by numbers, and so may tokens and subjects.
+        (json!({"jti": 42}), 401),
+        (json!({"sub": 4711}), 401),
         (json!({"sub": "ada", "iat": 1_600_000_000}), 401),
         (json!({"sub": "ada", "iat": 1_700_000_000}), 200),
     ] {

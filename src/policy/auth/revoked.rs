@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use serde_json::{Map, Value};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::jwt::challenge::Challenge;
 use super::jwt::token::Refusal;
 use crate::building::{BuildError, read_file};
+use crate::ctx::name;
 use crate::policy::PolicyCx;
 use crate::problem::Problem;
 use crate::store::Revocations;
+use crate::types::Moment;
 
 /// All that may take a token back.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ struct Listed {
     subjects: HashMap<Box<str>, Option<f64>, RandomState>,
 }
 
-const FORM: &str = "write `jti ID`, `sub NAME`, or `sub NAME before 2026-01-31T12:00:00Z`; a comment begins with `#`";
+const FORM: &str = "write `jti ID`, `sub NAME`, or `sub NAME before 2026-01-31T12:00:00Z`, or a date; a comment begins with `#`";
 
 const REVOKED: &str = "the token was revoked";
 
@@ -70,7 +70,7 @@ impl Listed {
         Ok(revoked)
     }
 
-    fn line(&mut self, line: &str) -> Result<(), &'static str> {
+    fn line(&mut self, line: &str) -> Result<(), String> {
         let words: Vec<_> = line.split_whitespace().collect();
         match words.as_slice() {
             [] => {}
@@ -82,14 +82,12 @@ impl Listed {
                 self.subjects.insert((*name).into(), None);
             }
             ["sub", name, "before", time] => {
-                let time = OffsetDateTime::parse(time, &Rfc3339).map_err(|_| "this is no time with its zone")?;
-                // Whole seconds are exact in it, and tokens tell no more.
-                let seconds = time.unix_timestamp() as f64;
+                let seconds = time.parse::<Moment>()?.seconds();
                 // Of several for one subject the one that takes back the most.
                 let known = self.subjects.entry((*name).into()).or_insert(Some(seconds));
                 *known = known.map(|known| known.max(seconds));
             }
-            _ => return Err("this is none of its lines"),
+            _ => return Err("this is none of its lines".to_owned()),
         }
         Ok(())
     }
@@ -97,9 +95,9 @@ impl Listed {
     /// # Errors
     /// The token was taken back.
     fn check(&self, claims: &Map<String, Value>) -> Result<(), Refusal> {
-        let named = |name: &str| claims.get(name).and_then(Value::as_str);
-        let by_id = named("jti").is_some_and(|id| self.ids.contains(id));
-        let by_subject = named("sub").and_then(|name| self.subjects.get(name)).is_some_and(|until| match until {
+        let named = |claim: &str| claims.get(claim).and_then(name);
+        let by_id = named("jti").is_some_and(|id| self.ids.contains(&*id));
+        let by_subject = named("sub").and_then(|name| self.subjects.get(&*name)).is_some_and(|until| match until {
             None => true,
             // One that does not say when it was issued may have been before.
             Some(until) => claims.get("iat").and_then(Value::as_f64).is_none_or(|issued| issued < *until),
@@ -125,7 +123,7 @@ mod tests {
     #[test]
     fn tokens_are_taken_back_by_their_ids_and_by_their_subjects() {
         let revoked = read(
-            "# stolen\njti 7\n\n  jti  a-b/c\t\nsub ada\nsub bob before 2026-01-01T00:00:00Z\nsub bob before 2025-01-01T00:00:00+01:00\nsub eve before 2026-01-01T00:00:00Z\nsub eve\n",
+            "# stolen\njti 7\n\n  jti  a-b/c\t\nsub ada\nsub 4711\nsub bob before 2026-01-01T00:00:00Z\nsub bob before 2025-01-01T00:00:00+01:00\nsub eve before 2026-01-01T00:00:00Z\nsub eve\nsub dan before 2026-01-01\nsub fay before 2026-01-01T00:00:00.5Z\n",
         )
         .unwrap();
         let good = |claims: Value| revoked.check(claims.as_object().unwrap()).is_ok();
@@ -133,18 +131,27 @@ mod tests {
         for claims in [
             json!({"jti": "7"}),
             json!({"jti": "a-b/c", "sub": "x"}),
+            json!({"jti": 7}),
+            json!({"sub": 4711, "iat": year + 9}),
             json!({"sub": "ada", "iat": year + 9}),
             json!({"sub": "bob", "iat": year - 1}),
             json!({"sub": "bob", "iat": year as f64 - 0.5}),
             json!({"sub": "bob"}),
             json!({"sub": "bob", "iat": "later"}),
             json!({"sub": "eve", "iat": year + 9}),
+            json!({"sub": "dan", "iat": year - 1}),
+            json!({"sub": "fay", "iat": year}),
         ] {
             assert!(!good(claims.clone()), "{claims}");
         }
-        for claims in
-            [json!({}), json!({"jti": "70"}), json!({"jti": "ada", "sub": "7"}), json!({"sub": "Ada"}), json!({"sub": "bob", "iat": year})]
-        {
+        for claims in [
+            json!({}),
+            json!({"jti": "70"}),
+            json!({"jti": "ada", "sub": "7"}),
+            json!({"sub": "Ada"}),
+            json!({"sub": "bob", "iat": year}),
+            json!({"sub": "fay", "iat": year + 1}),
+        ] {
             assert!(good(claims.clone()), "{claims}");
         }
     }
@@ -155,7 +162,7 @@ mod tests {
             ("jti", "this is none of its lines"),
             ("jti a b", "this is none of its lines"),
             ("sub ada after 2026-01-01T00:00:00Z", "this is none of its lines"),
-            ("sub ada before 2026-01-01", "this is no time with its zone"),
+            ("sub ada before soon", "`soon` is not a date; write `2026-12-31` or `2026-12-31T12:00:00Z`"),
             ("aud api", "this is none of its lines"),
         ] {
             assert_eq!(read(&format!("sub eve\n{line}\n")).unwrap_err(), format!("file, line 2: {why}"));
