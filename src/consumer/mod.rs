@@ -157,6 +157,12 @@ impl Consumers {
         if config.id.as_deref().is_some_and(str::is_empty) {
             return Err(BuildError::new("this says nothing", "write what the key shall be called, or remove it").at("id"));
         }
+        if config.id.as_deref().is_some_and(|id| KeyHash::of(id.as_bytes()) == config.hash) {
+            let reason = "this is the key itself, which would stand in the access log";
+            return Err(
+                BuildError::new(reason, "write a name for it, and give its consumer another key: this one is written down").at("id")
+            );
+        }
         let key = Key { consumer: consumer.clone(), id: config.id.as_deref().map(Arc::from), expires: config.expires };
         match self.keys.insert(config.hash, key) {
             Some(other) => {

@@ -47,6 +47,13 @@ fn what_is_no_hash_of_a_key_is_refused() {
 }
 
 #[test]
+fn a_key_is_not_called_by_itself() {
+    let of = |id: &str| json!([{"name": "app", "api_keys": [{"hash": format!("sha256:{}", KeyHash::of(b"tg_1_secret").hex()), "id": id}]}]);
+    assert!(build(of("tg_1")).is_ok());
+    assert!(mistakes(of("tg_1_secret"))[0].starts_with("consumers[0].api_keys[0].id: this is the key itself"));
+}
+
+#[test]
 fn what_a_header_would_change_is_refused() {
     for name in [" app", "app ", "a\u{7}b"] {
         assert!(mistakes(json!([{ "name": name }]))[0].starts_with("consumers[0].name: the name has white space"), "{name:?}");
