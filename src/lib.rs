@@ -31,7 +31,7 @@ pub mod tls;
 pub mod signing;
 /// Where requests go: services, their targets, and the choice between them.
 pub mod upstream;
-/// What is kept outside, in Redis or Valkey: consumers and their keys.
+/// What is kept outside, in Redis or Valkey: consumers, their keys, and tokens that were taken back.
 pub mod store;
 /// What answers by itself instead of forwarding.
 pub mod handler;

@@ -87,8 +87,8 @@ pub enum OnError {
     /// It is refused with 503 and `Retry-After`.
     #[default]
     Deny,
-    /// It goes on: one with a key without a consumer, whatever its key is, and what stands below must see to it; one with a token as if nobody had taken that
-    /// back.
+    /// It goes on: one with a key without a consumer, whatever its key is, and what stands below must see to it; one with a token or a certificate that names
+    /// a consumer without one, whatever `unknown_consumer` says; and one with a token as if nobody had taken that back.
     Allow,
 }
 

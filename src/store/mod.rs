@@ -1,4 +1,4 @@
-//! What is kept outside of the gateway, in Redis or Valkey: consumers and their keys, made and taken away while it runs.
+//! What is kept outside of the gateway, in Redis or Valkey, and changes while it runs: consumers and their keys, and tokens that were taken back.
 
 mod config;
 mod kept;
@@ -147,8 +147,9 @@ impl Beside for Store {
         let known = &metrics.process.store.known;
         let count = async {
             loop {
-                let of = parts.revocations.count();
-                for (what, count) in [("key", parts.keys.count().0), ("consumer", parts.consumers.count().0), ("revocation", of.0 + of.1)] {
+                let counts =
+                    [("key", parts.keys.count()), ("consumer", parts.consumers.count()), ("revocation", parts.revocations.count())];
+                for (what, count) in counts {
                     known.with_label_values(&[what]).set(i64::try_from(count).unwrap_or(i64::MAX));
                 }
                 sleep(COUNT).await;
@@ -196,7 +197,7 @@ impl Parts {
         // Who has the whole hash has no key yet, but nobody needs to see it.
         let shown = format!("{}key:{}…", self.prefix, hex.get(..12).unwrap_or_default());
         let fields = self.link.fields(&format!("{}key:{hex}", self.prefix)).await;
-        self.told("key", &shown, fields.map(|found| found.map(|fields| record::key(fields?))))
+        self.told("key", &shown, fields.map(|found| found.map(|fields| record::key(fields?, hash))))
     }
 
     async fn consumer(self: Arc<Self>, name: Arc<str>) -> Outcome<Consumer> {

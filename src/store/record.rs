@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::consumer::Consumer;
+use crate::consumer::{Consumer, KeyHash};
 use crate::types::{Duration, Moment, Rate};
 
 /// An API key as it stands in Redis.
@@ -34,7 +34,7 @@ const NOTE: &str = "note";
 ///
 /// # Errors
 /// A field that is missing, unknown or wrong: whoever has the key is not let in on a guess.
-pub(super) fn key(fields: Fields) -> Result<KeyRecord, String> {
+pub(super) fn key(fields: Fields, hash: KeyHash) -> Result<KeyRecord, String> {
     let (mut consumer, mut id, mut expires) = (None, None, None);
     for (name, value) in &fields {
         match &*String::from_utf8_lossy(name) {
@@ -46,6 +46,9 @@ pub(super) fn key(fields: Fields) -> Result<KeyRecord, String> {
         }
     }
     let consumer = consumer.ok_or("it has no field `consumer`")?;
+    if id.as_deref().is_some_and(|id: &str| KeyHash::of(id.as_bytes()) == hash) {
+        return Err("`id` is the key itself, which would stand in the access log".to_owned());
+    }
     Ok(KeyRecord { consumer, id, expires })
 }
 
@@ -117,6 +120,10 @@ fn rate(text: &str) -> Option<Rate> {
 mod tests {
     use super::*;
 
+    fn hash() -> KeyHash {
+        KeyHash::of(b"key-1")
+    }
+
     fn fields(pairs: &[(&str, &str)]) -> Fields {
         pairs.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
     }
@@ -129,11 +136,11 @@ mod tests {
     #[test]
     fn a_note_may_be_in_any_bytes_and_nothing_else_may() {
         let (app, gold, old) = ([("consumer", "app")], [("groups", "gold")], [("before", "2026-01-01")]);
-        assert_eq!(&*key(with_latin(&app, "note")).unwrap().consumer, "app");
+        assert_eq!(&*key(with_latin(&app, "note"), hash()).unwrap().consumer, "app");
         assert_eq!(consumer("app", with_latin(&gold, "note")).unwrap().groups, ["gold"]);
         let before = "2026-01-01".parse().ok();
         assert_eq!(revocation(with_latin(&old, "note")), (Revocation { before, issuer: None }, Vec::new()));
-        assert_eq!(key(with_latin(&app, "id")).unwrap_err(), "`id` is not written in UTF-8");
+        assert_eq!(key(with_latin(&app, "id"), hash()).unwrap_err(), "`id` is not written in UTF-8");
         assert_eq!(consumer("app", with_latin(&gold, "label:of")).unwrap_err(), "`label:of` is not written in UTF-8");
         let wrong = vec!["`issuer` is not written in UTF-8".to_owned()];
         assert_eq!(revocation(with_latin(&old, "issuer")), (Revocation { before, issuer: None }, wrong));
@@ -141,9 +148,12 @@ mod tests {
 
     #[test]
     fn a_key_is_read_as_it_was_written() {
-        let read = key(fields(&[("consumer", "app"), ("id", "tg_1"), ("expires", "2030-01-01"), ("note", "for Ann")])).unwrap();
+        let read = key(fields(&[("consumer", "app"), ("id", "tg_1"), ("expires", "2030-01-01"), ("note", "for Ann")]), hash()).unwrap();
         assert_eq!((&*read.consumer, read.id.as_deref(), read.expires), ("app", Some("tg_1"), "2030-01-01".parse().ok()));
-        assert_eq!(key(fields(&[("consumer", "app"), ("id", "")])).unwrap(), KeyRecord { consumer: "app".into(), id: None, expires: None });
+        assert_eq!(
+            key(fields(&[("consumer", "app"), ("id", "")]), hash()).unwrap(),
+            KeyRecord { consumer: "app".into(), id: None, expires: None }
+        );
     }
 
     #[test]
@@ -153,8 +163,9 @@ mod tests {
             (&[("consumer", "app"), ("expire", "2020-01-01")], "no field `expire`"),
             (&[("consumer", "app"), ("expires", "tomorrow")], "`expires`: `tomorrow` is not a date"),
             (&[("consumer", "app"), ("expires", "")], "`expires`"),
+            (&[("consumer", "app"), ("id", "key-1")], "`id` is the key itself"),
         ] {
-            assert!(key(fields(pairs)).unwrap_err().contains(why), "{pairs:?}");
+            assert!(key(fields(pairs), hash()).unwrap_err().contains(why), "{pairs:?}");
         }
     }
 

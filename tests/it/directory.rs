@@ -22,7 +22,7 @@ pub fn gateway(redis: &str) -> Gateway {
 }
 
 /// The same with one more route.
-fn gateway_with(redis: &str, route: &str) -> Gateway {
+pub fn gateway_with(redis: &str, route: &str) -> Gateway {
     Gateway::start(&format!("{}{route}", config(redis)))
 }
 
@@ -194,7 +194,7 @@ routes:
     assert_eq!([get("/shown", Some(&shows("filed")), "").status, get("/token", None, "of-ada").status], [200, 200]);
 }
 
-fn token(sub: &str) -> String {
+pub fn token(sub: &str) -> String {
     let secret = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"a-secret-of-at-least-thirty-two-bytes");
     let part = |json: String| URL_SAFE_NO_PAD.encode(json);
     let message = format!("{}.{}", part(r#"{"alg":"HS256"}"#.to_owned()), part(format!(r#"{{"sub":"{sub}","exp":4102444800}}"#)));
@@ -332,6 +332,14 @@ fn a_group_may_be_one_that_only_redis_knows() {
     };
     let (right, said) = acl("redis: { url: \"redis://127.0.0.1\", consumers: {} }\n");
     assert!(right && !said.contains("warning"), "{said}");
+    // One that has tokens alone knows neither, and no keys.
+    let keys_of = |redis: &str| {
+        check(&format!(
+            "redis: {{ url: \"redis://127.0.0.1\", {redis}: {{}} }}\nroutes: [{{ name: a, match: {{ path: /a }}, policies: [api_key], reply: {{}} }}]"
+        ))
+    };
+    assert!(!keys_of("consumers").1.contains("lets nobody through"));
+    assert!(keys_of("revoked").1.contains("it lets nobody through: no consumer has an API key"));
     let (right, said) = acl("");
     assert!(!right && said.contains("there is no group of consumers `gold`") && said.contains("there is no consumer `app`"), "{said}");
 }

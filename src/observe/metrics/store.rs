@@ -10,7 +10,7 @@ pub struct StoreMetrics {
     /// Look-ups, by what is looked up (`key`, `consumer`, `revocation`) and result: `found`, `unknown`, `void` for an entry that cannot be used, `down`, `late`,
     /// `error`.
     pub lookups: IntCounterVec,
-    /// What is known of it at the moment.
+    /// What is known to be there at the moment, by what it is, as look-ups.
     pub known: IntGaugeVec,
 }
 

@@ -67,7 +67,7 @@ pub struct Config {
     /// What happens to a valid token that names no known consumer. Default: `refuse`, with 403.
     #[serde(default)]
     pub unknown_consumer: Unknown,
-    /// A file with tokens that were taken back before their time: a line `jti ID` for one, `sub NAME` for all of a subject, `sub NAME before TIME` (RFC 3339) for
+    /// A file with tokens that were taken back before their time: a line `jti ID` for one, `sub NAME` for all of a subject, `sub NAME before TIME`, a date or RFC 3339, for
     /// those of it that were issued before; `#` begins a comment. It is read again when it changes. Default: none. `redis.revoked` is for all policies.
     pub revoked: Option<String>,
     /// Whether the service gets the token too. Default: `true`.
