@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
 use crate::consumer::Consumer;
-use crate::types::{Certificate, Rate, Recoding, SignedBody};
+use crate::types::{Certificate, Digests, Rate, Recoding};
 
 /// The facts of one request.
 #[derive(Debug)]
@@ -55,8 +55,10 @@ pub struct Ctx {
     /// That the body of the request has to be there, whole, before anything of the request goes further, and how large it may be for that. Written by
     /// policies that read it; read by `proxy`.
     pub whole_body: Option<BodyLimit>,
-    /// What the caller has signed of the body. Written and read by `hmac`.
-    pub signed_body: SmallVec<[SignedBody; 1]>,
+    /// The hash of what the request was signed over. Written and read by `hmac`, which takes each signature for one request alone.
+    pub signature: Option<[u8; 16]>,
+    /// What the caller has signed of the body. Written by `hmac`; shown the body by `proxy` as it arrives; read by `hmac`.
+    pub signed_body: Option<Box<Digests>>,
 }
 
 /// The bound of a request's body.
@@ -113,7 +115,8 @@ impl Ctx {
             recoding: None,
             body_limit: None,
             whole_body: None,
-            signed_body: SmallVec::new(),
+            signature: None,
+            signed_body: None,
         }
     }
 
@@ -208,7 +211,8 @@ pub(crate) mod testing {
             recoding: None,
             body_limit: None,
             whole_body: None,
-            signed_body: Default::default(),
+            signature: None,
+            signed_body: None,
         }
     }
 }

@@ -20,7 +20,8 @@ use crate::upstream::Service;
 #[derive(Debug)]
 pub struct Composition {
     pub(super) route: Arc<str>,
-    pub(super) timeout: Duration,
+    /// How long all of it may take.
+    pub timeout: Duration,
     pub(super) parts: Box<[Part]>,
     pub(super) assembly: Assembly<Template>,
     /// What stands where a value is missing.

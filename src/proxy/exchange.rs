@@ -246,6 +246,20 @@ impl Exchange {
         said.into_iter().chain(left).min()
     }
 
+    /// How long it may take in all: by its route, by its caller, and by where it goes.
+    pub(super) fn least(&self, own: Option<Duration>) -> Option<Duration> {
+        [self.route().timeout, own, self.asks_for()].into_iter().flatten().min()
+    }
+
+    /// How long it may take where it goes first.
+    pub(super) fn own_total(&self) -> Option<Duration> {
+        match self.destination() {
+            Destination::Composition(composition) => Some(composition.timeout),
+            Destination::Batch(batch) => Some(batch.timeout),
+            _ => self.targets()?.timeouts.total,
+        }
+    }
+
     /// Where the way comes to several services: goes on to one of them. False where it does not.
     pub(super) fn fork(&mut self, req: &RequestHeader) -> bool {
         let Destination::Split(split) = self.destination() else { return false };

@@ -25,7 +25,7 @@ pub(super) fn enter(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Tu
         // The time of a service that stands in begins when it does.
         let gone = if exchange.stand_in.is_some() { exchange.started.elapsed() } else { Duration::ZERO };
         let own = targets.timeouts.total.map(|total| gone + total);
-        let total = exchange.total.or_else(|| [exchange.route().timeout, own, exchange.asks_for()].into_iter().flatten().min());
+        let total = exchange.total.or_else(|| exchange.least(own));
         let left = match targets.breaker.as_ref().map_or(Ok(None), Breaker::admit) {
             Ok(probe) => {
                 targets.retry.begin();

@@ -68,7 +68,7 @@ pub(super) async fn admit(gateway: &Gateway, session: &mut Session, exchange: &m
 async fn mocked(talk: &mut Talk<'_>, mock: &Mock) -> Result<(), Failed> {
     let mut req = talk.request().clone();
     talk.outgoing(&mut req)?;
-    talk.exchange.total = [talk.exchange.route().timeout, talk.exchange.asks_for()].into_iter().flatten().min();
+    talk.exchange.total = talk.exchange.least(None);
     let mut body = BytesMut::new();
     if mock.wants_body() {
         while let Some(chunk) = talk.read().await? {

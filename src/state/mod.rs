@@ -32,7 +32,7 @@ pub use offload::Offload;
 pub use passwords::{Attempt, Busy, LONGEST, Pair, Passwords};
 pub use registry::Registry;
 pub use room::Room;
-pub use signatures::{Memory, Noted, Signatures};
+pub use signatures::{Memory, Noted, Notes, Signatures};
 pub use slots::Slots;
 pub use tickets::Tickets;
 pub use window::Window;
@@ -45,8 +45,8 @@ use std::sync::atomic::AtomicUsize;
 pub struct Shared {
     /// The token buckets of each `rate_limit`.
     pub buckets: Registry<Buckets>,
-    /// Signatures of requests that each `hmac` has taken.
-    pub signatures: Registry<Signatures>,
+    /// Signatures of requests that every `hmac` has taken.
+    pub signatures: Arc<Signatures>,
     /// How far each service's rotation has come.
     pub rotations: Registry<AtomicUsize>,
     /// How many requests each service got of late, and how many of them it got again.

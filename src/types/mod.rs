@@ -27,5 +27,5 @@ pub use protocol::Protocol;
 pub use rate::Rate;
 pub use reply::{FRAMING, Reply, ReplyConfig};
 pub use secret::Secret;
-pub use signed_body::SignedBody;
+pub use signed_body::{Digests, SignedBody};
 pub use size::Size;

@@ -21,7 +21,7 @@ pub mod types {
 
     /// What a caller has signed of a body.
     #[derive(Debug)]
-    pub struct SignedBody;
+    pub struct Digests;
 
     /// What a client has shown over TLS.
     #[derive(Debug)]

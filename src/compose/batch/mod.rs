@@ -41,7 +41,8 @@ pub struct Batch {
     answer: usize,
     /// Bytes of all answers at most.
     answers: usize,
-    timeout: Duration,
+    /// How long all of it may take.
+    pub timeout: Duration,
     /// The headers that its requests may have of their own, where not any.
     headers: Option<Box<[HeaderName]>>,
     offload: Arc<Offload>,

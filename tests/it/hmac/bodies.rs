@@ -114,3 +114,28 @@ fn a_body_is_sent_whole_again_where_a_target_breaks_off() {
     }
     assert!(fickle.received().iter().map(Vec::len).max() > Some(200_000), "it had all of it");
 }
+
+#[test]
+fn a_body_that_comes_slowly_is_waited_for_no_longer_than_the_whole_may_take() {
+    let (signer, origin) = (Signer::start(), counting());
+    let usual = config(&signer, &origin);
+    let routes = "  - { name: plain, match: { path: /plain }, timeout: 400ms, to: up }\n\
+                  \x20 - { name: route, match: { path: /route }, timeout: 400ms, policies: [hmac], to: up }\n\
+                  \x20 - { name: service, match: { path: /service }, policies: [hmac], to: hasty }\n\
+                  \x20 - { name: mock, match: { path: /mock }, timeout: 400ms, policies: [hmac], to: echo }\n\
+                  \x20 - name: composed\n    match: { path: /composed }\n    policies: [hmac]\n    compose: { timeout: 400ms, parts: { one: { get: \"up:/one\" } } }\n";
+    let services = format!("services:\n  hasty: {{ targets: [\"http://{}\"], timeouts: {{ total: 400ms }} }}\n", origin.address);
+    let usual = usual.split_once("routes:\n").unwrap().0.replacen("services:\n", &services, 1);
+    let gateway = Gateway::start(&format!("{usual}routes:\n{routes}"));
+    for path in ["/plain", "/route", "/service", "/mock", "/composed"] {
+        let signed = signer.sign("POST", path, &[b'x'; 9], json!({}));
+        let mut client = gateway.client();
+        client.send(signed.head("Content-Length: 9\r\n"));
+        client.send("xxxx");
+        let answer = client.read();
+        let problem = answer.problem(504, "gateway-timeout");
+        assert_eq!(problem["step"], if path == "/plain" { "sending" } else { "arriving" }, "{path}: {problem}");
+        assert_eq!(answer.header("connection"), Some("close"), "what comes of the body is no next request");
+    }
+    assert!(origin.seen().iter().all(|seen| seen.target != "/one"));
+}

@@ -1,6 +1,7 @@
 //! Requests that are signed, by the packages `http-message-signatures` and `http-signature`.
 
 mod bodies;
+mod once;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -14,12 +14,15 @@ pub struct Config {
     /// the last two; `@query` is wanted only where there is one. Of the older form `(request-target)` and `host` are read as `@method`,
     /// `@request-target` and `@authority`. Default: `["@method", "@authority", "@path", "@query"]`.
     pub components: Vec<String>,
-    /// How old a signature may be. It is good once in that time. Default: `5m`.
+    /// How old a signature may be. It is good once in that time, see `remember`. Default: `5m`.
     pub max_age: Duration,
     /// How far the clock of a client may be ahead. Default: `30s`.
     pub clock_skew: Duration,
-    /// How many signatures are remembered, so that none is good twice: those of `max_age`, by this process, about 40 bytes each. With more than that the
-    /// next one gets 503. 0 remembers none: until it is too old, whoever has seen a signature can use it again. Default: `500000`.
+    /// How many signatures are remembered, so that none is good twice, not even on another route: this process has one memory for every `hmac`, as large as
+    /// the largest `remember` and as long as the longest `max_age` of them, by the keys that sign. No key has more of it than it leaves to others, so half
+    /// of it at most; what a key signs beyond gets 503 with `Retry-After`. The default is enough, with a `max_age` of five minutes, for 1600 signed
+    /// requests a second by one key, 3300 by all; with one of a minute for 8000 and 16000. It takes 40 bytes for each at most: 40 MB. 0 remembers none: until
+    /// it is too old, whoever has seen a signature can use it again. Default: `1000000`.
     pub remember: usize,
     /// What becomes of the body. Default: `verify`.
     pub body: Body,
@@ -31,7 +34,7 @@ pub struct Config {
     pub tag: Option<String>,
     /// The realm of the challenge: what a refused client is told it needs a key for.
     pub realm: Option<String>,
-    /// Whether the service gets the signature, too. Default: `false`.
+    /// Whether the service gets the signature, too. Signatures beside the one that counts, by `label` or `tag`, it gets anyway. Default: `false`.
     pub forward: bool,
 }
 
@@ -42,7 +45,10 @@ pub enum Form {
     /// HTTP message signatures (RFC 9421): `Signature-Input` and `Signature`, with `Content-Digest` (RFC 9530) for the body.
     Rfc9421,
     /// The older `Authorization: Signature keyId="…",algorithm="hmac-sha256",headers="(request-target) host date digest",signature="…"` of
-    /// draft-cavage-http-signatures, with `Digest` for the body; and the same as `Authorization: hmac username="…",…`. Of secrets alone.
+    /// draft-cavage-http-signatures, with `Digest` for the body; and the same as `Authorization: hmac username="…",…`, as Kong's `hmac-auth` has it. Of
+    /// secrets alone. It has no nonce, and of two equal requests in one second the signatures are the same, so that the second is refused as used before.
+    /// Clients that send such let something differ that they cover: the query, or a header with an id. Where they cannot, `remember: 0` takes each as
+    /// often as it comes while it is young enough, as Kong does: then keep `max_age` short.
     Cavage,
 }
 
@@ -63,7 +69,7 @@ impl Default for Config {
             components: ["@method", "@authority", "@path", "@query"].map(Into::into).into(),
             max_age: Duration::secs(300),
             clock_skew: Duration::secs(30),
-            remember: 500_000,
+            remember: 1_000_000,
             body: Body::Verify,
             max_body: Size::kib(1024),
             label: None,

@@ -1,7 +1,7 @@
 //! HTTP message signatures (RFC 9421): which signature counts, and what it signs.
 
 use pingora_http::RequestHeader;
-use sfv::{BareItem, InnerList, ListEntry, Parser};
+use sfv::{BareItem, Dictionary, InnerList, ListEntry, Parser, SerializeValue};
 
 use super::component::{identifier, joined, value, written};
 use super::{Signed, Times, Wrong, digest};
@@ -17,6 +17,20 @@ pub(super) struct Choice {
     pub tag: Option<String>,
 }
 
+impl Choice {
+    fn is_any(&self) -> bool {
+        self.label.is_none() && self.tag.is_none()
+    }
+
+    fn takes(&self, label: &str, input: &ListEntry) -> bool {
+        let tagged = |wanted: &str| matches!(input, ListEntry::InnerList(list) if text(list, "tag") == Some(wanted));
+        self.label.as_deref().is_none_or(|wanted| wanted == label) && self.tag.as_deref().is_none_or(tagged)
+    }
+}
+
+const INPUT: &str = "signature-input";
+const SIGNATURE: &str = "signature";
+
 /// How many components a signature may cover.
 const MOST: usize = 32;
 
@@ -25,18 +39,14 @@ const MOST: usize = 32;
 /// # Errors
 /// It is malformed, there are several, or it covers what the request does not have.
 pub(super) fn read(req: &RequestHeader, cx: &Ctx, choice: &Choice) -> Result<Option<Signed>, Wrong> {
-    let (inputs, signatures) = match (joined(req, "signature-input"), joined(req, "signature")) {
+    let (inputs, signatures) = match (joined(req, INPUT), joined(req, SIGNATURE)) {
         (None, None) => return Ok(None),
         (Some(inputs), Some(signatures)) => (inputs, signatures),
         _ => return Err("`Signature-Input` and `Signature` belong together".into()),
     };
     let inputs = Parser::parse_dictionary(&inputs).map_err(|_| Wrong::from("`Signature-Input` is malformed"))?;
     let signatures = Parser::parse_dictionary(&signatures).map_err(|_| Wrong::from("`Signature` is malformed"))?;
-    let counts = |label: &str, input: &ListEntry| {
-        choice.label.as_deref().is_none_or(|wanted| wanted == label)
-            && choice.tag.as_deref().is_none_or(|wanted| matches!(input, ListEntry::InnerList(list) if text(list, "tag") == Some(wanted)))
-    };
-    let mut counting = inputs.iter().filter(|(label, input)| counts(label, input));
+    let mut counting = inputs.iter().filter(|(label, input)| choice.takes(label, input));
     let (label, input) = match (counting.next(), counting.next()) {
         (Some(input), None) => input,
         (None, _) => return Ok(None),
@@ -49,6 +59,34 @@ pub(super) fn read(req: &RequestHeader, cx: &Ctx, choice: &Choice) -> Result<Opt
         _ => return Err(format!("`Signature` has no `{label}`").into()),
     };
     signed(req, cx, input, signature.clone()).map(Some)
+}
+
+/// Whether there is one that counts, good or bad.
+pub(super) fn is_there(req: &RequestHeader, choice: &Choice) -> bool {
+    let Some(inputs) = joined(req, INPUT) else { return req.headers.contains_key(SIGNATURE) };
+    // What is malformed may be meant.
+    choice.is_any()
+        || Parser::parse_dictionary(&inputs).map_or(true, |inputs| inputs.iter().any(|(label, input)| choice.takes(label, input)))
+}
+
+/// Takes out the signature that counts, and leaves what others have signed for whoever comes behind.
+pub(super) fn remove(req: &mut RequestHeader, choice: &Choice) {
+    let others = |req: &RequestHeader, name: &str, labels: &[String]| {
+        let mut members = Parser::parse_dictionary(&joined(req, name)?).ok()?;
+        members.retain(|label, _| !labels.contains(label));
+        members.serialize_value().ok()
+    };
+    let inputs = joined(req, INPUT).filter(|_| !choice.is_any()).and_then(|inputs| Parser::parse_dictionary(&inputs).ok());
+    let counts =
+        |inputs: Dictionary| inputs.iter().filter(|(label, input)| choice.takes(label, input)).map(|(label, _)| label.clone()).collect();
+    let labels: Option<Vec<String>> = inputs.map(counts);
+    for name in [INPUT, SIGNATURE] {
+        let left = labels.as_ref().and_then(|labels| others(req, name, labels));
+        req.remove_header(name);
+        if let Some(left) = left {
+            let _ = req.insert_header(name, left);
+        }
+    }
 }
 
 fn signed(req: &RequestHeader, cx: &Ctx, input: &InnerList, signature: Vec<u8>) -> Result<Signed, Wrong> {

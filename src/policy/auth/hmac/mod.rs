@@ -9,10 +9,10 @@
 //!   - hmac: { forms: [cavage, rfc9421] }      # `Authorization: Signature keyId=…` besides
 //! ```
 //!
-//! What the signature covers is held to `components`, its time to `max_age` and `clock_skew`. A signature is good once: what was taken is remembered
-//! until it is too old. A request that is sent again needs a new one, by another time or another `nonce`; so does one whose body did not come through.
-//! Each process remembers for itself, from its start: where there are several, keep `max_age` short. Where there is a body its digest has to be covered,
-//! and the body is read to its end before the service hears of the request; without a length in its header it may have 64 KiB (411).
+//! What the signature covers is held to `components`, its time to `max_age` and `clock_skew`. A signature is good once, on whatever route: what was taken
+//! is remembered until it is too old. A request that is sent again needs a new one, by another time or another `nonce`; so does one whose body did not come
+//! through. Each process remembers for itself, from its start: where there are several, keep `max_age` short. Where there is a body its digest has to be
+//! covered, and the body is read to its end before the service hears of the request; without a length in its header it may have 64 KiB (411).
 
 mod cavage;
 mod challenge;
@@ -26,7 +26,6 @@ pub use config::{Body, Config, Form};
 pub use needs::Needs;
 
 use std::borrow::Cow;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -40,7 +39,7 @@ use crate::consumer::{Consumers, SigningAlgorithm, SigningKey};
 use crate::ctx::{BodyLimit, Ctx};
 use crate::policy::{Flow, Phases, Policy, PolicyCx};
 use crate::problem::{Kind, Problem};
-use crate::state::{Memory, Noted, Signatures};
+use crate::state::{Memory, Noted, Notes, Signatures};
 use crate::types::SignedBody;
 use message::Choice;
 
@@ -49,15 +48,17 @@ use message::Choice;
 pub struct Hmac {
     forms: Vec<Form>,
     components: Vec<String>,
+    max_age: u64,
     clock_skew: u64,
-    memory: Memory,
     /// Bytes of a body that is verified; none where it is not.
     body: Option<u64>,
     choice: Choice,
     forward: bool,
     challenge: Vec<(HeaderName, HeaderValue)>,
     consumers: Arc<Consumers>,
-    seen: Arc<Signatures>,
+    /// None where signatures are good as often as they are sent.
+    notes: Option<Notes>,
+    signatures: Arc<Signatures>,
 }
 
 /// A signature as a request carries it, in whichever form.
@@ -113,17 +114,19 @@ impl Policy for Hmac {
         if let Some((_, value)) = challenge.first() {
             cx.told.challenge(value.clone());
         }
+        let memory = Memory { age: config.max_age.0.as_secs(), most: config.remember };
         Ok(Self {
             forms: config.forms.clone(),
             components: config.components.clone(),
+            max_age: memory.age,
             clock_skew: config.clock_skew.0.as_secs(),
-            memory: Memory { age: config.max_age.0.as_secs(), most: config.remember },
             body: (config.body == Body::Verify).then_some(config.max_body.0),
             choice: Choice { label: config.label.clone(), tag: config.tag.clone() },
             forward: config.forward,
             challenge,
             consumers: cx.consumers.clone(),
-            seen: cx.shared.signatures.get(&cx.key),
+            notes: (memory.most > 0).then(|| Notes::of(&cx.shared.signatures, memory)),
+            signatures: cx.shared.signatures.clone(),
         })
     }
 
@@ -133,13 +136,12 @@ impl Policy for Hmac {
         let signed = signed.ok_or_else(|| self.refuse(MISSING.into()))?;
         self.hold(&signed, req, now).map_err(|wrong| self.refuse(wrong))?;
         let key = self.verify(&signed)?;
-        self.once(&signed, now)?;
+        self.once(&signed, now, cx)?;
         (cx.consumer, cx.credential) = (Some(key.consumer.clone()), Some(key.id.clone()));
         if let Some(bytes) = self.body {
-            if signed.body.is_empty() {
-                cx.signed_body.push(SignedBody::Empty);
-            }
-            cx.signed_body.extend(signed.body);
+            let empty = signed.body.is_empty().then_some(SignedBody::Empty);
+            let digests = cx.signed_body.get_or_insert_default();
+            signed.body.into_iter().chain(empty).for_each(|signed| digests.expect(signed));
             let bytes = cx.whole_body.map_or(bytes, |other| bytes.min(other.bytes));
             cx.whole_body = Some(BodyLimit { bytes, policy: "hmac" });
         }
@@ -147,7 +149,7 @@ impl Policy for Hmac {
     }
 
     fn request_body(&self, body: &[u8], cx: &mut Ctx) -> Result<(), Problem> {
-        match cx.signed_body.iter().find(|signed| !signed.is(body)) {
+        match cx.signed_body.as_ref().and_then(|digests| digests.wrong(body)) {
             None => Ok(()),
             Some(SignedBody::Empty) => Err(self.refuse(UNSIGNED.into())),
             Some(_) => Err(self.refuse("the body is not the one that was signed".into())),
@@ -156,12 +158,11 @@ impl Policy for Hmac {
 
     fn upstream_request(&self, req: &mut RequestHeader, _cx: &mut Ctx) -> Result<(), Problem> {
         if !self.forward {
-            if self.forms.contains(&Form::Cavage) && cavage::credential(req).is_some() {
+            if self.takes(Form::Cavage) && cavage::credential(req).is_some() {
                 req.remove_header(&header::AUTHORIZATION);
             }
-            if self.forms.contains(&Form::Rfc9421) {
-                req.remove_header("signature");
-                req.remove_header("signature-input");
+            if self.takes(Form::Rfc9421) {
+                message::remove(req, &self.choice);
             }
         }
         Ok(())
@@ -169,9 +170,8 @@ impl Policy for Hmac {
 }
 
 impl Authenticates for Hmac {
-    fn sees(&self, req: &RequestHeader, cx: &Ctx) -> bool {
-        // What is malformed is there, too.
-        !matches!(self.read(req, cx), Ok(None))
+    fn sees(&self, req: &RequestHeader, _cx: &Ctx) -> bool {
+        self.takes(Form::Cavage) && cavage::credential(req).is_some() || self.takes(Form::Rfc9421) && message::is_there(req, &self.choice)
     }
 
     fn missing(&self) -> Option<Problem> {
@@ -183,11 +183,14 @@ const MISSING: &str = "a signature is required";
 const UNSIGNED: &str = "the signature covers no digest of the body";
 
 impl Hmac {
+    fn takes(&self, form: Form) -> bool {
+        self.forms.contains(&form)
+    }
+
     /// The signature that a request carries.
     fn read(&self, req: &RequestHeader, cx: &Ctx) -> Result<Option<Signed>, Wrong> {
-        let takes = |form| self.forms.contains(&form);
-        let message = if takes(Form::Rfc9421) { message::read(req, cx, &self.choice)? } else { None };
-        let older = if takes(Form::Cavage) { cavage::read(req, cx)? } else { None };
+        let message = if self.takes(Form::Rfc9421) { message::read(req, cx, &self.choice)? } else { None };
+        let older = if self.takes(Form::Cavage) { cavage::read(req, cx)? } else { None };
         match (message, older) {
             (Some(_), Some(_)) => Err("there is more than one signature".into()),
             (message, older) => Ok(message.or(older)),
@@ -200,7 +203,7 @@ impl Hmac {
         if at > now.saturating_add(self.clock_skew) {
             return Err("the signature is from the future".into());
         }
-        if now.saturating_sub(at) > self.memory.age {
+        if now.saturating_sub(at) > self.max_age {
             return Err("the signature is too old".into());
         }
         if expires.is_some_and(|expires| expires < now) {
@@ -223,10 +226,9 @@ impl Hmac {
         let keys = &self.consumers.signing;
         let known = keys.find(&signed.key);
         let decoy = || {
-            // Each unknown id has its sort, as each known one has.
-            let number = BuildHasherDefault::<DefaultHasher>::default().hash_one(&signed.key);
-            let count = u64::try_from(keys.sorts().len()).ok().filter(|count| *count > 0)?;
-            keys.sorts().get(usize::try_from(number % count).ok()?)
+            // Each unknown id has its sort, as each known one has, and which one nobody can tell beforehand.
+            let count = u64::try_from(keys.sorts().len()).ok()?;
+            keys.sorts().get(usize::try_from(self.signatures.lot(&signed.key).checked_rem(count)?).ok()?)
         };
         let right = known.or_else(decoy).is_some_and(|key| key.verifies(signed.algorithm, &signed.base, &signed.signature));
         known.filter(|_| right).ok_or_else(|| {
@@ -237,23 +239,32 @@ impl Hmac {
     }
 
     /// Takes it, unless it was taken before. What it signs is what counts: of some algorithms anybody can make a second signature from a first.
-    fn once(&self, signed: &Signed, now: u64) -> Result<(), Problem> {
-        if self.memory.most == 0 {
-            return Ok(());
-        }
+    fn once(&self, signed: &Signed, now: u64, cx: &mut Ctx) -> Result<(), Problem> {
+        let Some(notes) = &self.notes else { return Ok(()) };
         let mut context = hash::Context::new(&hash::SHA256);
         context.update(signed.key.as_bytes());
         context.update(b"\n");
         context.update(&signed.base);
-        let number = context.finish().as_ref().first_chunk().map_or(0, |first| u128::from_be_bytes(*first));
-        match self.seen.note(number, signed.times.signed, now, self.memory) {
-            Noted::New => Ok(()),
-            Noted::Again => Err(self.refuse("the signature was used before".into())),
-            Noted::Full => {
-                let cause = format!("{} signatures are remembered already: raise `remember`, or lower `max_age`", self.memory.most);
-                Err(Problem::new(Kind::Unavailable, "too many signed requests at the moment").cause(cause))
-            }
+        let hash = context.finish().as_ref().first_chunk().copied().unwrap_or_default();
+        if cx.signature == Some(hash) {
+            // Another of the same chain has taken it.
+            return Ok(());
         }
+        let wrong = match notes.note(&signed.key, hash, signed.times.signed, now) {
+            Noted::New => {
+                cx.signature = Some(hash);
+                return Ok(());
+            }
+            Noted::Again => "the signature was used before",
+            Noted::Forgotten => "whether the signature was used before is not known any more",
+            Noted::Full(seconds) => {
+                let cause =
+                    format!("the key {:?} has as many signatures as others leave it: raise `remember`, or lower `max_age`", signed.key);
+                let problem = Problem::new(Kind::Unavailable, "too many signed requests at the moment").cause(cause);
+                return Err(problem.header(header::RETRY_AFTER, HeaderValue::from(seconds)));
+            }
+        };
+        Err(self.refuse(wrong.into()))
     }
 
     fn refuse(&self, wrong: Wrong) -> Problem {

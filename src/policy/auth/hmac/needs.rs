@@ -19,6 +19,11 @@ pub struct Needs {
 }
 
 impl Config {
+    /// Whether other keys than secrets can sign for it.
+    pub fn takes_public_keys(&self) -> bool {
+        self.forms.iter().any(|form| *form != Form::Cavage)
+    }
+
     /// What a request needs.
     pub fn needs(&self) -> Needs {
         let form = |form: &Form| match form {

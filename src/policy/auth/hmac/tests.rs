@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 
 use super::*;
-use crate::policy::kit::{Kit, mistakes};
+use crate::policy::kit::{Kit, build, mistakes};
+use crate::state::Shared;
 
 const CONSUMERS: &str = r#"[{"name":"app","signing_keys":[{"id":"k","secret":"a-secret-of-some-length"}]}]"#;
 const COMPONENTS: &str = r#"("@method" "@authority" "@path" "@query")"#;
@@ -143,19 +144,60 @@ async fn of_several_signatures_the_config_says_which_counts() {
     assert_eq!(why(two(r#"{"label":"u"}"#)).await, "a signature is required");
     assert_eq!(why(two(r#"{"tag":"proxy"}"#)).await, "the signature is too old");
     usual(r#"{"tag":"app"}"#, &format!("{};tag=\"app\"", params())).request().await.unwrap();
+    let sees = |config: &str| {
+        let kit = two(config);
+        kit.policy.sees(&kit.req, &kit.cx)
+    };
+    assert!(sees("{}") && sees(r#"{"label":"s"}"#) && sees(r#"{"tag":"proxy"}"#));
+    assert!(!sees(r#"{"label":"u"}"#) && !sees(r#"{"tag":"other"}"#) && !sees(r#"{"forms":["cavage"]}"#));
+    // The service gets what is not for the gateway.
+    for config in [r#"{"label":"s"}"#, r#"{"label":"s","tag":"app"}"#] {
+        let mut kit = two(config);
+        kit.req
+            .insert_header("signature-input", kit.req.headers["signature-input"].to_str().unwrap().replace("\"k\",", "\"k\";tag=\"app\","))
+            .unwrap();
+        let sent = kit.upstream_request().unwrap();
+        let value = |name: &str| sent.headers[name].to_str().unwrap();
+        assert_eq!(value("signature-input"), r#"t=("@method");created=1;keyid="x";tag="proxy""#);
+        assert_eq!(value("signature"), "t=:AA==:");
+    }
+    for config in ["{}", r#"{"tag":"other"}"#] {
+        let sent = two(config).upstream_request().unwrap();
+        assert_eq!(sent.headers.contains_key("signature"), config != "{}", "{config}");
+    }
 }
 
 #[tokio::test]
 async fn a_signature_is_good_once() {
     let mut kit = usual("{}", &params());
     kit.request().await.unwrap();
+    kit.cx.signature = None;
     assert_eq!(kit.request().await.unwrap_err().detail, "the signature was used before");
-    kit.policy.memory.most = 0;
+    kit.policy.notes = None;
     kit.request().await.unwrap();
-    kit.policy.memory.most = 1;
-    let mut other = usual("{}", &format!("{};nonce=\"2\"", params()));
-    kit.req = std::mem::replace(&mut other.req, kit.req);
-    assert_eq!(kit.request().await.unwrap_err().kind, Kind::Unavailable, "what cannot be remembered cannot be let through");
+}
+
+#[tokio::test]
+async fn what_cannot_be_remembered_is_not_let_through() {
+    let mut kit = usual(r#"{"remember":1}"#, &params());
+    kit.request().await.unwrap();
+    kit.req = usual("{}", &format!("{};nonce=\"2\"", params())).req;
+    kit.cx.signature = None;
+    let problem = kit.request().await.unwrap_err();
+    assert_eq!(problem.kind, Kind::Unavailable);
+    assert!(problem.headers.iter().any(|(name, _)| name == header::RETRY_AFTER));
+}
+
+#[tokio::test]
+async fn what_was_used_at_one_policy_was_used_at_all_but_for_the_request_itself() {
+    let shared = Shared::default();
+    let among = |config: &str| build::<Hmac>(config, CONSUMERS, &shared).unwrap();
+    let (one, mut kit) = (among("{}"), usual("{}", &params()));
+    kit.policy = among(r#"{"max_age":"1m"}"#);
+    one.request(&mut kit.req, &mut kit.cx).await.unwrap();
+    kit.request().await.unwrap();
+    kit.cx = usual("{}", &params()).cx;
+    assert_eq!(why(kit).await, "the signature was used before");
 }
 
 #[tokio::test]
@@ -166,9 +208,16 @@ async fn the_body_has_to_be_the_one_that_was_signed() {
     let lines: Vec<_> = LINES.into_iter().chain([line.as_str()]).collect();
     let mut of_body = signed(kit("{}").header("Content-Digest", digest).header("Content-Length", "18"), &components, &params(), &lines);
     of_body.request().await.unwrap();
-    of_body.policy.request_body(br#"{"hello": "world"}"#, &mut of_body.cx).unwrap();
-    let problem = of_body.policy.request_body(br#"{"hello": "earth"}"#, &mut of_body.cx).unwrap_err();
-    assert_eq!(problem.detail, "the body is not the one that was signed");
+    for (body, expected) in
+        [(&br#"{"hello": "world"}"#[..], None), (br#"{"hello": "earth"}"#, Some("the body is not the one that was signed"))]
+    {
+        let mut came = of_body.cx.signed_body.clone();
+        came.as_mut().unwrap().update(body);
+        let asked = std::mem::replace(&mut of_body.cx.signed_body, came);
+        let problem = of_body.policy.request_body(body, &mut of_body.cx).err();
+        assert_eq!(problem.as_ref().map(|problem| &*problem.detail), expected);
+        of_body.cx.signed_body = asked;
+    }
     let mut of_none = usual("{}", &params());
     of_none.request().await.unwrap();
     of_none.policy.request_body(b"", &mut of_none.cx).unwrap();
