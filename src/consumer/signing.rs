@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::mem::discriminant;
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ring::agreement::{self, agree_ephemeral};
+use ring::rand::SystemRandom;
 use ring::{hmac, signature};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,7 @@ use x509_parser::oid_registry::{
 };
 use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::FromDer;
+use x509_parser::public_key::RSAPublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::Consumer;
@@ -85,7 +88,8 @@ pub struct SigningKey {
 
 #[derive(Clone)]
 enum Material {
-    Secret(Box<[u8]>),
+    /// The secret, and what the usual hash makes of it.
+    Secret(Box<[u8]>, hmac::Key),
     Rsa(RsaAlgorithm, Box<[u8]>),
     P256(Box<[u8]>),
     P384(Box<[u8]>),
@@ -114,7 +118,7 @@ impl SigningKeys {
             let reason = format!("consumer `{}` has a key of the same id", other.consumer.name);
             return Err(BuildError::new(reason, "give each key its own id").at("id"));
         }
-        if !self.sorts.iter().any(|other| discriminant(&other.material) == discriminant(&key.material)) {
+        if !self.sorts.iter().any(|other| other.material.sort() == key.material.sort()) {
             self.sorts.push(key.clone());
         }
         self.keys.insert(key.id.clone(), key);
@@ -126,7 +130,7 @@ impl SigningKeys {
         self.keys.get(id)
     }
 
-    /// One key of each sort that there is.
+    /// One key of each sort that there is: those of one sort take the same time.
     pub fn sorts(&self) -> &[SigningKey] {
         &self.sorts
     }
@@ -142,14 +146,13 @@ impl SigningKey {
             right && named.is_none_or(|named| named == own)
         };
         match &self.material {
-            Material::Secret(secret) => {
-                let (algorithm, own) = match named {
-                    Some(HmacSha512) => (hmac::HMAC_SHA512, HmacSha512),
-                    Some(HmacSha384) => (hmac::HMAC_SHA384, HmacSha384),
-                    _ => (hmac::HMAC_SHA256, HmacSha256),
-                };
-                let right = hmac::verify(&hmac::Key::new(algorithm, secret), text, signature).is_ok();
-                right && named.is_none_or(|named| named == own)
+            Material::Secret(secret, usual) => {
+                let other = |algorithm| hmac::verify(&hmac::Key::new(algorithm, secret), text, signature).is_ok();
+                match named {
+                    Some(HmacSha512) => other(hmac::HMAC_SHA512),
+                    Some(HmacSha384) => other(hmac::HMAC_SHA384),
+                    _ => hmac::verify(usual, text, signature).is_ok() && named.is_none_or(|named| named == HmacSha256),
+                }
             }
             Material::Rsa(RsaAlgorithm::PssSha512, key) => public(&signature::RSA_PSS_2048_8192_SHA512, RsaPssSha512, key),
             Material::Rsa(RsaAlgorithm::V15Sha256, key) => public(&signature::RSA_PKCS1_2048_8192_SHA256, RsaV15Sha256, key),
@@ -196,7 +199,8 @@ impl Material {
                 format!("make one of {LEAST} bytes or more: `openssl rand -base64 32`"),
             ));
         }
-        Ok(Self::Secret(bytes))
+        let usual = hmac::Key::new(hmac::HMAC_SHA256, &bytes);
+        Ok(Self::Secret(bytes, usual))
     }
 
     fn public(text: &str, algorithm: Option<RsaAlgorithm>) -> Result<Self, BuildError> {
@@ -222,14 +226,47 @@ impl Material {
             None if *kind == OID_SIG_ED25519 && key.len() == 32 => Self::Ed25519(key),
             _ => return Err(BuildError::new("keys of this kind are not supported", "use one of RSA, P-256, P-384 or Ed25519")),
         };
-        match material {
-            // The number of bits of the modulus is told by its length, which is most of it.
-            Self::Rsa(_, key) if key.len() < 2048 / 8 => {
-                Err(BuildError::new("this key of RSA is too short", "use one of 2048 bits or more"))
-            }
-            material => Ok(material),
+        let broken = || BuildError::new("this is no public key: its numbers are none of such a key", "copy it again, or make a new one");
+        match &material {
+            Self::Rsa(_, key) => rsa(key).ok_or_else(broken)??,
+            Self::P256(point) if !is_on(&agreement::ECDH_P256, point) => return Err(broken()),
+            Self::P384(point) if !is_on(&agreement::ECDH_P384, point) => return Err(broken()),
+            _ => {}
+        }
+        Ok(material)
+    }
+
+    /// What the time of a verification depends on.
+    fn sort(&self) -> (Discriminant<Self>, Option<RsaAlgorithm>, usize) {
+        match self {
+            Self::Rsa(algorithm, key) => (discriminant(self), Some(*algorithm), key.len()),
+            _ => (discriminant(self), None, 0),
         }
     }
+}
+
+/// Whether a point is on its curve: whoever agrees on a key has to look.
+fn is_on(curve: &'static agreement::Algorithm, point: &[u8]) -> bool {
+    let own = agreement::EphemeralPrivateKey::generate(curve, &SystemRandom::new());
+    own.is_ok_and(|own| agree_ephemeral(own, &agreement::UnparsedPublicKey::new(curve, point), |_| ()).is_ok())
+}
+
+/// Whether RSA can be verified with such a key; none where it is no key at all.
+fn rsa(key: &[u8]) -> Option<Result<(), BuildError>> {
+    let (rest, RSAPublicKey { modulus, exponent }) = RSAPublicKey::from_der(key).ok()?;
+    let [0, modulus @ ..] = modulus else { return None };
+    let (first, last) = (modulus.first()?, exponent.last()?);
+    let bits = 8 * modulus.len() - usize::try_from(first.leading_zeros()).ok()?;
+    let exponents = 3..1 << 33;
+    let exponent = exponent.iter().try_fold(0_u64, |number, byte| number.checked_mul(256)?.checked_add((*byte).into()))?;
+    if !rest.is_empty() || modulus.last()? % 2 == 0 || last % 2 == 0 || !exponents.contains(&exponent) {
+        return None;
+    }
+    Some(match bits {
+        ..2048 => Err(BuildError::new("this key of RSA is too short", "use one of 2048 bits or more")),
+        8193.. => Err(BuildError::new("this key of RSA is too long", "use one of 8192 bits or fewer")),
+        _ => Ok(()),
+    })
 }
 
 #[cfg(test)]
@@ -246,6 +283,40 @@ mod tests {
 
     const ED25519: &str =
         "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAJrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=\n-----END PUBLIC KEY-----";
+
+    const P256: &str = "-----BEGIN PUBLIC KEY-----\n\
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEqIVYZVLCrPZHGHjP17CTW0/+D9Lf\n\
+w0EkjqF7xB4FivAxzic30tMM4GF+hR6Dxh71Z50VGGdldkkDXZCnTNnoXQ==\n\
+-----END PUBLIC KEY-----";
+    const RSA: &str = "-----BEGIN PUBLIC KEY-----\n\
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAr4tmm3r20Wd/PbqvP1s2\n\
++QEtvpuRaV8Yq40gjUR8y2Rjxa6dpG2GXHbPfvMs8ct+Lh1GH45x28Rw3Ry53mm+\n\
+oAXjyQ86OnDkZ5N8lYbggD4O3w6M6pAvLkhk95AndTrifbIFPNU8PPMO7OyrFAHq\n\
+gDsznjPFmTOtCEcN2Z1FpWgchwuYLPL+Wokqltd11nqqzi+bJ9cvSKADYdUAAN5W\n\
+Utzdpiy6LbTgSxP7ociU4Tn0g5I6aDZJ7A8Lzo0KSyZYoA485mqcO0GVAdVw9lq4\n\
+aOT9v6d+nb4bnNkQVklLQ3fVAvJm+xdDOp9LCNCN48V2pnDOkFV6+U9nV5oyc6XI\n\
+2wIDAQAB\n\
+-----END PUBLIC KEY-----";
+    const RSA_1024: &str = "-----BEGIN PUBLIC KEY-----\n\
+MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCkuv4neScC4mMT1ABy6Xy09Xk/\n\
+oHBN6KuRrATin2JhKHCGqmtK3tmi46bIbhCD3eHEGsSaZPu7LkRArvfzQroO71vC\n\
+dQYYoHPq31WqRCl/e+ZWMi5sa9qzI+Vwj2u91cBJ5ABs5kC4Y1MFGmkvP9NPxO+2\n\
+sSHo9/Qlp24vfnWOFQIDAQAB\n\
+-----END PUBLIC KEY-----";
+    const RSA_4096: &str = "-----BEGIN PUBLIC KEY-----\n\
+MIICIjANBgkqhkiG9w0BAQEFAAOCAg8AMIICCgKCAgEAuaOEYoq2GhsFsjvKclO2\n\
+5ybh/8deiseNt+E6BGcOmRy/vI2SYw6Pg/60mrM8AhmnYtiv/pN2AX2bgpqvYWRG\n\
+y266jvpLIKEfxcG9GcJBlmuaPwkDrDSp3y0pYVg7hIQwmsf+x7mrG+tiPew8o0MB\n\
+DYUCac8J22R7iCSr0ZJYhxiwGgBfrl08V0Y+H9Fj+MVxzGW59rrn5S8WKtM1Bq1y\n\
+mSm2u5LUz6Y20gbIOHDGN/DONeCVK9GJRSGx4Qwmtdz5/gCukEAMTU88kQ2TAfUA\n\
+TrW9sBw+zPg9NOdv90APM+vnVmuJZSY5iATy4zn3/fYsafjRLw+jxBPJqAocZ5wI\n\
+oX3p9s8/EJZB7gwwG3mKC8CrVvLNlxsKCZSEsEnp042PgQa31KHGytqvaefl6lED\n\
+C0fMOENL8a/Sez062uHTy0CTpCRUBYYAAyRPK+0Yl8q+JOm5Uq0pPYFmOLdzZdxV\n\
+hcRuTMA5OHBcELmfftkS3BtFmUSn8C8QjDBk3TPN/81czoRaukpDoADVt98ks6h5\n\
+KmeOO5EbPvJeEEGqwNqpwpF80nQcFHBVZCPMt0G1OfmVjM37Xef0Npc2XXrySOt0\n\
+er5rpUOVwSPWhmsk3dZl6Pc9ln20IRL4NccW+BcV3hNoFx38bR6gzvrqgd3bG2Bu\n\
+p60aSk8QmjKOH7ACfndkkQ8CAwEAAQ==\n\
+-----END PUBLIC KEY-----";
 
     #[test]
     fn a_secret_signs_with_each_hash_and_is_for_no_other_algorithm() {
@@ -270,12 +341,37 @@ mod tests {
             (json!({"id": "k", "public_key": ED25519.replace("PUBLIC", "PRIVATE")}), "public_key", "a private key"),
             (json!({"id": "k", "public_key": ED25519.replace("VwAyEA", "VxAyEA")}), "public_key", "not supported"),
             (json!({"id": "k", "public_key": ED25519, "algorithm": "rsa-v1_5-sha256"}), "algorithm", "by itself"),
+            (json!({"id": "k", "public_key": P256.replace("XQ==", "XA==")}), "public_key", "its numbers"),
+            (json!({"id": "k", "public_key": RSA.replace("IDAQAB", "IDAQAC")}), "public_key", "its numbers"),
+            (json!({"id": "k", "public_key": RSA.replace("2wID", "2gID")}), "public_key", "its numbers"),
+            (json!({"id": "k", "public_key": RSA_1024}), "public_key", "too short"),
         ] {
             let error = read(key.clone()).unwrap_err();
             assert_eq!(error.path.to_string(), place, "{key}");
             assert!(error.reason.contains(reason), "{key}: {}", error.reason);
         }
-        assert!(read(json!({"id": "k", "public_key": ED25519})).is_ok());
+        for key in [ED25519, P256, RSA] {
+            read(json!({"id": "k", "public_key": key})).unwrap();
+        }
+    }
+
+    #[test]
+    fn keys_of_one_sort_take_the_same_time() {
+        let mut keys = SigningKeys::default();
+        let all = [
+            (json!({"secret": "sixteen-bytes-or"}), 1),
+            (json!({"secret": "sixteen-bytes-or-more"}), 1),
+            (json!({"public_key": P256}), 2),
+            (json!({"public_key": RSA}), 3),
+            (json!({"public_key": RSA, "algorithm": "rsa-v1_5-sha256"}), 4),
+            (json!({"public_key": RSA_4096}), 5),
+            (json!({"public_key": RSA_4096}), 5),
+        ];
+        for (number, (mut key, sorts)) in all.into_iter().enumerate() {
+            key["id"] = number.to_string().into();
+            keys.add(&Arc::default(), &serde_json::from_value(key).unwrap()).unwrap();
+            assert_eq!(keys.sorts().len(), sorts, "{number}");
+        }
     }
 
     #[test]
