@@ -65,7 +65,8 @@ pub fn blind(chain: &[Placed<'_>]) -> Vec<Doubt> {
     let mut found = Vec::new();
     for (place, (_, _, policy)) in chain.iter().enumerate() {
         let PolicyConfig::acl(acl) = policy else { continue };
-        let consumer = Asked { finds: identifies, what: "who the consumer is", who: "`api_key`, `basic`, or `jwt` with `consumer`" };
+        let consumer =
+            Asked { finds: identifies, what: "who the consumer is", who: "`api_key`, `basic`, `hmac`, `mtls`, or `jwt` with `consumer`" };
         let token = Asked { finds: reads_tokens, what: "what the token says", who: "`jwt` or `introspection`" };
         let asked = [(acl.asks_consumer(), consumer), (acl.asks_token(), token)];
         for (_, Asked { finds, what, who }) in asked.into_iter().filter(|(asks, _)| *asks) {
@@ -105,7 +106,7 @@ fn wanting(chain: &[Placed<'_>], policy: &PolicyConfig, versions: bool) -> Vec<B
         let fix = match name {
             "version" if !versions => "the route has no `versions`: take it out",
             name if name.starts_with("consumer.") && !consumers => {
-                "put `api_key`, `basic`, or `jwt` with `consumer`, into the list, or take it out"
+                "put `api_key`, `basic`, `hmac`, `mtls`, or `jwt` with `consumer`, into the list, or take it out"
             }
             name if name.starts_with("claims.") && !tokens => "put `jwt` or `introspection` into the list, or take it out",
             _ => return None,

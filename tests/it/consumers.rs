@@ -327,3 +327,33 @@ routes:
     }
     assert_eq!(said.matches("warning:").count(), 3, "{said}");
 }
+
+#[test]
+fn a_policy_that_asks_for_signatures_which_nobody_can_make_is_warned_of() {
+    let with = |keys: &str| {
+        let (right, said) = check(&format!(
+            r#"
+consumers: [{{ name: app, signing_keys: {keys} }}]
+routes:
+  - {{ name: a, match: {{ path: /a }}, policies: [hmac], reply: {{}} }}
+  - {{ name: b, match: {{ path: /b }}, policies: [any_of: [api_key: {{}}, hmac: {{ forms: [cavage] }}]], reply: {{}} }}
+"#
+        ));
+        assert!(right, "{said}");
+        said
+    };
+    let said = with("[]");
+    for told in [
+        "routes[0].policies[0].hmac: it lets nobody through: no consumer has a key to sign with",
+        "routes[1].policies[0].any_of[1].hmac: it lets nobody through: no consumer has a key to sign with",
+    ] {
+        assert!(said.contains(told), "{told}\nis not in\n{said}");
+    }
+    let public = r#"[{ id: a, public_key: "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAJrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=\n-----END PUBLIC KEY-----" }]"#;
+    let said = with(public);
+    assert!(
+        said.contains("any_of[1].hmac: it lets nobody through: no consumer has a secret to sign with") && !said.contains("routes[0]"),
+        "{said}"
+    );
+    assert!(!with("[{ id: a, secret: a-secret-of-some-length }]").contains("hmac"));
+}

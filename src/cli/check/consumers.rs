@@ -34,7 +34,8 @@ pub(super) fn doubts(config: &Config) -> Vec<BuildError> {
     let stored = config.stores_consumers();
     let keys = stored || config.consumers.iter().any(|consumer| !consumer.api_keys.is_empty());
     let passwords = config.consumers.iter().any(|consumer| !consumer.passwords.is_empty());
-    let had = Had { keys, passwords };
+    let signing = || config.consumers.iter().flat_map(|consumer| &consumer.signing_keys);
+    let had = Had { keys, passwords, signing: signing().next().is_some(), secrets: signing().any(|key| key.public_key.is_none()) };
     for (place, list) in &lists {
         for error in had.among(list) {
             let steps = place.iter().cloned().chain(["policies".into()]).collect::<Vec<Step>>();
@@ -48,6 +49,9 @@ pub(super) fn doubts(config: &Config) -> Vec<BuildError> {
 struct Had {
     keys: bool,
     passwords: bool,
+    signing: bool,
+    /// Of those to sign with.
+    secrets: bool,
 }
 
 impl Had {
@@ -58,6 +62,10 @@ impl Had {
             let (what, key) = match &entry.config {
                 Some(PolicyConfig::api_key(_)) if !self.keys => ("an API key", "api_keys"),
                 Some(PolicyConfig::basic(_)) if !self.passwords => ("a password", "passwords"),
+                Some(PolicyConfig::hmac(_)) if !self.signing => ("a key to sign with", "signing_keys"),
+                Some(PolicyConfig::hmac(hmac)) if !self.secrets && !hmac.takes_public_keys() => {
+                    ("a secret to sign with, and the older form has no other keys", "signing_keys: [{ id: …, secret: … }]")
+                }
                 Some(PolicyConfig::any_of(several)) => {
                     found.extend(self.among(&several.0).into_iter().map(|error| error.at(entry.name).at(index)));
                     continue;

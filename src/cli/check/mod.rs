@@ -155,7 +155,7 @@ fn composed(config: &Config, index: usize, composition: &Composition) -> Vec<Bui
         _ if params.iter().any(|param| **param == *name) => None,
         "version" => Some("the route has no `versions`: take it out"),
         _ if name.starts_with("consumer.") && !consumers => {
-            Some("put `api_key`, `basic`, or `jwt` with `consumer`, into the route's policies, or take it out")
+            Some("put `api_key`, `basic`, `hmac`, `mtls`, or `jwt` with `consumer`, into the route's policies, or take it out")
         }
         _ if name.starts_with("claims.") && !tokens => Some("put `jwt` or `introspection` into the route's policies, or take it out"),
         _ if name.starts_with("client_cert.") && !asked => {
