@@ -20,25 +20,11 @@ use tidegate::upstream::Client;
 fn ctx() -> Ctx {
     Ctx {
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        client_cert: None,
-        scheme: "http",
         host: "api.example.com".into(),
         port: 80,
         path: "/policies/42".into(),
         params: Params { names: ["id".into()].into(), ranges: std::iter::once(10..12).collect() },
-        request_id: HeaderValue::from_static("0123456789abcdef0123456789abcdef"),
-        consumer: None,
-        credential: None,
-        claims: None,
-        limits: Default::default(),
-        credentials: None,
-        version: None,
-        trailers: false,
-        encoded_tags: Default::default(),
-        recoding: None,
-        body_limit: None,
-        whole_body: None,
-        signed_body: Default::default(),
+        ..Ctx::new(HeaderValue::from_static("0123456789abcdef0123456789abcdef"))
     }
 }
 
