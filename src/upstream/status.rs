@@ -24,7 +24,7 @@ pub enum ServiceStatus {
         breaker: Option<BreakerStatus>,
         /// The token that the gateway shows to them; none where there is none to fetch.
         #[serde(skip_serializing_if = "Option::is_none")]
-        token: Option<GrantStatus>,
+        token: Option<Box<GrantStatus>>,
         /// Each of them.
         targets: Vec<TargetStatus>,
     },
@@ -88,7 +88,7 @@ impl ServiceStatus {
         Self::Targets {
             available: format!("{available} of {}", all.len()),
             breaker,
-            token: targets.grant().map(|grant| grant.status()),
+            token: targets.grant().map(|grant| Box::new(grant.status())),
             targets: all,
         }
     }
