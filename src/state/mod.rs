@@ -15,6 +15,7 @@ mod registry;
 mod room;
 mod signatures;
 mod slots;
+mod stock;
 mod tickets;
 mod turns;
 mod window;
@@ -34,6 +35,7 @@ pub use registry::Registry;
 pub use room::Room;
 pub use signatures::{Memory, Noted, Notes, Signatures};
 pub use slots::Slots;
+pub use stock::Stock;
 pub use tickets::Tickets;
 pub use window::Window;
 

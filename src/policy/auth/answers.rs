@@ -3,18 +3,16 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use futures_util::FutureExt;
 use futures_util::future::Shared;
-use moka::Expiry;
-use moka::sync::Cache;
 use parking_lot::Mutex;
 use ring::digest::{Context, SHA256};
 use tokio::sync::oneshot;
 
-use crate::state::Room;
+use crate::state::{Room, Stock};
 use crate::upstream::Missed;
 
 /// A question, by its SHA-256: what is kept is of no use to who finds it.
@@ -61,9 +59,9 @@ pub(super) struct Answers<T> {
 }
 
 struct Kept<T> {
-    good: Cache<Key, Entry<T>, RandomState>,
+    good: Stock<Key, T>,
     /// Apart: whoever asks much that is nothing drives out nothing good.
-    bad: Cache<Key, Entry<T>, RandomState>,
+    bad: Stock<Key, T>,
 }
 
 /// How an answer is kept.
@@ -76,16 +74,6 @@ pub(super) struct Keep {
     /// For how long it holds.
     pub holds: Duration,
 }
-
-#[derive(Clone)]
-struct Entry<T> {
-    told: T,
-    bytes: u32,
-    holds: Duration,
-}
-
-/// What an entry takes beside what was told.
-const ENTRY: usize = 256;
 
 /// A question that is late ends by itself, and says how far it had come.
 const GRACE: Duration = Duration::from_millis(50);
@@ -120,26 +108,16 @@ impl<T> Default for Answers<T> {
     }
 }
 
-impl<T: Clone + Send + Sync + 'static> Kept<T> {
-    fn new(most: u64) -> Self {
-        let cache = |most| {
-            let builder = Cache::<Key, Entry<T>>::builder().max_capacity(most).weigher(|_, entry| entry.bytes).expire_after(Ends);
-            builder.build_with_hasher(RandomState::default())
-        };
-        Self { good: cache(most), bad: cache(most / 8) }
-    }
-}
-
 impl<T: Clone + Send + Sync + 'static> Answers<T> {
     /// Holds so many bytes of what was told: the first who says it decides.
     pub fn bound(&self, most: u64) {
-        self.kept.get_or_init(|| Kept::new(most));
+        self.kept.get_or_init(|| Kept { good: Stock::new(most), bad: Stock::new(most / 8) });
     }
 
     /// What was told, as long as that holds.
     pub fn find(&self, key: &Key) -> Option<T> {
         let kept = self.kept.get()?;
-        kept.good.get(key).or_else(|| kept.bad.get(key)).map(|entry| entry.told)
+        kept.good.find(key).or_else(|| kept.bad.find(key))
     }
 
     /// The answer to a question, which is waited for no longer than that. Where nobody asks it yet, `ask` does, in a task of its own: others may wait for it when
@@ -189,17 +167,15 @@ impl<T: Clone + Send + Sync + 'static> Answers<T> {
     }
 
     fn keep(&self, key: Key, told: T, keep: Keep) {
-        let Some(kept) = self.kept.get().filter(|_| !keep.holds.is_zero()) else { return };
-        let cache = if keep.good { &kept.good } else { &kept.bad };
-        cache.insert(key, Entry { told, bytes: u32::try_from(ENTRY + keep.bytes).unwrap_or(u32::MAX), holds: keep.holds });
-        // What has to go for it goes now: there is nobody else to see to that.
-        cache.run_pending_tasks();
+        let Some(kept) = self.kept.get() else { return };
+        let stock = if keep.good { &kept.good } else { &kept.bad };
+        stock.keep(key, told, keep.bytes, keep.holds);
     }
 
     /// Bytes that are held.
     #[cfg(test)]
     pub fn held(&self) -> u64 {
-        self.kept.get().map_or(0, |kept| kept.good.weighted_size() + kept.bad.weighted_size())
+        self.kept.get().map_or(0, |kept| kept.good.held() + kept.bad.held())
     }
 }
 
@@ -229,19 +205,6 @@ impl<T> Drop for Asking<T> {
         if self.say.is_some() {
             self.answers.asked.lock().remove(&self.key);
         }
-    }
-}
-
-/// Lets go what does not hold any more.
-struct Ends;
-
-impl<T> Expiry<Key, Entry<T>> for Ends {
-    fn expire_after_create(&self, _: &Key, entry: &Entry<T>, _: Instant) -> Option<Duration> {
-        Some(entry.holds)
-    }
-
-    fn expire_after_update(&self, _: &Key, entry: &Entry<T>, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        Some(entry.holds)
     }
 }
 
