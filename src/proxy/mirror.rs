@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header;
 use pingora_http::RequestHeader;
+use pingora_proxy::Session;
 use smallvec::SmallVec;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -34,8 +35,8 @@ pub(super) struct Taking {
     room: OwnedSemaphorePermit,
 }
 
-/// Takes the header, as it goes to the service. `alone` says that no body follows: over HTTP/2 nobody would be told of its end.
-pub(super) fn head(gateway: &Gateway, exchange: &mut Exchange, req: &RequestHeader, alone: bool) {
+/// Takes the header, as it goes to the service. Where no body follows, nobody would be told of its end over HTTP/2.
+pub(super) fn head(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange, req: &RequestHeader) {
     match &mut exchange.copied {
         Copied::Undecided => {
             let Some(mirror) = &exchange.route().mirror else { return };
@@ -49,8 +50,8 @@ pub(super) fn head(gateway: &Gateway, exchange: &mut Exchange, req: &RequestHead
         }
         Copied::Done => {}
     }
-    if alone {
-        body(gateway, exchange, None, true);
+    if session.as_downstream_mut().is_body_empty() {
+        body(gateway, session, exchange, None, true);
     }
 }
 
@@ -83,7 +84,7 @@ fn take(gateway: &Gateway, exchange: &Exchange, mirror: &Mirror, req: &RequestHe
 }
 
 /// Takes a piece of the body; with the last one the copy goes its way.
-pub(super) fn body(gateway: &Gateway, exchange: &mut Exchange, piece: Option<&Bytes>, end: bool) {
+pub(super) fn body(gateway: &Gateway, session: &Session, exchange: &mut Exchange, piece: Option<&Bytes>, end: bool) {
     let Copied::Taking(taking) = &mut exchange.copied else { return };
     if let Some(piece) = piece.filter(|piece| !piece.is_empty()) {
         taking.length += piece.len() as u64;
@@ -94,13 +95,13 @@ pub(super) fn body(gateway: &Gateway, exchange: &mut Exchange, piece: Option<&By
         count(gateway, mirror, "too_large");
         exchange.copied = Copied::Done;
     } else if end && let Copied::Taking(taking) = std::mem::replace(&mut exchange.copied, Copied::Done) {
-        send(gateway, exchange, *taking);
+        send(gateway, session.req_header(), exchange, *taking);
     }
 }
 
-fn send(gateway: &Gateway, exchange: &Exchange, taking: Taking) {
+fn send(gateway: &Gateway, req: &RequestHeader, exchange: &Exchange, taking: Taking) {
     let Some(mirror) = &exchange.route().mirror else { return };
-    let call = match Client::begin(&mirror.service, &taking.head, &exchange.cx) {
+    let call = match Client::begin(&mirror.service, req, &exchange.cx) {
         Ok(call) => call,
         Err(CallError::LeftAlone(_)) => return count(gateway, mirror, "left_alone"),
         Err(_) => return count(gateway, mirror, "failed"),

@@ -232,7 +232,7 @@ impl ProxyHttp for Gateway {
         outgoing::header(session, exchange, req).map_err(|problem| upstream::raise(exchange, problem))?;
         request::expected(session, req).await?;
         upstream::leaves(session, exchange, req);
-        mirror::head(self, exchange, req, session.as_downstream_mut().is_body_empty());
+        mirror::head(self, session, exchange, req);
         Ok(())
     }
 
@@ -257,7 +257,7 @@ impl ProxyHttp for Gateway {
         if end {
             upstream::sent(session, exchange);
         }
-        mirror::body(self, exchange, body.as_ref(), end);
+        mirror::body(self, session, exchange, body.as_ref(), end);
         Ok(())
     }
 

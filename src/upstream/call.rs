@@ -125,7 +125,7 @@ impl Client {
         self.connections.warm().await;
     }
 
-    /// Asks the service for admission and chooses the target.
+    /// Asks the service for admission and chooses the target. By `req`, the client's own request: what is sent of it, or in its place, may be another one.
     ///
     /// # Errors
     /// The service is left alone, or has no target.

@@ -206,18 +206,23 @@ impl Ask {
     ///
     /// # Errors
     /// It says nothing that could be understood.
-    pub(super) async fn verdict(self: &Arc<Self>, question: Question, cx: &Ctx, client: &Arc<Client>) -> Result<Verdict, Missed> {
+    pub(super) async fn verdict(
+        self: &Arc<Self>,
+        question: Question,
+        (req, cx): (&RequestHeader, &Ctx),
+        client: &Arc<Client>,
+    ) -> Result<Verdict, Missed> {
         let Some(_place) = self.memory.answers.waiting.enter(self.waiting) else {
             self.count(client.shard(), "crowded");
             return Err(Missed::new("crowded", "too many requests wait for it").after(CROWDED));
         };
         let Question { head, key } = question;
         let Some(key) = key else {
-            let call = self.begin(&head, cx, client.shard())?;
+            let call = self.begin(req, cx, client.shard())?;
             return self.hear(call, *head, client).await;
         };
         let ask = |asking: Asking<Verdict>| {
-            let (own, client, call) = (self.clone(), client.clone(), self.begin(&head, cx, client.shard()));
+            let (own, client, call) = (self.clone(), client.clone(), self.begin(req, cx, client.shard()));
             async move {
                 match call {
                     Ok(call) => own.hear_for_all(call, *head, &client, asking).await,
@@ -228,8 +233,8 @@ impl Ask {
         self.memory.answers.told(key, self.timeout, ask).await
     }
 
-    fn begin(&self, head: &RequestHeader, cx: &Ctx, shard: &Shard) -> Result<Call, Missed> {
-        Client::begin(&self.service, head, cx).map_err(|error| {
+    fn begin(&self, req: &RequestHeader, cx: &Ctx, shard: &Shard) -> Result<Call, Missed> {
+        Client::begin(&self.service, req, cx).map_err(|error| {
             let missed = Missed::of(error, &self.service, None);
             self.note(shard, Err(&missed));
             missed

@@ -68,7 +68,7 @@ impl Policy for External {
         let verdict = match self.ask.known(&question, client.shard()) {
             Some(verdict) => Ok(verdict),
             // Boxed: a call is large, and every request would hold the room for it.
-            None => Box::pin(self.ask.verdict(question, cx, client)).await,
+            None => Box::pin(self.ask.verdict(question, (req, cx), client)).await,
         };
         match verdict {
             Ok(Verdict::Yes(yes)) => {
