@@ -11,11 +11,14 @@ pub use config::{Algorithm, SigningConfig, SigningKeyConfig};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use self::key::Key;
 use crate::building::{BuildError, Errors};
@@ -26,9 +29,19 @@ pub struct Signer {
     issuer: Box<str>,
     /// The one that signs.
     first: Arc<Key>,
+    /// How each of its tokens begins: the header (RFC 7515 §4.1), encoded, and a dot.
+    head: Box<str>,
+    /// For tokens that are signed beside the workers.
+    places: Arc<Semaphore>,
     /// What is published.
     jwks: Bytes,
 }
+
+/// So many tokens may be signed beside the workers at once: a quarter of what is done there at all.
+const PLACES: usize = 4;
+
+/// For so long a token waits for its turn there.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,7 +74,12 @@ impl Signer {
         }
         let jwks = json!({"keys": keys.iter().map(|key| key.published()).collect::<Vec<_>>()}).to_string().into();
         match keys.into_iter().next() {
-            Some(first) => errors.finish(Self { issuer: config.issuer.as_str().into(), first, jwks }),
+            Some(first) => {
+                let head = json!({"alg": first.algorithm().name(), "typ": "JWT", "kid": first.id()}).to_string();
+                let head = format!("{}.", URL_SAFE_NO_PAD.encode(head)).into();
+                let places = Arc::new(Semaphore::new(PLACES));
+                errors.finish(Self { issuer: config.issuer.as_str().into(), first, head, places, jwks })
+            }
             None => Err(errors),
         }
     }
@@ -76,28 +94,44 @@ impl Signer {
         self.jwks.clone()
     }
 
-    /// Another for each other key and name.
+    /// Another for each other name, key and algorithm.
     pub fn id(&self) -> String {
-        format!("{} {}", self.issuer, self.first.id())
+        format!("{:?} {}", self.issuer, self.head)
     }
 
-    /// Whether to sign takes so long that a worker must not do it.
+    /// Whether it signs beside the worker, so that a token may have to wait for its turn.
     pub fn is_slow(&self) -> bool {
         self.first.is_slow()
     }
 
-    /// A token of this type (`typ`) with these claims, JSON (RFC 7515 §7.1). None where the system has no random numbers.
-    pub async fn sign(&self, typ: &str, claims: &str, offload: &Offload) -> Option<String> {
-        let head = json!({"alg": self.first.algorithm().name(), "typ": typ, "kid": self.first.id()}).to_string();
-        let mut token = format!("{}.{}", URL_SAFE_NO_PAD.encode(head), URL_SAFE_NO_PAD.encode(claims));
+    /// A token with these claims, JSON (RFC 7515 §7.1).
+    ///
+    /// # Errors
+    /// Why there is none, for the log.
+    pub async fn sign(&self, claims: &str, offload: &Offload) -> Result<String, &'static str> {
+        let mut token = self.head.to_string();
+        URL_SAFE_NO_PAD.encode_string(claims, &mut token);
         let key = self.first.clone();
         let work = move || {
-            let signature = key.sign(token.as_bytes())?;
+            let signature = key.sign(token.as_bytes()).ok_or("the system has no random numbers")?;
             token.push('.');
             URL_SAFE_NO_PAD.encode_string(signature, &mut token);
-            Some(token)
+            Ok(token)
         };
-        if self.is_slow() { offload.run(work).await.unwrap_or_else(|work| work()) } else { work() }
+        if !self.is_slow() {
+            return work();
+        }
+        let beside = async {
+            let place = self.places.clone().acquire_owned().await;
+            let work = move || {
+                let signed = work();
+                // Whoever waits may stop waiting, the work does not.
+                drop(place);
+                signed
+            };
+            offload.run_in_turn(work).await.unwrap_or_else(|work| work())
+        };
+        timeout(PATIENCE, beside).await.unwrap_or(Err("too many others are being signed"))
     }
 }
 
@@ -121,9 +155,17 @@ pub(crate) mod testing {
         format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n")
     }
 
+    /// A key of RSA in PEM.
+    pub const RSA: &str = include_str!("../../conf/examples/oidc/issuer.key");
+
     /// Signs with a new key.
     pub fn signer() -> Signer {
-        let config = serde_json::json!({"issuer": "https://gateway.test", "keys": [{"pem": pem()}]});
+        signer_of(&pem(), "EdDSA")
+    }
+
+    /// Signs with this key in this way.
+    pub fn signer_of(pem: &str, algorithm: &str) -> Signer {
+        let config = serde_json::json!({"issuer": "https://gateway.test", "keys": [{"pem": pem, "algorithm": algorithm}]});
         Signer::build(&serde_json::from_value::<SigningConfig>(config).unwrap(), Path::new("")).unwrap()
     }
 }

@@ -13,13 +13,18 @@ type Known = HashMap<(TypeId, String), Weak<dyn Any + Send + Sync>>;
 impl Slots {
     /// The state of this type under `key`, made if no snapshot holds it. Only for `build()`: this takes a lock.
     pub fn get<T: Default + Send + Sync + 'static>(&self, key: &str) -> Arc<T> {
+        self.get_or_make(key, T::default)
+    }
+
+    /// The same for what has no default.
+    pub fn get_or_make<T: Send + Sync + 'static>(&self, key: &str, make: impl FnOnce() -> T) -> Arc<T> {
         let mut known = self.0.lock();
         let key = (TypeId::of::<T>(), key.to_owned());
         if let Some(state) = known.get(&key).and_then(Weak::upgrade).and_then(|state| state.downcast().ok()) {
             return state;
         }
         known.retain(|_, state| state.strong_count() > 0);
-        let state = Arc::new(T::default());
+        let state = Arc::new(make());
         let any: Arc<dyn Any + Send + Sync> = state.clone();
         known.insert(key, Arc::downgrade(&any));
         state

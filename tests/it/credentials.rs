@@ -1,5 +1,7 @@
 //! Who the gateway is to services: what it shows takes the place of the client's own, whichever way a request goes, and nobody else sees it.
 
+use std::collections::BTreeSet;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
@@ -199,16 +201,19 @@ fn a_token_that_the_gateway_signs_is_verified_with_the_keys_that_it_shows_and_te
     assert_eq!((shown.len(), &shown[0]["kid"], &head["alg"]), (1, &head["kid"], &json!("EdDSA")));
     assert!(shown[0].get("d").is_none());
     // The next key is shown first, then signs; at last the former is gone.
-    for (keys, count) in [
-        ("[{ pem_file: one.pem }, { pem_file: two.pem }]", 2),
-        ("[{ pem_file: two.pem }, { pem_file: one.pem }]", 2),
-        ("[{ pem_file: two.pem }]", 1),
+    let mut last = first.clone();
+    for (keys, count, is_same) in [
+        ("[{ pem_file: one.pem }, { pem_file: two.pem }]", 2, true),
+        ("[{ pem_file: two.pem }, { pem_file: one.pem }]", 2, false),
+        ("[{ pem_file: two.pem }]", 1, true),
     ] {
         assert_eq!(gateway.rewrite(&signing(port, keys)), "done");
-        let other = token(&gateway);
+        let next = token(&gateway);
         assert_eq!(gateway.client().get("/.well-known/jwks.json").json()["keys"].as_array().unwrap().len(), count);
-        assert!(count == 1 || other != first);
+        assert_eq!(next == last, is_same, "a token is used again as long as its key signs");
+        last = next;
     }
+    assert_eq!((gateway.reload(), token(&gateway) == last), ("unchanged", true));
     // A file that changes is read again, though the config stays; nobody needs to say so.
     let write = |text: &str| {
         let new = gateway.folder.file("new.pem", text);
@@ -217,29 +222,88 @@ fn a_token_that_the_gateway_signs_is_verified_with_the_keys_that_it_shows_and_te
     assert_eq!(gateway.reloaded(|| write(&signing_key())), "unchanged");
     let kid = |answer: &crate::support::Response| answer.json()["keys"][0]["kid"].clone();
     assert_ne!(kid(&gateway.client().get("/.well-known/jwks.json")), kid(&keys));
-    token(&gateway);
+    assert_ne!(token(&gateway), last);
     assert_eq!(gateway.reloaded(|| write("nothing")), "refused");
     token(&gateway);
     conceals(&gateway, &[&first, "PRIVATE"]);
 }
 
 #[test]
-fn a_key_of_rsa_signs_for_many_callers_at_once_and_no_worker_waits() {
-    let (folder, port) = (Folder::new(), port());
+fn a_key_of_rsa_signs_for_each_of_many_callers_at_once_and_one_token_for_all_requests_of_one() {
+    let (folder, up) = (Folder::new(), Origin::start());
     folder.file("rsa.pem", include_str!("../../conf/examples/oidc/issuer.key"));
-    let yaml = signing(port, "[{ pem_file: rsa.pem, algorithm: PS256 }]")
-        .replace("audience: users, claims: {", "audience: users, cache: 0, claims: {");
-    let gateway = Gateway::start_in(folder, &yaml);
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                let mut client = gateway.client();
-                for _ in 0..10 {
-                    assert_eq!(client.get_with("/front", "X-API-Key: test\r\n").status, 200);
-                }
-            });
+    let gateway = Gateway::start_in(
+        folder,
+        &format!(
+            r#"
+server:
+  workers: 1
+signing: {{ issuer: gateway, keys: [{{ pem_file: rsa.pem, algorithm: PS256 }}] }}
+services: {{ up: {{ targets: ["http://{}"], credentials: {{ jwt: {{ audience: up, subject: "{{header.X-Who}}" }} }} }} }}
+routes: [{{ name: up, to: up }}]
+"#,
+            up.address
+        ),
+    );
+    // More than may be signed at once: the others wait, and are not refused.
+    let (many, gate) = (24, Barrier::new(24));
+    let ask = |number: usize, who: &dyn Fn(usize) -> String| {
+        let mut client = gateway.client();
+        gate.wait();
+        assert_eq!(client.get_with("/", &format!("X-Who: {}\r\n", who(number))).status, 200);
+    };
+    let told = |who: &(dyn Fn(usize) -> String + Sync)| {
+        std::thread::scope(|scope| (0..many).for_each(|number| drop(scope.spawn(move || ask(number, who)))));
+        let tokens = up.seen().into_iter().map(|seen| seen.header("authorization").unwrap().to_owned());
+        tokens.collect::<BTreeSet<_>>()
+    };
+    let each: BTreeSet<_> = told(&|number| format!("caller-{number}")).iter().map(|token| claims(token)["sub"].to_string()).collect();
+    assert_eq!(each, (0..many).map(|number| format!("\"caller-{number}\"")).collect());
+    assert_eq!(told(&|_| "one".to_owned()).len(), 1);
+}
+
+#[test]
+fn a_token_tells_of_the_clients_own_request_whichever_way_it_goes() {
+    let (up, decides, copy) = (Origin::start(), Origin::start(), Origin::start());
+    let folder = Folder::new();
+    folder.file("one.pem", signing_key());
+    let service = |origin: &Origin| {
+        let claims = "{ who: \"{header.X-Who}\", what: \"{query.what}\", how: \"{request.method}\" }";
+        format!("{{ targets: [\"http://{}\"], credentials: {{ jwt: {{ audience: up, claims: {claims} }} }} }}", origin.address)
+    };
+    let gateway = Gateway::start_in(
+        folder,
+        &format!(
+            r#"
+signing: {{ issuer: gateway, keys: [{{ pem_file: one.pem }}] }}
+services:
+  up: {}
+  decides: {}
+  copy: {}
+routes:
+  - name: up
+    policies:
+      - external: {{ service: decides, path: /may, headers: [] }}
+      - request: {{ headers: {{ set: {{ X-Who: the-gateway }} }} }}
+    to: up
+    mirror: {{ to: copy, methods: any }}
+"#,
+            service(&up),
+            service(&decides),
+            service(&copy)
+        ),
+    );
+    for (body, copies) in [("", 1.0), ("hello", 2.0)] {
+        let mut client = gateway.client();
+        client.send(format!("DELETE /a?what=all HTTP/1.1\r\nHost: a\r\nX-Who: ada\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+        assert_eq!(client.read().status, 200);
+        gateway.await_metric("tidegate_mirror_total{result=\"answered\",service=\"copy\"}", copies);
+        for origin in [&up, &decides, &copy] {
+            let seen = origin.last();
+            let said = claims(seen.header("authorization").unwrap());
+            assert_eq!((&said["who"], &said["what"], &said["how"]), (&json!("ada"), &json!("all"), &json!("DELETE")), "{seen:?}");
         }
-    });
+    }
 }
 
 #[test]

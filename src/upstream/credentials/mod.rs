@@ -1,6 +1,7 @@
 //! Who the gateway is to a service: what it shows with each request that goes there, whoever it is from and whichever way it goes.
 
 mod config;
+mod mint;
 mod oauth2;
 mod signed;
 #[cfg(test)]
@@ -50,7 +51,7 @@ pub struct Ready {
 }
 
 /// There are none to show: the service is not asked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Lacking {
     /// Why, for the log.
     pub cause: String,
@@ -149,9 +150,9 @@ impl Credentials {
         }
         if let Some(signed) = &self.signed {
             let claims = about.0.as_deref().unwrap_or("{}");
-            let value = match signed.at_hand(claims) {
+            let value = match signed.mint.at_hand(claims) {
                 Some(value) => value,
-                None => Box::pin(signed.sign(claims)).await?,
+                None => Box::pin(signed.mint.token(claims)).await?,
             };
             headers.push((signed.header.clone(), value));
         }

@@ -1,24 +1,20 @@
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use foldhash::fast::RandomState;
-use http::{HeaderName, HeaderValue, header};
-use moka::sync::Cache;
+use http::{HeaderName, header};
 use pingora_http::RequestHeader;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Lacking;
-use super::config::{header_name, value};
+use super::config::header_name;
+use super::mint::Mint;
 use crate::building::BuildError;
 use crate::ctx::{self, Ctx};
 use crate::expr::{Template, Variables, variables};
 use crate::signing::Signer;
-use crate::state::Offload;
-use crate::types;
+use crate::types::{self, Size};
 use crate::upstream::Base;
 
 /// `jwt:` of `credentials`: a token for each caller, signed by the gateway. It has the claims `iss` (the `issuer` of `signing`), `aud`, `sub`, `groups` (of
@@ -40,36 +36,30 @@ pub struct SignedConfig {
     /// For how long a token holds, from `10s` to `1h`. It is used again for the same caller until a fifth of that is left. Default: `1m`.
     #[serde(default = "ttl")]
     pub ttl: types::Duration,
-    /// How many tokens are kept for callers that come again; 0 signs one for each request. Default: 10000.
+    /// Bytes of tokens that are kept for callers that come again, over reloads too, as long as neither the key nor anything here changes: about 1 KiB for each.
+    /// 0 signs one for each request. Default: `8MiB`.
     #[serde(default = "cache")]
-    pub cache: u64,
+    pub cache: Size,
 }
 
 fn ttl() -> types::Duration {
     types::Duration::secs(60)
 }
 
-fn cache() -> u64 {
-    10_000
+fn cache() -> Size {
+    Size::kib(8 * 1024)
 }
 
 /// Claims that the gateway writes itself.
 const OWN: [&str; 9] = ["iss", "aud", "sub", "exp", "nbf", "iat", "jti", "groups", "scope"];
 
-/// Bytes of what is told of one caller.
-const MOST: usize = 16 * 1024;
-
 /// `jwt`, ready to sign.
+#[derive(Debug)]
 pub struct Signed {
     pub header: HeaderName,
-    signer: Arc<Signer>,
-    offload: Arc<Offload>,
-    audience: Box<str>,
+    pub(super) mint: Arc<Mint>,
     subject: Template,
     claims: Box<[(Box<str>, Source)]>,
-    ttl: Duration,
-    /// By what they tell.
-    kept: Option<Cache<Box<str>, HeaderValue, RandomState>>,
 }
 
 /// Where a claim comes from.
@@ -78,12 +68,6 @@ enum Source {
     /// The caller's token, as it is there.
     Claim(Box<str>),
     Text(Template),
-}
-
-impl fmt::Debug for Signed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signed").field("header", &self.header).field("audience", &self.audience).finish_non_exhaustive()
-    }
 }
 
 impl Signed {
@@ -115,22 +99,12 @@ impl Signed {
             claims.push((name.as_str().into(), source));
         }
         let header = config.header.as_deref().map(header_name).transpose().map_err(|error| error.at("header"))?;
-        let ttl = config.ttl.0;
-        if !(Duration::from_secs(10)..=Duration::from_secs(3600)).contains(&ttl) {
+        if !(Duration::from_secs(10)..=Duration::from_secs(3600)).contains(&config.ttl.0) {
             let reason = "a shorter one could be over on its way, and a longer one can be used for long by who has stolen it";
             return Err(BuildError::new(reason, "write `10s` to `1h`").at("ttl"));
         }
-        let cache = || Cache::builder().max_capacity(config.cache).time_to_live(ttl.mul_f64(0.8)).build_with_hasher(RandomState::default());
-        Ok(Self {
-            header: header.unwrap_or(header::AUTHORIZATION),
-            signer,
-            offload: base.shared.offload.clone(),
-            audience: config.audience.as_str().into(),
-            subject,
-            claims: claims.into(),
-            ttl,
-            kept: (config.cache > 0).then(cache),
-        })
+        let header = header.unwrap_or(header::AUTHORIZATION);
+        Ok(Self { mint: Arc::new(Mint::new(config, &header, base, signer)), header, subject, claims: claims.into() })
     }
 
     /// What is told of this request's caller: a JSON object.
@@ -157,44 +131,5 @@ impl Signed {
             }
         }
         Value::Object(about).to_string()
-    }
-
-    /// The token that tells this, where there is one.
-    pub fn at_hand(&self, about: &str) -> Option<HeaderValue> {
-        self.kept.as_ref()?.get(about)
-    }
-
-    /// Signs one that does. RSA does so beside the worker.
-    ///
-    /// # Errors
-    /// There is too much to tell, or the system has no random numbers.
-    pub async fn sign(&self, about: &str) -> Result<HeaderValue, Lacking> {
-        let lacking = |cause: &str| Lacking { cause: cause.to_owned(), after: Duration::from_secs(1) };
-        if about.len() > MOST {
-            return Err(lacking("a token about this caller would be longer than 16 KiB"));
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let mut claims = serde_json::json!({
-            "iss": self.signer.issuer(),
-            "aud": &*self.audience,
-            "iat": now,
-            "exp": now + self.ttl.as_secs(),
-            "jti": format!("{:032x}", rand::random::<u128>()),
-        })
-        .to_string();
-        if let Some(more) = about.strip_prefix('{').filter(|more| *more != "}") {
-            claims.pop();
-            claims.push(',');
-            claims.push_str(more);
-        }
-        let token = self.signer.sign("JWT", &claims, &self.offload).await.ok_or_else(|| lacking("a token could not be signed"))?;
-        let text = if self.header == header::AUTHORIZATION { format!("Bearer {token}") } else { token };
-        let value = value(&text).map_err(|error| lacking(&error.reason))?;
-        if let Some(kept) = &self.kept {
-            kept.insert(about.into(), value.clone());
-            // What has to go for it goes now: there is nobody else to see to that.
-            kept.run_pending_tasks();
-        }
-        Ok(value)
     }
 }

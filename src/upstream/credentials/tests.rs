@@ -9,16 +9,21 @@ use super::{About, Credentials, CredentialsConfig};
 use crate::building::Errors;
 use crate::consumer::{ConsumerConfig, Consumers};
 use crate::ctx::{Ctx, testing};
-use crate::signing::testing::signer;
+use crate::signing::Signer;
+use crate::signing::testing::{RSA, signer, signer_of};
 use crate::state::Shared;
 use crate::upstream::testing::service;
 use crate::upstream::{Base, DnsConfig, Names};
 
 fn build(config: Value) -> Result<Arc<Credentials>, Errors> {
+    build_on(&Shared::default(), config, signer())
+}
+
+fn build_on(shared: &Shared, config: Value, signer: Signer) -> Result<Arc<Credentials>, Errors> {
     let config: CredentialsConfig = serde_json::from_value(config).unwrap();
     let names = Arc::new(Names::new(&DnsConfig::default()));
-    let base = Base { shared: &Shared::default(), folder: Path::new(""), names: &names };
-    Credentials::build(&config, &base, Some(&Arc::new(signer()))).map(Arc::new)
+    let base = Base { shared, folder: Path::new(""), names: &names };
+    Credentials::build(&config, &base, Some(&Arc::new(signer))).map(Arc::new)
 }
 
 /// What a service gets of a request that has credentials of its own.
@@ -176,11 +181,64 @@ async fn a_token_tells_who_calls_and_is_used_again_for_the_same_caller_alone() {
     assert_ne!(told(&each, &caller("ada")).await.1, told(&each, &caller("ada")).await.1);
 }
 
+/// With one claim, which says whatever the client sends, and another cache where that is written.
+fn sent(more: Value) -> Value {
+    let mut jwt = json!({"audience": "users", "header": "X-Identity", "claims": {"all": "{header.X-All}"}});
+    jwt.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({ "jwt": jwt })
+}
+
+fn about(credentials: &Credentials, text: &str) -> About {
+    let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+    head.insert_header("X-All", text).unwrap();
+    credentials.about(&head, &testing::ctx("/", &[]))
+}
+
 #[tokio::test]
 async fn a_caller_of_whom_there_is_too_much_to_tell_gets_no_token() {
-    let credentials = build(json!({"jwt": {"audience": "users", "claims": {"all": "{header.X-All}"}}})).unwrap();
-    let mut head = RequestHeader::build("GET", b"/", None).unwrap();
-    head.insert_header("X-All", "a".repeat(20_000)).unwrap();
-    let about = credentials.about(&head, &testing::ctx("/", &[]));
+    let credentials = build(sent(json!({}))).unwrap();
+    let about = about(&credentials, &"a".repeat(20_000));
     assert!(credentials.ready(&about).await.unwrap_err().cause.contains("16 KiB"));
+}
+
+#[tokio::test]
+async fn tokens_that_are_kept_take_no_more_bytes_than_they_may_whatever_clients_send() {
+    let credentials = build(sent(json!({"cache": "200KiB"}))).unwrap();
+    let mint = &credentials.signed.as_ref().unwrap().mint;
+    for number in 0..100 {
+        let about = about(&credentials, &format!("{number}{}", "x".repeat(10_000)));
+        assert!(credentials.ready(&about).await.is_ok() && mint.held() <= 200 * 1024, "{}", mint.held());
+    }
+    assert!(mint.held() > 100 * 1024, "{}", mint.held());
+}
+
+#[tokio::test]
+async fn a_token_is_signed_once_for_all_who_need_it_at_the_same_time() {
+    let credentials = build_on(&Shared::default(), sent(json!({})), signer_of(RSA, "RS256")).unwrap();
+    let (ada, eve) = (caller("ada"), caller("eve"));
+    let all = futures_util::future::join_all((0..50).map(|number| told(&credentials, if number % 2 == 0 { &ada } else { &eve }))).await;
+    let tokens: std::collections::BTreeSet<_> = all.iter().map(|(said, token)| (said["sub"].as_str().unwrap(), token)).collect();
+    assert_eq!(tokens.into_iter().map(|(name, _)| name).collect::<Vec<_>>(), ["ada", "eve"]);
+}
+
+#[tokio::test]
+async fn a_token_outlives_its_snapshot_unless_the_key_or_a_setting_is_another() {
+    let (shared, ada) = (Shared::default(), caller("ada"));
+    let rsa = |algorithm| signer_of(RSA, algorithm);
+    let before = build_on(&shared, sent(json!({})), rsa("RS256")).unwrap();
+    let token = told(&before, &ada).await.1;
+    let after = build_on(&shared, sent(json!({})), rsa("RS256")).unwrap();
+    drop(before);
+    assert_eq!(told(&after, &ada).await.1, token);
+    for (change, signer) in [
+        (json!({}), signer()),
+        (json!({}), rsa("PS256")),
+        (json!({"ttl": "2m"}), rsa("RS256")),
+        (json!({"audience": "orders"}), rsa("RS256")),
+        (json!({"cache": "1MiB"}), rsa("RS256")),
+        (json!({"cache": 0}), rsa("RS256")),
+    ] {
+        let other = build_on(&shared, sent(change.clone()), signer).unwrap();
+        assert_ne!(told(&other, &ada).await.1, token, "{change}");
+    }
 }

@@ -136,7 +136,7 @@ impl Client {
             Proof::Header(value) => header = Some((header::AUTHORIZATION, value.clone())),
             Proof::Body(secret) => more.extend([("client_id", self.id.to_string()), ("client_secret", secret.reveal().to_owned())]),
             Proof::Signed(signer) => {
-                let signed = signer.sign("JWT", &self.assertion(), &self.offload).await;
+                let signed = signer.sign(&self.assertion(), &self.offload).await.ok();
                 let signed = signed.ok_or_else(|| Missed::new("unsigned", "the request for it could not be signed"))?;
                 more.extend([
                     ("client_id", self.id.to_string()),
