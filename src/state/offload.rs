@@ -33,6 +33,12 @@ impl Offload {
         Self { threads: OnceLock::from(Threads::of(1)), ..Self::default() }
     }
 
+    /// Takes all places, until it is dropped.
+    #[cfg(test)]
+    pub(crate) fn fill(&self) -> OwnedSemaphorePermit {
+        self.places.clone().try_acquire_many_owned(u32::try_from(WAITING).unwrap()).unwrap()
+    }
+
     /// Does work that takes the longer the more bytes there are: beside the worker where they are many, here where they are few or too much waits there.
     pub async fn of_bytes<W, T>(&self, bytes: usize, work: W) -> T
     where

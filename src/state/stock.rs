@@ -101,7 +101,11 @@ mod tests {
         stock.keep("long".into(), 1, 0, LONG);
         stock.keep("short".into(), 2, 0, Duration::from_millis(20));
         stock.keep("never".into(), 3, 0, Duration::ZERO);
-        std::thread::sleep(Duration::from_millis(30));
+        let began = Instant::now();
+        while stock.find("short").is_some() {
+            assert!(began.elapsed() < Duration::from_secs(20));
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
         assert_eq!(["long", "short", "never"].map(|key| stock.find(key)), [Some(1), None, None]);
     }
 }
