@@ -169,7 +169,8 @@ fn a_user_that_may_not_look_up_is_told_of_though_it_may_ping() {
     redis.cli(&["ACL", "SETUSER", "gateway", "on", ">hunter2", "~other:*", "+hgetall", "+ping"]);
     redis.cli(&["HSET", &entry("key-1"), "consumer", "filed"]);
     let user = "username: gateway, password: hunter2";
-    let gateway = gateway(&format!("url: \"redis://{}\", {user}, consumers: {{ cache: 100ms, unknown: 100ms, on_error: allow }}", redis.address));
+    let gateway =
+        gateway(&format!("url: \"redis://{}\", {user}, consumers: {{ cache: 100ms, unknown: 100ms, on_error: allow }}", redis.address));
     // Before anybody calls.
     gateway.await_said(&format!("Redis at {} does not answer what it is asked: ", redis.address));
     let up = format!("tidegate_redis_up{{address=\"{}\"}}", redis.address);
