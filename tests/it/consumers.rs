@@ -208,11 +208,10 @@ routes: [{{ name: a, match: {{ path: /a }}, policies: [basic], reply: {{ text: h
     for (number, client) in flood.iter_mut().enumerate() {
         client.send(format!("GET /a HTTP/1.1\r\nHost: a\r\n{}\r\n", basic(&format!("dear:wrong-{number}"))));
     }
-    let started = Instant::now();
     assert_eq!(Client::connect_from([127, 0, 0, 9], gateway.address).get_with("/a", &basic("ann:pencil")).status, 200);
-    let other = started.elapsed();
+    let answered = gateway.log().iter().filter(|line| line["status"] != 200).count();
+    assert!(answered < 50, "{answered} of 100 came first");
     flood.iter_mut().for_each(|client| assert!(matches!(client.read().status, 401 | 503)));
-    assert!(other < started.elapsed() / 3, "{other:?} of {:?}", started.elapsed());
 }
 
 #[test]
