@@ -21,7 +21,7 @@ pub struct Config {
     /// How many signatures are remembered, so that none is good twice, not even on another route: this process has one memory for every `hmac`, as large as
     /// the largest `remember` and as long as the longest `max_age` of them, by the keys that sign. No key has more of it than it leaves to others, so half
     /// of it at most; what a key signs beyond gets 503 with `Retry-After`. The default is enough, with a `max_age` of five minutes, for 1600 signed
-    /// requests a second by one key, 3300 by all; with one of a minute for 8000 and 16000. It takes 40 bytes for each at most: 40 MB. 0 remembers none: until
+    /// requests a second by one key, 3200 by all; with one of a minute for 7000 and 14000. It takes 40 bytes for each at most: 40 MB. 0 remembers none: until
     /// it is too old, whoever has seen a signature can use it again. Default: `1000000`.
     pub remember: usize,
     /// What becomes of the body. Default: `verify`.
