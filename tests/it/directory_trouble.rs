@@ -182,7 +182,7 @@ fn a_user_that_may_not_look_up_is_told_of_though_it_may_ping() {
     }
     gateway.await_metric("tidegate_redis_lookups_total{result=\"error\",what=\"key\"}", 3.0);
     assert_eq!(gateway.said().matches("does not answer what it is asked").count(), 1, "{}", gateway.said());
-    assert!(gateway.said().contains("NOPERM"), "{}", gateway.said());
+    assert!(gateway.said().contains("this user has no permissions"), "{}", gateway.said());
     redis.cli(&["ACL", "SETUSER", "gateway", "~tidegate:*"]);
     gateway.await_metric(&up, 1.0);
     await_status(&mut client, "key-2", 401);
