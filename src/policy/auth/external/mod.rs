@@ -75,7 +75,8 @@ impl Policy for External {
                 if let Some(caller) = &self.caller {
                     let name = yes.consumer.as_deref().unwrap_or_default();
                     let known = caller.named(name).await?;
-                    cx.consumer = caller.or_stranger(known, "the caller is no known consumer", || format!("the name {name:?}"))?;
+                    let consumer = caller.or_stranger(known, "the caller is no known consumer", || format!("the name {name:?}"))?;
+                    cx.identify(consumer, None);
                 }
                 for (name, value) in &yes.headers {
                     let _ = req.append_header(name.clone(), value.clone());

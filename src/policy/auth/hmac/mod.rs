@@ -137,7 +137,7 @@ impl Policy for Hmac {
         self.hold(&signed, req, now).map_err(|wrong| self.refuse(wrong))?;
         let key = self.verify(&signed)?;
         self.once(&signed, now, cx)?;
-        (cx.consumer, cx.credential) = (Some(key.consumer.clone()), Some(key.id.clone()));
+        cx.identify(Some(key.consumer.clone()), Some(key.id.clone()));
         if let Some(bytes) = self.body {
             let empty = signed.body.is_empty().then_some(SignedBody::Empty);
             let digests = cx.signed_body.get_or_insert_default();
