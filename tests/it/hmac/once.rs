@@ -32,11 +32,11 @@ fn a_longer_age_takes_nothing_that_may_have_been_used_before() {
     let mut client = gateway.client();
     let old = signer.sign("GET", "/a", b"", json!({"params": {"created": -60}}));
     assert_eq!(old.send(&mut client).status, 200);
-    assert_eq!(gateway.rewrite(&yaml.replace("2m", "10s")), "done");
+    assert_eq!(gateway.rewrite(&yaml.replace("max_age: 2m", "max_age: 10s")), "done");
     let fresh = |path: &str| signer.sign("GET", path, b"", json!({})).send(&mut gateway.client()).status;
     // Each worker comes to the shorter one.
     assert!((0..8).all(|number| fresh(&format!("/b/{number}")) == 200));
-    assert_eq!(gateway.rewrite(&yaml.replace("2m", "3m")), "done");
+    assert_eq!(gateway.rewrite(&yaml.replace("max_age: 2m", "max_age: 3m")), "done");
     assert_eq!(fresh("/c"), 200);
     let told = why(&old.send(&mut gateway.client()));
     assert!(told.contains("used before"), "{told}");
