@@ -150,7 +150,8 @@ impl Builder {
         let Some(frame) = self.stack.pop() else { return Ok(()) };
         let value = match frame.inside {
             _ if frame.broken => Value::Broken,
-            Inside::List(items) => Value::List(items),
+            // Most have one item, and would keep the room of four.
+            Inside::List(items) => Value::List(items.into_boxed_slice().into_vec()),
             Inside::Map { entries, .. } => Value::Map(self.merged(entries)),
         };
         let node = Node { value, place: frame.place };
@@ -200,8 +201,17 @@ impl Builder {
 
     /// The entries without doubles, and with those that `<<` brings in; the mapping's own win.
     fn merged(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
-        let mut places: HashMap<String, Place> = HashMap::with_capacity(entries.len());
         let mut own = Vec::with_capacity(entries.len());
+        // Few are compared with each other: most are few, and may be a hundred thousand times there.
+        let is_plain = |(number, entry): (usize, &Entry)| {
+            let name = entry.name();
+            name != "<<" && entries.iter().skip(number + 1).all(|other| other.name() != name)
+        };
+        if entries.len() <= 8 && entries.iter().enumerate().all(is_plain) {
+            own.extend(entries);
+            return own;
+        }
+        let mut places: HashMap<String, Place> = HashMap::with_capacity(entries.len());
         let mut merges = Vec::new();
         for entry in entries {
             let name = entry.name().to_owned();

@@ -27,7 +27,7 @@ const MAX_NESTED: usize = 8;
 pub fn substitute(tree: &mut Tree, env: &Env<'_>) -> Vec<Located> {
     let base = tree.files.first().and_then(|file| Path::new(&**file).parent()).map(Path::to_path_buf).unwrap_or_default();
     let mut root = Node { value: std::mem::replace(&mut tree.root.value, Value::Broken), place: tree.root.place };
-    let mut walk = Walk { tree, env, base, path: Vec::new(), errors: Vec::new() };
+    let mut walk = Walk { tree, env, base, errors: Vec::new() };
     walk.node(&mut root);
     let errors = walk.errors;
     tree.root = root;
@@ -38,7 +38,7 @@ struct Walk<'t, 'e> {
     tree: &'t Tree,
     env: &'t Env<'e>,
     base: PathBuf,
-    path: Vec<Step>,
+    /// Of the node that is looked at, at paths below it.
     errors: Vec<Located>,
 }
 
@@ -50,7 +50,7 @@ impl Walk<'_, '_> {
                 match told.whole(scalar) {
                     Ok(new) => *scalar = new,
                     Err(refusal) => {
-                        self.errors.push(self.tree.error(node.place, ConfigPath(self.path.clone()), refusal.reason, refusal.fix));
+                        self.errors.push(self.tree.error(node.place, ConfigPath::default(), refusal.reason, refusal.fix));
                         node.value = Value::Broken;
                     }
                 }
@@ -58,29 +58,39 @@ impl Walk<'_, '_> {
             Value::Scalar(_) | Value::Broken => {}
             Value::List(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
-                    self.path.push(Step::Index(index));
+                    let known = self.errors.len();
                     self.node(item);
-                    self.path.pop();
+                    self.at(known, || Step::Index(index));
                 }
             }
             Value::Map(entries) => {
                 for entry in entries {
-                    self.path.push(Step::Key(entry.name().to_owned()));
+                    let known = self.errors.len();
                     self.key(&mut entry.key);
                     self.node(&mut entry.value);
-                    self.path.pop();
+                    self.at(known, || Step::Key(entry.name().to_owned()));
                 }
             }
+        }
+    }
+
+    /// Puts the step that leads to them before the paths of all errors but so many.
+    fn at(&mut self, known: usize, step: impl Fn() -> Step) {
+        for error in self.errors.iter_mut().skip(known) {
+            error.path.0.insert(0, step());
         }
     }
 
     // A path in the config is made of keys and shown everywhere: no secret may come into it.
     fn key(&mut self, key: &mut Node) {
         let Value::Scalar(scalar) = &mut key.value else { return };
+        if !scalar.text.contains("${") {
+            return;
+        }
         if scalar.text.replace("$${", "").contains("${") {
             let fix = "write the key itself; `$${` gives a literal `${`";
-            self.errors.push(self.tree.error(key.place, ConfigPath(self.path.clone()), "`${…}` works in values, not in keys", fix));
-        } else if scalar.text.contains("$${") {
+            self.errors.push(self.tree.error(key.place, ConfigPath::default(), "`${…}` works in values, not in keys", fix));
+        } else {
             scalar.text = scalar.text.replace("$${", "${");
         }
     }

@@ -11,7 +11,7 @@ pub use password::{Cost, PasswordHash};
 pub use signing::{RsaAlgorithm, SigningAlgorithm, SigningKey, SigningKeyConfig, SigningKeys};
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use serde_json::{Value, json};
 
@@ -104,6 +104,9 @@ impl Consumer {
     }
 }
 
+/// The hash that no key has.
+static NOTHING: LazyLock<KeyHash> = LazyLock::new(|| KeyHash::of(b""));
+
 impl From<&ConsumerConfig> for Consumer {
     fn from(config: &ConsumerConfig) -> Self {
         let ConsumerConfig { name, groups, labels, limits, .. } = config;
@@ -151,7 +154,7 @@ impl Consumers {
     }
 
     fn key(&mut self, consumer: &Arc<Consumer>, config: &KeyConfig) -> Result<(), BuildError> {
-        if config.hash == KeyHash::of(b"") {
+        if config.hash == *NOTHING {
             return Err(BuildError::new("this is the hash of nothing, which is no key", "make one with `tidegate new-key`"));
         }
         if config.id.as_deref().is_some_and(str::is_empty) {

@@ -142,6 +142,9 @@ fn find(node: &Node, id: usize) -> Option<&Node> {
 
 /// One walk over the tree finds place and path of all.
 fn locate(tree: &Tree, reports: Vec<Report>) -> Vec<Located> {
+    if reports.is_empty() {
+        return Vec::new();
+    }
     let mut by_node: HashMap<usize, Vec<Report>> = HashMap::new();
     for report in reports {
         by_node.entry(report.node).or_default().push(report);
