@@ -42,7 +42,8 @@ fuzz: deps ## look for input that breaks JSON and the targets of parts, FUZZ sec
 			$(TARGET)/fuzz/found/$$name tests/fuzz/seeds/$$name -- -dict=tests/fuzz/$$([ $$name = path ] && echo path || echo json).dict -max_len=600 -max_total_time=$(FUZZ) || exit 1; \
 	done
 
-loadtest: build deps-loadtest ## measure the whole under load, with wrk
+loadtest: build deps-loadtest ## measure the whole under load, with wrk, beside other gateways
+	PATH="$(abspath $(TARGET))/tools/rivals/bin:$$PATH" loadtest/compare.py $(TARGET)/release/tidegate
 	loadtest/run.sh $(TARGET)/release/tidegate
 	loadtest/composed.sh $(TARGET)/release/tidegate
 	loadtest/consumers.py $(TARGET)/release/tidegate
@@ -125,8 +126,14 @@ $(TARGET)/tools/node: tests/tools/package.json tests/tools/package-lock.json
 	npm ci --prefix $(TARGET)/tools/npm --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
-deps-loadtest: deps
-	@.ci/need wrk nginx curl h2load python3
+deps-loadtest: deps $(TARGET)/tools/rivals
+	@.ci/need wrk nginx haproxy curl h2load python3
+
+$(TARGET)/tools/rivals: loadtest/rivals/requirements.txt
+	@.ci/need python3-venv
+	rm -rf $@
+	python3 -m venv $@
+	$@/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --requirement loadtest/rivals/requirements.txt
 
 # A minimal Rust toolchain has neither.
 deps-lint: deps
