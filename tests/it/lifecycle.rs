@@ -378,9 +378,10 @@ fn a_config_that_cannot_be_watched_is_served_and_read_again_when_told_to() {
     let gateway = Gateway::start_unwatched(&yaml(200));
     gateway.await_said("changes of the config will not be noticed, and SIGHUP is needed");
     assert_eq!(gateway.client().get("/").status, 200);
-    gateway
-        .folder
-        .file("tidegate.yaml", std::fs::read_to_string(gateway.folder.path().join("tidegate.yaml")).unwrap().replace("status: 200", "status: 404"));
+    gateway.folder.file(
+        "tidegate.yaml",
+        std::fs::read_to_string(gateway.folder.path().join("tidegate.yaml")).unwrap().replace("status: 200", "status: 404"),
+    );
     assert_eq!(gateway.reload(), "done");
     assert_eq!(gateway.client().get("/").status, 404);
 }
