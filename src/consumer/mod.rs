@@ -229,4 +229,6 @@ impl Consumers {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
