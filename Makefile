@@ -44,9 +44,7 @@ fuzz: deps ## look for input that breaks JSON and the targets of parts, FUZZ sec
 
 loadtest: build deps-loadtest ## measure the whole under load, with wrk, beside other gateways
 	PATH="$(abspath $(TARGET))/tools/rivals/bin:$$PATH" loadtest/compare.py $(TARGET)/release/tidegate
-	loadtest/run.sh $(TARGET)/release/tidegate
 	loadtest/composed.sh $(TARGET)/release/tidegate
-	loadtest/consumers.py $(TARGET)/release/tidegate
 
 dist: deps ## the binary to ship, with config and licence, as dist/*.tar.gz
 	cargo build --profile dist --locked

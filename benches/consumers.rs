@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::HeaderValue;
@@ -84,40 +83,5 @@ fn start(c: &mut Criterion) {
     group.finish();
 }
 
-/// Says in one line each what is promised: what many cost at the start, in memory and at each request, beside few.
-fn promise(_: &mut Criterion) {
-    const MANY: usize = 100_000;
-    let few = build(10);
-    let (before, started) = (memory(), Instant::now());
-    let many = build(MANY);
-    eprintln!("{MANY} consumers: built in {:?}, {} MiB", started.elapsed(), memory().saturating_sub(before) / 1024);
-    // In turn, and the least of each, so that what else the machine does counts for neither.
-    let (mut of_few, mut of_many) = (Duration::MAX, Duration::MAX);
-    for round in 0..200 {
-        of_few = of_few.min(time(&few, 10, round));
-        of_many = of_many.min(time(&many, MANY, round));
-    }
-    let ratio = of_many.as_secs_f64() / of_few.as_secs_f64();
-    eprintln!("a request among {MANY}: {of_many:?}, among 10: {of_few:?}; ratio {ratio:.2}");
-}
-
-/// How long a request takes to find out who calls, on the average of a thousand consumers.
-fn time(built: &Built, count: usize, round: usize) -> Duration {
-    const REQUESTS: usize = 1000;
-    let numbers = (0..REQUESTS).map(|number| (round * REQUESTS + number) * 7919 % count);
-    let mut requests: Vec<_> = numbers.map(|number| request(&key(number))).collect();
-    let client = client();
-    let started = Instant::now();
-    assert!(requests.iter_mut().all(|of| down(built, of, &client)));
-    started.elapsed() / u32::try_from(REQUESTS).unwrap()
-}
-
-/// KiB that the process holds.
-fn memory() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim_end_matches("kB").trim().parse().unwrap()
-}
-
-criterion_group!(benches, promise, consumers, start);
+criterion_group!(benches, consumers, start);
 criterion_main!(benches);

@@ -12,6 +12,7 @@ import base64
 import contextlib
 import dataclasses
 import datetime
+import hashlib
 import json
 import os
 import pathlib
@@ -57,13 +58,18 @@ class Case:
     # What a request is let through for: without it one has to be refused, so that nobody is fast by not looking.
     headers: tuple = ()
     script: str = ""
-    # How many routes there are, where the config leaves them to be written.
-    routes: int = 0
+    # How many routes or consumers there are, where the config leaves them to be written.
+    count: int = 0
 
 
 def all_with(config, path, **more):
     """What every program does that has such a config, in units of nginx."""
     return "nginx", {name: Case(name, config, path, **more) for name in COMMANDS if any((HERE / "rivals" / name).glob(f"{config}.*"))}
+
+
+def key(number):
+    """The API key of a consumer, as `wrk/keys.lua` has it."""
+    return f"loadtest-{number:08}"
 
 
 PLAIN = Case("tidegate", "plain", "/plain")
@@ -72,7 +78,11 @@ SHAPES = {
     "plain": all_with("plain", PLAIN.path),
     "policies": all_with("policies", "/policies/42", headers=("X-API-Key: demo-key",)),
     "jwt": ("envoy", all_with("jwt", "/jwt", script="jwt.lua")[1]),
-    "routes": ("10 routes", {f"{count} routes": Case("tidegate", "routes", f"/service-{count - 3}/orders/42", routes=count) for count in (10, 10_000)}),
+    "routes": ("10 routes", {f"{count} routes": Case("tidegate", "routes", f"/service-{count - 3}/orders/42", count=count) for count in (10, 10_000)}),
+    "consumers": (
+        "10 consumers",
+        {f"{count} consumers": Case("tidegate", "consumers", "/plain", (f"X-API-Key: {key(0)}",), "keys.lua", count) for count in (10, 100_000)},
+    ),
     "composed": ("one plain request", {"one plain request": PLAIN, "composed of three": Case("tidegate", "composed", "/composed")}),
 }
 TOKENS = 1000
@@ -86,6 +96,8 @@ class Run:
     cpu: float
     p50: float
     p99: float
+    # Until the first answer.
+    start: float
     memory: float
     errors: int
 
@@ -174,8 +186,10 @@ def running(command, core, said):
 def write(case, folder):
     """The config of a case."""
     template = next((HERE / "rivals" / case.program).glob(f"{case.config}.*"))
-    routes = (f'  - {{ name: "{n}", match: {{ path: "/service-{n}/orders/{{id}}" }}, to: service }}' for n in range(case.routes))
-    filled = {"folder": folder, "port": PORT, "service": SERVICE, "routes": "\n".join(routes)}
+    routes = (f'  - {{ name: "{n}", match: {{ path: "/service-{n}/orders/{{id}}" }}, to: service }}' for n in range(case.count))
+    hashes = (hashlib.sha256(key(n).encode()).hexdigest() for n in range(case.count))
+    consumers = (f'  - {{ name: consumer-{n}, groups: [gold], api_keys: ["sha256:{hash}"] }}' for n, hash in enumerate(hashes))
+    filled = {"folder": folder, "port": PORT, "service": SERVICE, "routes": "\n".join(routes), "consumers": "\n".join(consumers)}
     config = pathlib.Path(folder, f"{case.program}-{template.name}")
     config.write_text(re.sub(r"@(\w+)@", lambda place: str(filled[place[1]]), template.read_text()))
     return config
@@ -188,17 +202,18 @@ def measure(case, options, folder):
     headers = case.headers
     if case.script == "jwt.lua":
         headers = ("Authorization: Bearer " + pathlib.Path(folder, "tokens").read_text().partition("\n")[0],)
+    began = time.monotonic()
     with running(command, 0, said) as process:
-        began = time.monotonic()
         while ask(case.path, headers) != 200:
             if process.poll() is not None or time.monotonic() - began > 20:
                 raise SystemExit(f"{case.program} does not answer {case.path} with 200:\n{said.read_text()[-2000:]}")
-            time.sleep(0.02)
+            time.sleep(0.002)
+        start = time.monotonic() - began
         if headers and ask(case.path) not in (401, 403):
             raise SystemExit(f"{case.program} does not refuse {case.path} without its headers: {ask(case.path)}")
         more = ["-s", str(HERE / "wrk" / case.script)] if case.script else [word for header in headers for word in ("-H", header)]
         wrk = ["taskset", "-c", "1", "wrk", "-t1", f"-c{options.connections}", "--latency", *more, f"http://127.0.0.1:{PORT}{case.path}"]
-        environment = {**os.environ, "TOKENS": f"{folder}/tokens"}
+        environment = {**os.environ, "TOKENS": f"{folder}/tokens", "KEYS": str(case.count)}
         subprocess.run([*wrk, "-d1s"], env=environment, capture_output=True, check=True)
         pids = family(process.pid)
         before = cpu(pids)
@@ -208,12 +223,12 @@ def measure(case, options, folder):
     wrong = re.findall(r"(?:connect|read|write|timeout|responses:) (\d+)", text)
     latency = {percent: seconds(value) for percent, value in re.findall(r"^\s+(\d+)%\s+(\S+)$", text, re.M)}
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])
-    return Run(rate, used / requests, latency["50"], latency["99"], held, sum(map(int, wrong)))
+    return Run(rate, used / requests, latency["50"], latency["99"], start, held, sum(map(int, wrong)))
 
 
 def table(shape, base, runs):
     """Medians; of the ratios to the base the median of those within each round."""
-    print(f"\n### {shape}\n\n| | CPU µs/request | to {base} | requests/s | p50 ms | p99 ms | MiB | errors |\n|---|---|---|---|---|---|---|---|")
+    print(f"\n### {shape}\n\n| | CPU µs/request | to {base} | requests/s | p50 ms | p99 ms | start s | MiB | errors |\n|---|---|---|---|---|---|---|---|---|")
 
     def middle(name, of):
         return statistics.median(of(run) for run in runs[name])
@@ -223,7 +238,7 @@ def table(shape, base, runs):
         print(
             f"| {name} | {middle(name, lambda run: run.cpu):.1f} | {f'{statistics.median(ratios):.2f}' if ratios else '–'} "
             f"| {middle(name, lambda run: run.rate):,.0f} | {middle(name, lambda run: run.p50) * 1e3:.2f} "
-            f"| {middle(name, lambda run: run.p99) * 1e3:.2f} | {middle(name, lambda run: run.memory):.1f} | {sum(run.errors for run in runs[name])} |",
+            f"| {middle(name, lambda run: run.p99) * 1e3:.2f} | {middle(name, lambda run: run.start):.2f} | {middle(name, lambda run: run.memory):.1f} | {sum(run.errors for run in runs[name])} |",
             flush=True,
         )
 
@@ -237,6 +252,13 @@ def main():
     parser.add_argument("--seconds", type=int, default=5, help="of each run (%(default)s)")
     parser.add_argument("--connections", type=int, default=64, help="kept alive (%(default)s)")
     options = parser.parse_args()
+    for chosen, known in ((options.shapes, SHAPES), (options.programs, COMMANDS)):
+        for name in chosen.split(","):
+            if name not in known:
+                parser.error(f"there is no `{name}`; there are {', '.join(known)}")
+    for command in ("wrk", "nginx", "taskset", options.binary):
+        if not shutil.which(command):
+            parser.error(f"`{command}` cannot be run: `make loadtest` builds and installs what is needed")
     there = [name for name in options.programs.split(",") if name == "tidegate" or shutil.which(COMMANDS[name].split()[0])]
     print(f"{', '.join(there)}; {options.rounds} rounds of {options.seconds} s, {options.connections} connections, one core each,")
     print(f"{os.uname().release}, {datetime.datetime.now(datetime.UTC):%F %H:%MZ}", flush=True)

@@ -1,9 +1,9 @@
--- Another API key with each request: those that consumers.py has given to KEYS consumers.
+-- Another API key with each request: those of KEYS consumers, as compare.py gives them.
 local count = tonumber(os.getenv("KEYS"))
 local at = 0
 
 request = function()
     -- A prime number of steps, so that none is met again soon.
     at = (at + 7919) % count
-    return wrk.format("GET", "/", { ["X-API-Key"] = string.format("loadtest-%08d", at) })
+    return wrk.format("GET", nil, { ["X-API-Key"] = string.format("loadtest-%08d", at) })
 end
