@@ -55,6 +55,7 @@ mod ip_filter;
 mod jwks;
 mod jwks_trouble;
 mod jwt;
+mod k6;
 mod keepalive;
 mod krakend;
 mod lifecycle;
