@@ -30,7 +30,10 @@ export const users = (rate) => ({ preAllocatedVUs: Math.ceil(rate / 4) });
 /** What is thought to be quick, in milliseconds. */
 export const quick = [`p(95)<${number('P95', 25)}`, `p(99)<${number('P99', 100)}`];
 
-/** What holds at any load. A request that should be refused and is not ends the run: nothing is worth measuring then. */
+/**
+ * What holds at any load. A request that should be refused and is not ends the run: nothing is worth measuring then.
+ * @satisfies {import('k6/options').Options['thresholds']}
+ */
 export const right = {
   checks: ['rate>0.999'],
   http_req_failed: ['rate<0.001'],

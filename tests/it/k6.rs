@@ -1,4 +1,4 @@
-//! The scripts for k6 in `loadtest/k6`, without k6: a compiler holds them to `@types/k6`, and `tests/it/peers/k6.mjs` runs an iteration of each on the demo.
+//! The scripts for k6 in `loadtest/k6`, without k6: a compiler holds them to `@types/k6`, and `tests/it/peers/k6.mjs` runs an iteration of each.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ fn compile(folder: &Path) -> (bool, String) {
 fn run(script: &Path, gateway: &str, more: &[&str]) -> Value {
     let mut node = Command::new("node");
     node.arg("--experimental-vm-modules").arg(root().join("tests/it/peers/k6.mjs"));
-    let (flags, variables): (Vec<_>, Vec<_>) = more.iter().partition(|argument| argument.starts_with("--"));
+    let (flags, variables): (Vec<&str>, Vec<&str>) = more.iter().copied().partition(|argument| argument.starts_with("--"));
     let output = node.args(flags).arg(script).arg(format!("BASE_URL=http://{gateway}")).args(variables).output().unwrap();
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
 }
@@ -68,6 +68,7 @@ fn the_scripts_name_nothing_that_k6_does_not_have() {
         ("constant.js", "'constant-arrival-rate'", "'constant-rate'", "'\"constant-rate\"' is not assignable"),
         ("constant.js", "...users(rate)", "maxVUs: users(rate).preAllocatedVUs", "'preAllocatedVUs' is missing"),
         ("ramp.js", "abortOnFail", "abortOnFailure", "'abortOnFailure' does not exist"),
+        ("gateway.js", "abortOnFail", "abortOnFailure", "'abortOnFailure' does not exist"),
         ("soak.js", "import { sleep }", "import { pause as sleep }", "no exported member 'pause'"),
         ("gateway.js", "http.get(", "http.fetch(", "'fetch' does not exist"),
         ("gateway.js", "answer.status === 200", "answer.code === 200", "'code' does not exist"),
@@ -141,7 +142,8 @@ fn the_checks_and_thresholds_fail_where_answers_are_wrong() {
 
 #[test]
 fn settings_that_k6_would_refuse_are_found() {
-    let gateway = demo("", "").address.to_string();
+    let demo = demo("", "");
+    let gateway = demo.address.to_string();
     for (script, from, to, why) in [
         ("constant.js", "http_req_duration:", "http_req_time:", "there is no metric http_req_time"),
         ("constant.js", "count==0", "p(95)==0", "not a threshold of dropped_iterations, a Counter"),

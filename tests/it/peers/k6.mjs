@@ -1,5 +1,5 @@
-// One iteration of a k6 script, as k6 would run it: `node --experimental-vm-modules k6.mjs [--no-setup] SCRIPT [NAME=VALUE…]`. Of k6's modules it has what
-// the scripts in loadtest/k6 use. Whatever else they name ends it with an error, Node's own things too. It prints what it found, as JSON:
+// One iteration of a k6 script, as k6 would run it: `node --experimental-vm-modules k6.mjs [--no-setup] SCRIPT [NAME=VALUE…]`. Of k6's modules it has
+// what the scripts in loadtest/k6 use. Whatever else they name ends it with an error, Node's own things too. It prints what it found, as JSON:
 //   scenarios  the executor of each
 //   checks     how often each has passed and failed
 //   crossed    the thresholds not kept, but for those of times, which say nothing here

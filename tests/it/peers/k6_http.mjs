@@ -1,4 +1,4 @@
-// HTTP for k6.mjs: k6's requests return when the answer is there, Node's do not. So another thread asks, and this one stands still until it has the answer.
+// HTTP for k6.mjs: k6's requests return when the answer is there, Node's do not. So another thread asks, and this one stands still until then.
 import http from 'node:http';
 import { isMainThread, MessageChannel, receiveMessageOnPort, Worker, workerData } from 'node:worker_threads';
 
