@@ -1,0 +1,185 @@
+"""The gateways, the service behind them, and what they are set up with."""
+
+import base64
+import contextlib
+import dataclasses
+import hashlib
+import http.client
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+
+from . import machine
+
+HERE = pathlib.Path(__file__).resolve().parent.parent
+PORT, SERVICE = 18080, 18081
+os.environ["PATH"] += ":/usr/sbin"
+
+COMMANDS = {
+    "tidegate": "{binary} run -c {config}",
+    "nginx": "nginx -p {folder} -c {config}",
+    "haproxy": "haproxy -f {config}",
+    "envoy": "envoy -c {config} --concurrency 1 --log-level error --disable-hot-restart",
+}
+# The same with another setting.
+COMMANDS["envoy-cached"] = COMMANDS["envoy"]
+VERSIONS = {"tidegate": "--version", "nginx": "-v", "haproxy": "-v", "envoy": "--version"}
+
+SERVICE_CONFIG = """
+daemon off; master_process off; pid {folder}/service.pid; error_log {folder}/service.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off; keepalive_requests 1000000000; default_type application/json;
+    client_body_temp_path {folder}/sb; proxy_temp_path {folder}/sp; fastcgi_temp_path {folder}/sf; uwsgi_temp_path {folder}/su; scgi_temp_path {folder}/ss;
+    server {{ listen 127.0.0.1:{service}; location / {{ return 200 '{body}'; }} }}
+}}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A program with its config, and what it is asked."""
+
+    program: str
+    config: str
+    path: str
+    # What a request is let through for: without it one has to be refused, so that nobody is fast by not looking.
+    headers: tuple = ()
+    script: str = ""
+    # How many routes or consumers there are, where the config leaves them to be written.
+    count: int = 0
+    # Bytes of the answer, so that nobody is fast by giving another one; 0 where it is made of several.
+    answer: int = 1024
+
+
+@dataclasses.dataclass
+class Gateway:
+    """A program that runs and has answered as it should."""
+
+    case: Case
+    folder: str
+    pids: list
+    # Seconds until the first answer.
+    start: float
+    headers: tuple
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{PORT}{self.case.path}"
+
+    def cpu(self):
+        return machine.cpu(self.pids)
+
+    def memory(self):
+        return machine.memory(self.pids)
+
+
+def key(number):
+    """The API key of a consumer, as `wrk/keys.lua` has it."""
+    return f"loadtest-{number:08}"
+
+
+def there(names):
+    """Which of these programs can be run here."""
+    return [name for name in names if name == "tidegate" or shutil.which(COMMANDS[name].split()[0])]
+
+
+def version(name, binary):
+    """A program's name with what it says of its version."""
+    command = COMMANDS[name].format(binary=binary, config="", folder="").split()[0]
+    said = subprocess.run([command, *VERSIONS[name.partition("-")[0]].split()], capture_output=True, text=True)
+    return f"{name} {re.search(r'[0-9]+[.][0-9]+[.][0-9]+', said.stdout + said.stderr)[0]}"
+
+
+def openssl(*words, text=None):
+    return subprocess.run(["openssl", *words], input=text, capture_output=True, check=True).stdout
+
+
+def base64url(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def tokens(folder, count):
+    """A key, what its issuer publishes of it, and tokens that are signed with it (RS256)."""
+    key = f"{folder}/issuer.pem"
+    openssl("genrsa", "-out", key, "2048")
+    modulus = bytes.fromhex(openssl("rsa", "-in", key, "-noout", "-modulus").decode().strip().partition("=")[2])
+    jwk = {"kty": "RSA", "kid": "k", "alg": "RS256", "use": "sig", "n": base64url(modulus), "e": "AQAB"}
+    pathlib.Path(folder, "jwks.json").write_text(json.dumps({"keys": [jwk]}))
+    head = base64url(json.dumps({"alg": "RS256", "typ": "JWT", "kid": "k"}).encode())
+    with open(f"{folder}/tokens", "w") as file:
+        for number in range(count):
+            claims = {"iss": "https://id.example.com", "aud": "api", "sub": f"user-{number}", "scope": "read write", "iat": int(time.time()) - 60}
+            message = f"{head}.{base64url(json.dumps(claims | {'exp': int(time.time()) + 86400}).encode())}"
+            file.write(f"{message}.{base64url(openssl('dgst', '-sha256', '-sign', key, text=message.encode()))}\n")
+
+
+def ask(case, headers):
+    """Status and length of an answer; None where nobody answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=5)
+    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+        connection.request("GET", case.path, headers=dict(header.split(": ", 1) for header in headers))
+        answer = connection.getresponse()
+        return answer.status, len(answer.read())
+
+
+@contextlib.contextmanager
+def running(command, core, said):
+    with open(said, "w") as output:
+        process = subprocess.Popen(["taskset", "-c", str(core), *command], stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        process.kill()
+        process.wait()
+
+
+def service(folder):
+    """What all gateways forward to, on the clients' core."""
+    config = pathlib.Path(folder, "service.conf")
+    body = '{"fill":"' + "x" * (1024 - len('{"fill":""}')) + '"}'
+    config.write_text(SERVICE_CONFIG.format(folder=folder, service=SERVICE, body=body))
+    return running(["nginx", "-p", folder, "-c", str(config)], 1, f"{folder}/service.said")
+
+
+def write(case, options, folder):
+    """The config of a case."""
+    template = next((HERE / "rivals" / case.program).glob(f"{case.config}.*"))
+    routes = (f'  - {{ name: "{n}", match: {{ path: "/service-{n}/orders/{{id}}" }}, to: service }}' for n in range(case.count))
+    hashes = (hashlib.sha256(key(n).encode()).hexdigest() for n in range(case.count))
+    consumers = (f'  - {{ name: consumer-{n}, groups: [gold], api_keys: ["sha256:{hash}"] }}' for n, hash in enumerate(hashes))
+    filled = {"folder": folder, "port": PORT, "service": SERVICE, "cached": 2 * options.tokens, "routes": "\n".join(routes), "consumers": "\n".join(consumers)}
+    config = pathlib.Path(folder, f"{case.program}-{template.name}")
+    config.write_text(re.sub(r"@(\w+)@", lambda place: str(filled[place[1]]), template.read_text()))
+    return config
+
+
+@contextlib.contextmanager
+def started(case, options, folder):
+    """A gateway on the first core, once it has answered as it should."""
+    said = pathlib.Path(folder, f"{case.program}.said")
+    command = COMMANDS[case.program].format(binary=options.binary, config=write(case, options, folder), folder=folder).split()
+    headers = case.headers
+    if case.script == "jwt.lua":
+        headers = ("Authorization: Bearer " + pathlib.Path(folder, "tokens").read_text().partition("\n")[0],)
+    began = time.monotonic()
+    with running(command, 0, said) as process:
+        while (answer := ask(case, headers)) is None or answer[0] != 200:
+            if process.poll() is not None or time.monotonic() - began > 20:
+                raise SystemExit(f"{case.program} does not answer {case.path} with 200 but {answer}:\n{said.read_text()[-2000:]}")
+            time.sleep(0.002)
+        start = time.monotonic() - began
+        if case.answer and answer[1] != case.answer:
+            raise SystemExit(f"{case.program} answers {case.path} with {answer[1]} bytes, not {case.answer}")
+        if headers and (refusal := ask(case, ())) is None or headers and refusal[0] not in (401, 403):
+            raise SystemExit(f"{case.program} does not refuse {case.path} without its headers: {refusal}")
+        yield Gateway(case, folder, machine.family(process.pid), start, headers)
