@@ -29,12 +29,13 @@ def arguments():
     parser.add_argument("--connections", type=int, default=64, help="kept alive (%(default)s)")
     parser.add_argument("--tokens", type=int, default=1000, help="different ones, of the shape jwt (%(default)s)")
     options = parser.parse_args()
+    options.idle = 10000
     options.shapes, options.programs = options.shapes.split(","), options.programs.split(",")
     for chosen, known in ((options.shapes, SHAPES), (options.programs, programs.COMMANDS)):
         for name in chosen:
             if name not in known:
                 parser.error(f"there is no `{name}`; there are {', '.join(known)}")
-    for command in ("wrk", "nginx", "openssl", "taskset", options.binary):
+    for command in ("wrk", "h2load", "nginx", "openssl", "taskset", options.binary):
         if not shutil.which(command):
             parser.error(f"`{command}` cannot be run: `make loadtest` builds and installs what is needed")
     return options
@@ -60,6 +61,7 @@ def main():
     say(f"- {options.rounds} rounds of {options.seconds} s, {options.connections} connections, one core for each program")
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
+        programs.certificates(folder)
         if "jwt" in options.shapes:
             programs.tokens(folder, options.tokens)
         with programs.service(folder):

@@ -1,11 +1,14 @@
 """The ways to put load on a gateway; each gives what it has shown, by column."""
 
 import dataclasses
+import json
 import os
+import pathlib
 import re
 import subprocess
+import time
 
-from .programs import HERE
+from .programs import HERE, PORT, ask, connection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +29,14 @@ MEMORY = Column("RSS MiB", ".1f")
 ERRORS = Column("errors", ".0f", total=True)
 
 
-def client(*command, **environment):
+def client(gateway, *command, **more):
     """What a program on the clients' core prints."""
-    environment = {**os.environ, **environment}
-    return subprocess.run(["taskset", "-c", "1", *command], env=environment, capture_output=True, text=True, check=True).stdout
+    case = gateway.case
+    environment = {"OPENSSL_CONF": f"{gateway.folder}/clients.cnf", "TOKENS": f"{gateway.folder}/tokens", "KEYS": str(case.count), "BODY": str(case.body)}
+    done = subprocess.run(["taskset", "-c", "1", *command], env={**os.environ, **environment}, capture_output=True, text=True, **more)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} fails at {case.program}:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
+    return done.stdout
 
 
 def milliseconds(text):
@@ -42,13 +49,12 @@ def wrk(gateway, options):
     case = gateway.case
     more = ["-s", str(HERE / "wrk" / case.script)] if case.script else [word for header in gateway.headers for word in ("-H", header)]
     command = ["wrk", "-t1", f"-c{options.connections}", "--latency", *more, gateway.url]
-    environment = {"TOKENS": f"{gateway.folder}/tokens", "KEYS": str(case.count)}
-    client(*command, "-d1s", **environment)
+    client(gateway, *command, "-d1s")
     before = gateway.cpu()
-    text = client(*command, f"-d{options.seconds}s", **environment)
+    text = client(gateway, *command, f"-d{options.seconds}s")
     used = gateway.cpu() - before
     requests = int(re.search(r"(\d+) requests in", text)[1])
-    latency = dict(re.findall(r"^\s+(\d+)%\s+(\S+)$", text, re.M))
+    latency = dict(re.findall(r"^\s+(\d+)%\s+(\S+)\s*$", text, re.M))
     return {
         CPU: used / requests,
         RATE: float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]),
@@ -58,3 +64,41 @@ def wrk(gateway, options):
         MEMORY: gateway.memory(),
         ERRORS: sum(map(int, re.findall(r"(?:connect|read|write|timeout|responses:) (\d+)", text))),
     }
+
+
+def h2load(gateway, options):
+    """The same over HTTP/2: as many requests at once, four on each connection."""
+    log = pathlib.Path(gateway.folder, "h2load.log")
+    command = ["h2load", "-t1", f"-c{max(options.connections // 4, 1)}", "-m4", "--tls13-ciphers=TLS_AES_128_GCM_SHA256", "--groups=X25519"]
+    client(gateway, *command, "-D1", gateway.url)
+    log.unlink(missing_ok=True)
+    before = gateway.cpu()
+    text = client(gateway, *command, f"-D{options.seconds}", f"--log-file={log}", gateway.url)
+    used = gateway.cpu() - before
+    if "Application protocol: h2" not in text or "TLSv1.3" not in text:
+        raise SystemExit(f"{gateway.case.program} does not speak HTTP/2 over TLS 1.3:\n{text}")
+    good = int(re.search(r"status codes: (\d+) 2xx", text)[1])
+    # Those that were on their way at the end are no errors.
+    errors = sum(map(int, re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", text).groups())) + sum(map(int, re.findall(r"(\d+) [345]xx", text)))
+    took = sorted(int(line.split("\t")[2]) / 1000 for line in log.read_text().splitlines())
+    return {
+        CPU: used / good,
+        RATE: good / options.seconds,
+        P50: took[len(took) // 2],
+        P99: took[len(took) * 99 // 100],
+        START: gateway.start,
+        MEMORY: gateway.memory(),
+        ERRORS: errors,
+    }
+
+
+HANDSHAKE = Column("CPU µs/handshake", ".0f")
+PER_SECOND = Column("handshakes per CPU second", ",.0f", ratio=True)
+
+
+def handshakes(gateway, options):
+    """Connections with one request each, one after the other."""
+    before = gateway.cpu()
+    text = client(gateway, "openssl", "s_time", "-connect", f"localhost:{PORT}", "-www", gateway.case.path, "-time", str(options.seconds), *gateway.case.words)
+    each = (gateway.cpu() - before) / int(re.search(r"(\d+) connections in \d+ real seconds", text)[1])
+    return {HANDSHAKE: each, PER_SECOND: 1e6 / each, START: gateway.start, MEMORY: gateway.memory()}

@@ -35,10 +35,34 @@ SERVICE_CONFIG = """
 daemon off; master_process off; pid {folder}/service.pid; error_log {folder}/service.log;
 events {{ worker_connections 4096; }}
 http {{
-    access_log off; keepalive_requests 1000000000; default_type application/json;
+    access_log off; keepalive_requests 1000000000; default_type application/json; open_file_cache max=10; root {folder};
     client_body_temp_path {folder}/sb; proxy_temp_path {folder}/sp; fastcgi_temp_path {folder}/sf; uwsgi_temp_path {folder}/su; scgi_temp_path {folder}/ss;
-    server {{ listen 127.0.0.1:{service}; location / {{ return 200 '{body}'; }} }}
+    upstream again {{ server 127.0.0.1:{service}; keepalive 128; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{service};
+        location / {{ return 200 '{body}'; }}
+        location = /large {{ }}
+        # By itself nginx would answer before a body has come; the whole of it comes before this asks on.
+        location = /post {{
+            client_body_buffer_size 128k; proxy_pass_request_body off; proxy_set_header Content-Length "";
+            proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass http://again/;
+        }}
+    }}
 }}
+"""
+
+# What clients offer: the same for all, or each program would encrypt in another way. Only clients get to see this.
+CLIENT_TLS = """
+openssl_conf = all
+[all]
+ssl_conf = ssl
+[ssl]
+system_default = clients
+[clients]
+MinProtocol = TLSv1.2
+Ciphersuites = TLS_AES_128_GCM_SHA256
+CipherString = ECDHE+AESGCM+AES128
+Groups = X25519:P-256
 """
 
 
@@ -54,8 +78,17 @@ class Case:
     script: str = ""
     # How many routes or consumers there are, where the config leaves them to be written.
     count: int = 0
+    method: str = "GET"
+    # Bytes of the request's body.
+    body: int = 0
     # Bytes of the answer, so that nobody is fast by giving another one; 0 where it is made of several.
     answer: int = 1024
+    # The certificate's kind, where the client speaks TLS.
+    cert: str = ""
+    # More words for the client's command.
+    words: tuple = ()
+    # Whether it has to hold as many idle connections as there can be.
+    idle: bool = False
 
 
 @dataclasses.dataclass
@@ -68,10 +101,12 @@ class Gateway:
     # Seconds until the first answer.
     start: float
     headers: tuple
+    # MiB before the first request, where that is waited for.
+    bare: float
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{PORT}{self.case.path}"
+        return f"https://localhost:{PORT}{self.case.path}" if self.case.cert else f"http://127.0.0.1:{PORT}{self.case.path}"
 
     def cpu(self):
         return machine.cpu(self.pids)
@@ -120,13 +155,45 @@ def tokens(folder, count):
             file.write(f"{message}.{base64url(openssl('dgst', '-sha256', '-sign', key, text=message.encode()))}\n")
 
 
-def ask(case, headers):
+def certificates(folder):
+    """Of each kind one that has signed itself."""
+    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{folder}/ecdsa.key")
+    openssl("genrsa", "-out", f"{folder}/rsa.key", "2048")
+    for kind in ("ecdsa", "rsa"):
+        key, cert = f"{folder}/{kind}.key", f"{folder}/{kind}.pem"
+        openssl("req", "-x509", "-new", "-key", key, "-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-out", cert)
+        # HAProxy takes both as one file.
+        pathlib.Path(folder, f"{kind}.both").write_text(pathlib.Path(cert).read_text() + pathlib.Path(key).read_text())
+    pathlib.Path(folder, "clients.cnf").write_text(CLIENT_TLS)
+
+
+def connection(case):
+    """One to a gateway, which opens with its first request."""
+    if not case.cert:
+        return http.client.HTTPConnection("127.0.0.1", PORT, timeout=5)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return http.client.HTTPSConnection("localhost", PORT, timeout=5, context=context)
+
+
+def ask(case, headers=(), through=None):
     """Status and length of an answer; None where nobody answers."""
-    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=5)
-    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
-        connection.request("GET", case.path, headers=dict(header.split(": ", 1) for header in headers))
-        answer = connection.getresponse()
+    kept = through or connection(case)
+    try:
+        kept.request(case.method, case.path, b"x" * case.body or None, dict(header.split(": ", 1) for header in headers))
+        answer = kept.getresponse()
         return answer.status, len(answer.read())
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        if not through:
+            kept.close()
+
+
+def listens():
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", PORT)):
+        return True
 
 
 @contextlib.contextmanager
@@ -148,6 +215,7 @@ def service(folder):
     config = pathlib.Path(folder, "service.conf")
     body = '{"fill":"' + "x" * (1024 - len('{"fill":""}')) + '"}'
     config.write_text(SERVICE_CONFIG.format(folder=folder, service=SERVICE, body=body))
+    pathlib.Path(folder, "large").write_bytes(b"x" * 2**20)
     return running(["nginx", "-p", folder, "-c", str(config)], 1, f"{folder}/service.said")
 
 
@@ -157,7 +225,8 @@ def write(case, options, folder):
     routes = (f'  - {{ name: "{n}", match: {{ path: "/service-{n}/orders/{{id}}" }}, to: service }}' for n in range(case.count))
     hashes = (hashlib.sha256(key(n).encode()).hexdigest() for n in range(case.count))
     consumers = (f'  - {{ name: consumer-{n}, groups: [gold], api_keys: ["sha256:{hash}"] }}' for n, hash in enumerate(hashes))
-    filled = {"folder": folder, "port": PORT, "service": SERVICE, "cached": 2 * options.tokens, "routes": "\n".join(routes), "consumers": "\n".join(consumers)}
+    filled = {"folder": folder, "port": PORT, "service": SERVICE, "cached": 2 * options.tokens, "cert": case.cert}
+    filled |= {"routes": "\n".join(routes), "consumers": "\n".join(consumers), "connections": options.idle + 500 if case.idle else 4096}
     config = pathlib.Path(folder, f"{case.program}-{template.name}")
     config.write_text(re.sub(r"@(\w+)@", lambda place: str(filled[place[1]]), template.read_text()))
     return config
@@ -171,8 +240,14 @@ def started(case, options, folder):
     headers = case.headers
     if case.script == "jwt.lua":
         headers = ("Authorization: Bearer " + pathlib.Path(folder, "tokens").read_text().partition("\n")[0],)
-    began = time.monotonic()
+    began, bare = time.monotonic(), 0
     with running(command, 0, said) as process:
+        if case.idle:
+            while process.poll() is None and not listens():
+                time.sleep(0.002)
+            # Until those that it starts are there, and what it does at its start is done.
+            time.sleep(1)
+            bare = machine.memory(machine.family(process.pid))
         while (answer := ask(case, headers)) is None or answer[0] != 200:
             if process.poll() is not None or time.monotonic() - began > 20:
                 raise SystemExit(f"{case.program} does not answer {case.path} with 200 but {answer}:\n{said.read_text()[-2000:]}")
@@ -180,6 +255,6 @@ def started(case, options, folder):
         start = time.monotonic() - began
         if case.answer and answer[1] != case.answer:
             raise SystemExit(f"{case.program} answers {case.path} with {answer[1]} bytes, not {case.answer}")
-        if headers and (refusal := ask(case, ())) is None or headers and refusal[0] not in (401, 403):
+        if headers and (refusal := ask(case) or (None,))[0] not in (401, 403):
             raise SystemExit(f"{case.program} does not refuse {case.path} without its headers: {refusal}")
-        yield Gateway(case, folder, machine.family(process.pid), start, headers)
+        yield Gateway(case, folder, machine.family(process.pid), start, headers, bare)

@@ -1,0 +1,3 @@
+-- Requests with a body of BODY bytes.
+wrk.method = "POST"
+wrk.body = string.rep("x", tonumber(os.getenv("BODY")))
