@@ -124,14 +124,22 @@ $(TARGET)/tools/node: tests/tools/package.json tests/tools/package-lock.json
 	npm ci --prefix $(TARGET)/tools/npm --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
-deps-loadtest: deps $(TARGET)/tools/rivals
-	@.ci/need wrk nginx haproxy curl h2load python3
+deps-loadtest: deps $(TARGET)/tools/rivals/go
+	@.ci/need wrk nginx haproxy curl h2load openssl python3
 
-$(TARGET)/tools/rivals: loadtest/rivals/requirements.txt
+$(TARGET)/tools/rivals/python: loadtest/rivals/requirements.txt
 	@.ci/need python3-venv
-	rm -rf $@
-	python3 -m venv $@
-	$@/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --requirement loadtest/rivals/requirements.txt
+	rm -rf $(@D)
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --requirement loadtest/rivals/requirements.txt
+	@touch $@
+
+# What these want of Go they fetch themselves, if it is 1.21 at least: Debian 12 has an older one, and a newer one in its backports.
+$(TARGET)/tools/rivals/go: loadtest/rivals/go.txt $(TARGET)/tools/rivals/python
+	@.ci/need go
+	@[ -n "$$(go env GOTOOLCHAIN)" ] || { echo "$$(go version) is too old: Go 1.21 or newer is needed, from the backports or https://go.dev/dl" >&2; exit 1; }
+	for package in $$(cat $<); do GOBIN=$(abspath $(TARGET))/tools/rivals/bin GOTOOLCHAIN=auto go install $$package || exit 1; done
+	@touch $@
 
 # A minimal Rust toolchain has neither.
 deps-lint: deps

@@ -10,6 +10,7 @@ for a shape, or is not installed, is left out of it, and the results say so. The
 import argparse
 import datetime
 import os
+import resource
 import shlex
 import shutil
 import sys
@@ -28,21 +29,27 @@ def arguments():
     parser.add_argument("--seconds", type=int, default=5, help="of each run (%(default)s)")
     parser.add_argument("--connections", type=int, default=64, help="kept alive (%(default)s)")
     parser.add_argument("--tokens", type=int, default=1000, help="different ones, of the shape jwt (%(default)s)")
+    parser.add_argument("--rate", type=int, default=3000, help="requests a second, of the shape rate (%(default)s)")
+    parser.add_argument("--idle", type=int, default=10_000, help="connections, of the shapes idle; less where a process may not open two files for each (%(default)s)")
     options = parser.parse_args()
-    options.idle = 10000
     options.shapes, options.programs = options.shapes.split(","), options.programs.split(",")
     for chosen, known in ((options.shapes, SHAPES), (options.programs, programs.COMMANDS)):
         for name in chosen:
             if name not in known:
                 parser.error(f"there is no `{name}`; there are {', '.join(known)}")
-    for command in ("wrk", "h2load", "nginx", "openssl", "taskset", options.binary):
+    for command in ("wrk", "h2load", "vegeta", "nginx", "openssl", "taskset", options.binary):
         if not shutil.which(command):
             parser.error(f"`{command}` cannot be run: `make loadtest` builds and installs what is needed")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    options.idle = min(options.idle, most // 2 - 1000)
     return options
 
 
 def main():
     options = arguments()
+    # What connects and asks here shares the clients' core.
+    os.sched_setaffinity(0, {1})
     there = programs.there(options.programs)
     base = programs.HERE / "results" / f"compare-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}"
     base.parent.mkdir(exist_ok=True)
@@ -77,6 +84,11 @@ def main():
                     continue
                 results[name] = runs
                 say(*report.table(name, shape.base, runs))
+                notes = [f"{row} lacks {lack}" for row in able if (lack := programs.lacks(shape.cases[row]))]
+                if absent := [row for row in there if row not in shape.cases and len(shape.cases) > 2]:
+                    notes.append(f"without settings for this: {', '.join(absent)}")
+                if notes:
+                    say("", "; ".join(notes))
                 with open(f"{base}.svg", "w") as file:
                     file.write(report.plot(results))
     print(f"\n{base}.md, {base}.svg")

@@ -5,7 +5,9 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import subprocess
+import time
 import time
 
 from .programs import HERE, PORT, ask, connection
@@ -102,3 +104,68 @@ def handshakes(gateway, options):
     text = client(gateway, "openssl", "s_time", "-connect", f"localhost:{PORT}", "-www", gateway.case.path, "-time", str(options.seconds), *gateway.case.words)
     each = (gateway.cpu() - before) / int(re.search(r"(\d+) connections in \d+ real seconds", text)[1])
     return {HANDSHAKE: each, PER_SECOND: 1e6 / each, START: gateway.start, MEMORY: gateway.memory()}
+
+
+# Of a latency that is not the queue's, the base's share tells something.
+RATE_P50, RATE_P90, RATE_P99 = Column("p50 ms", ".3f", ratio=True), Column("p90 ms", ".3f"), Column("p99 ms", ".3f", ratio=True)
+RATE_CPU, LATE = Column("CPU µs/request", ".1f"), Column("sent late", ".0f", total=True)
+
+
+def vegeta(gateway, rate, seconds, connections):
+    """What vegeta says of requests that come at a constant rate, whether or not those before them are answered."""
+    headers = " ".join(shlex.quote(word) for header in gateway.headers for word in ("-header", header))
+    attack = f"vegeta attack -rate={rate}/s -duration={seconds}s -connections={connections} -workers={connections} {headers}"
+    said = json.loads(client(gateway, "bash", "-o", "pipefail", "-c", f"echo 'GET {gateway.url}' | {attack} | vegeta report -type=json"))
+    good = said["status_codes"].get("200", 0)
+    # What it had not sent by the end makes the load another one, whoever is to blame.
+    late = max(round((rate * 0.999 - said["rate"]) * seconds), 0)
+    return {"requests": good, "errors": said["requests"] - good, "rate": said["rate"], "late": late, "latencies": said["latencies"]}
+
+
+def rate(gateway, options):
+    """As many requests a second as are said, which all programs can bear: what one takes without a queue before it."""
+    vegeta(gateway, options.rate, 1, options.connections)
+    before = gateway.cpu()
+    said = vegeta(gateway, options.rate, options.seconds, options.connections)
+    used = gateway.cpu() - before
+    p50, p90, p99 = (said["latencies"][part] / 1e6 for part in ("50th", "90th", "99th"))
+    return {
+        RATE_P50: p50,
+        RATE_P90: p90,
+        RATE_P99: p99,
+        RATE_CPU: used / max(said["requests"], 1),
+        RATE: said["rate"],
+        MEMORY: gateway.memory(),
+        LATE: said["late"],
+        ERRORS: said["errors"],
+    }
+
+
+EACH = Column("KiB/connection", ".2f", ratio=True)
+BARE, SERVED = Column("RSS MiB at start", ".1f", ratio=True), Column("after 100 connections", ".1f")
+HELD, COUNT = Column("with idle ones", ".1f"), Column("idle ones", ".0f")
+
+
+def idle(gateway, options):
+    """Connections that were served once and are kept."""
+
+    def served():
+        kept = connection(gateway.case)
+        if (answer := ask(gateway.case, through=kept)) != (200, gateway.case.answer):
+            raise SystemExit(f"{gateway.case.program} answers {gateway.case.path} with {answer}")
+        return kept
+
+    # What is made once, for whichever connection comes first.
+    for _ in range(100):
+        served().close()
+    time.sleep(0.5)
+    before = gateway.memory()
+    held = [served() for _ in range(options.idle)]
+    time.sleep(0.5)
+    after = gateway.memory()
+    # None was closed meanwhile, or those that are left would seem to need less.
+    for kept in held:
+        if ask(gateway.case, through=kept) != (200, gateway.case.answer):
+            raise SystemExit(f"{gateway.case.program} has closed an idle connection")
+        kept.close()
+    return {EACH: (after - before) * 1024 / options.idle, BARE: gateway.bare, SERVED: before, HELD: after, COUNT: options.idle}

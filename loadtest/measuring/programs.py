@@ -21,15 +21,22 @@ HERE = pathlib.Path(__file__).resolve().parent.parent
 PORT, SERVICE = 18080, 18081
 os.environ["PATH"] += ":/usr/sbin"
 
+TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+TLS.check_hostname, TLS.verify_mode, TLS.minimum_version = False, ssl.CERT_NONE, ssl.TLSVersion.TLSv1_3
+
 COMMANDS = {
     "tidegate": "{binary} run -c {config}",
     "nginx": "nginx -p {folder} -c {config}",
     "haproxy": "haproxy -f {config}",
     "envoy": "envoy -c {config} --concurrency 1 --log-level error --disable-hot-restart",
+    "caddy": "caddy run --adapter caddyfile --config {config}",
+    "traefik": "traefik --configFile={config}",
+    "krakend": "krakend run -c {config}",
+    "tyk": "tyk --conf {config}",
 }
 # The same with another setting.
 COMMANDS["envoy-cached"] = COMMANDS["envoy"]
-VERSIONS = {"tidegate": "--version", "nginx": "-v", "haproxy": "-v", "envoy": "--version"}
+VERSIONS = {"tidegate": "--version", "nginx": "-v", "haproxy": "-v", "envoy": "--version", "caddy": "build-info", "traefik": "version", "krakend": "version", "tyk": "version"}
 
 SERVICE_CONFIG = """
 daemon off; master_process off; pid {folder}/service.pid; error_log {folder}/service.log;
@@ -129,7 +136,9 @@ def version(name, binary):
     """A program's name with what it says of its version."""
     command = COMMANDS[name].format(binary=binary, config="", folder="").split()[0]
     said = subprocess.run([command, *VERSIONS[name.partition("-")[0]].split()], capture_output=True, text=True)
-    return f"{name} {re.search(r'[0-9]+[.][0-9]+[.][0-9]+', said.stdout + said.stderr)[0]}"
+    # Not that of Go, which some tell first.
+    found = re.search(r"(?<![\d.o])[0-9]+[.][0-9]+[.][0-9]+", said.stdout + said.stderr)
+    return f"{name} {found[0] if found else 'of a version that it does not tell'}"
 
 
 def openssl(*words, text=None):
@@ -171,10 +180,7 @@ def connection(case):
     """One to a gateway, which opens with its first request."""
     if not case.cert:
         return http.client.HTTPConnection("127.0.0.1", PORT, timeout=5)
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return http.client.HTTPSConnection("localhost", PORT, timeout=5, context=context)
+    return http.client.HTTPSConnection("localhost", PORT, timeout=5, context=TLS)
 
 
 def ask(case, headers=(), through=None):
@@ -219,17 +225,30 @@ def service(folder):
     return running(["nginx", "-p", folder, "-c", str(config)], 1, f"{folder}/service.said")
 
 
+def template(program, config):
+    """The file with a program's settings; those beside it, which it names, are in a folder."""
+    return next((path for path in (HERE / "rivals" / program).glob(f"{config}.*") if path.is_file()), None)
+
+
+def lacks(case):
+    """What a program has no part for, as its settings say."""
+    found = re.match(r"# Lacks (.*?)[:.]", template(case.program, case.config).read_text())
+    return found and found[1]
+
+
 def write(case, options, folder):
     """The config of a case."""
-    template = next((HERE / "rivals" / case.program).glob(f"{case.config}.*"))
+    main = template(case.program, case.config)
     routes = (f'  - {{ name: "{n}", match: {{ path: "/service-{n}/orders/{{id}}" }}, to: service }}' for n in range(case.count))
     hashes = (hashlib.sha256(key(n).encode()).hexdigest() for n in range(case.count))
     consumers = (f'  - {{ name: consumer-{n}, groups: [gold], api_keys: ["sha256:{hash}"] }}' for n, hash in enumerate(hashes))
     filled = {"folder": folder, "port": PORT, "service": SERVICE, "cached": 2 * options.tokens, "cert": case.cert}
     filled |= {"routes": "\n".join(routes), "consumers": "\n".join(consumers), "connections": options.idle + 500 if case.idle else 4096}
-    config = pathlib.Path(folder, f"{case.program}-{template.name}")
-    config.write_text(re.sub(r"@(\w+)@", lambda place: str(filled[place[1]]), template.read_text()))
-    return config
+    for path in (main, *main.with_suffix(".d").glob("*")):
+        to = pathlib.Path(folder, f"{case.program}-{path.relative_to(main.parent)}")
+        to.parent.mkdir(exist_ok=True)
+        to.write_text(re.sub(r"@(\w+)@", lambda place: str(filled[place[1]]), path.read_text()))
+    return pathlib.Path(folder, f"{case.program}-{main.name}")
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import dataclasses
 import typing
 
 from . import loads
-from .programs import COMMANDS, HERE, Case, key
+from .programs import COMMANDS, Case, key, template
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Shape:
 
 def all_with(config, path, base="nginx", load=loads.wrk, **more):
     """What every program does that has such a config."""
-    cases = {name: Case(name, config, path, **more) for name in COMMANDS if any((HERE / "rivals" / name).glob(f"{config}.*"))}
+    cases = {name: Case(name, config, path, **more) for name in COMMANDS if template(name, config)}
     return Shape(base, cases, load)
 
 
@@ -49,4 +49,7 @@ SHAPES = {
     "handshakes-1.2": handshakes("ecdsa", "-tls1_2", "-new"),
     "resumed-1.2": handshakes("ecdsa", "-tls1_2", "-reuse"),
     "handshakes-rsa-1.2": handshakes("rsa", "-tls1_2", "-new"),
+    "rate": all_with("plain", "/plain", load=loads.rate),
+    "idle": all_with("plain", "/plain", load=loads.idle, idle=True),
+    "idle-tls": all_with("tls", "/plain", load=loads.idle, cert="ecdsa", idle=True),
 }
