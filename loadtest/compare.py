@@ -42,7 +42,8 @@ def arguments():
             parser.error(f"`{command}` cannot be run: `make loadtest` builds and installs what is needed")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    options.idle = min(options.idle, most // 2 - 1000)
+    # Two for each that HAProxy may have, and those are more than will be idle.
+    options.idle = min(options.idle, most * 4 // 9 - 1000)
     return options
 
 

@@ -1,10 +1,12 @@
 """The ways to put load on a gateway; each gives what it has shown, by column."""
 
+import concurrent.futures
 import dataclasses
 import json
 import os
 import pathlib
 import re
+import select
 import shlex
 import subprocess
 import time
@@ -68,6 +70,20 @@ def wrk(gateway, options):
     }
 
 
+def counted(text):
+    """What h2load says was answered well, and what was not."""
+    # Those that were on their way at the end are no errors.
+    wrong = re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", text).groups() + tuple(re.findall(r"(\d+) [345]xx", text))
+    return int(re.search(r"status codes: (\d+) 2xx", text)[1]), sum(map(int, wrong))
+
+
+def steady(gateway, rate, seconds, connections):
+    """Good answers and errors of requests that come at a constant rate over HTTP/1.1, of which each connection bears its share."""
+    headers = [word for header in gateway.headers for word in ("-H", header)]
+    command = ["h2load", "--h1", "-t1", f"-c{connections}", f"--rps={rate / connections:.3f}", f"-D{seconds}", *headers, gateway.url]
+    return counted(client(gateway, *command))
+
+
 def h2load(gateway, options):
     """The same over HTTP/2: as many requests at once, four on each connection."""
     log = pathlib.Path(gateway.folder, "h2load.log")
@@ -79,9 +95,7 @@ def h2load(gateway, options):
     used = gateway.cpu() - before
     if "Application protocol: h2" not in text or "TLSv1.3" not in text:
         raise SystemExit(f"{gateway.case.program} does not speak HTTP/2 over TLS 1.3:\n{text}")
-    good = int(re.search(r"status codes: (\d+) 2xx", text)[1])
-    # Those that were on their way at the end are no errors.
-    errors = sum(map(int, re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", text).groups())) + sum(map(int, re.findall(r"(\d+) [345]xx", text)))
+    good, errors = counted(text)
     took = sorted(int(line.split("\t")[2]) / 1000 for line in log.read_text().splitlines())
     return {
         CPU: used / good,
@@ -112,9 +126,9 @@ RATE_CPU, LATE = Column("CPU µs/request", ".1f"), Column("sent late", ".0f", to
 
 
 def vegeta(gateway, rate, seconds, connections):
-    """What vegeta says of requests that come at a constant rate, whether or not those before them are answered."""
+    """What vegeta says of requests that come at a constant rate, whether or not those before them are answered, of which it lets a thousand wait."""
     headers = " ".join(shlex.quote(word) for header in gateway.headers for word in ("-header", header))
-    attack = f"vegeta attack -rate={rate}/s -duration={seconds}s -connections={connections} -workers={connections} {headers}"
+    attack = f"vegeta attack -rate={rate}/s -duration={seconds}s -connections={connections} -workers={connections} -max-workers=1000 {headers}"
     said = json.loads(client(gateway, "bash", "-o", "pipefail", "-c", f"echo 'GET {gateway.url}' | {attack} | vegeta report -type=json"))
     good = said["status_codes"].get("200", 0)
     # What it had not sent by the end makes the load another one, whoever is to blame.
@@ -149,23 +163,29 @@ HELD, COUNT = Column("with idle ones", ".1f"), Column("idle ones", ".0f")
 def idle(gateway, options):
     """Connections that were served once and are kept."""
 
-    def served():
-        kept = connection(gateway.case)
+    def served(kept):
         if (answer := ask(gateway.case, through=kept)) != (200, gateway.case.answer):
             raise SystemExit(f"{gateway.case.program} answers {gateway.case.path} with {answer}")
         return kept
 
+    def many(connections):
+        with concurrent.futures.ThreadPoolExecutor(32) as threads:
+            return list(threads.map(served, connections))
+
     # What is made once, for whichever connection comes first.
-    for _ in range(100):
-        served().close()
+    for kept in many(connection(gateway.case) for _ in range(100)):
+        kept.close()
     time.sleep(0.5)
     before = gateway.memory()
-    held = [served() for _ in range(options.idle)]
+    held = many(connection(gateway.case) for _ in range(options.idle))
     time.sleep(0.5)
     after = gateway.memory()
-    # None was closed meanwhile, or those that are left would seem to need less.
+    ended = select.poll()
     for kept in held:
-        if ask(gateway.case, through=kept) != (200, gateway.case.answer):
-            raise SystemExit(f"{gateway.case.program} has closed an idle connection")
+        ended.register(kept.sock, select.POLLIN)
+    # Those that were closed would make the others seem to need less.
+    if closed := ended.poll(0):
+        raise SystemExit(f"{gateway.case.program} has closed {len(closed)} idle connections")
+    for kept in held:
         kept.close()
     return {EACH: (after - before) * 1024 / options.idle, BARE: gateway.bare, SERVED: before, HELD: after, COUNT: options.idle}
