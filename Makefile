@@ -42,7 +42,7 @@ fuzz: deps ## look for input that breaks JSON and the targets of parts, FUZZ sec
 			$(TARGET)/fuzz/found/$$name tests/fuzz/seeds/$$name -- -dict=tests/fuzz/$$([ $$name = path ] && echo path || echo json).dict -max_len=600 -max_total_time=$(FUZZ) || exit 1; \
 	done
 
-loadtest: build deps-loadtest ## measure the whole under load, with wrk, beside other gateways
+loadtest: build deps-loadtest ## measure the whole under load, beside other gateways
 	PATH="$(abspath $(TARGET))/tools/rivals/bin:$$PATH" loadtest/compare.py $(TARGET)/release/tidegate
 	loadtest/composed.sh $(TARGET)/release/tidegate
 
