@@ -153,6 +153,7 @@ def tokens(folder, count):
     """A key, what its issuer publishes of it, and tokens that are signed with it (RS256)."""
     key = f"{folder}/issuer.pem"
     openssl("genrsa", "-out", key, "2048")
+    openssl("rsa", "-in", key, "-pubout", "-out", f"{folder}/issuer.pub")
     modulus = bytes.fromhex(openssl("rsa", "-in", key, "-noout", "-modulus").decode().strip().partition("=")[2])
     jwk = {"kty": "RSA", "kid": "k", "alg": "RS256", "use": "sig", "n": base64url(modulus), "e": "AQAB"}
     pathlib.Path(folder, "jwks.json").write_text(json.dumps({"keys": [jwk]}))
@@ -260,6 +261,8 @@ def started(case, options, folder):
     headers = case.headers
     if case.script == "jwt.lua":
         headers = ("Authorization: Bearer " + pathlib.Path(folder, "tokens").read_text().partition("\n")[0],)
+    if listens():
+        raise SystemExit(f"another program listens at port {PORT}, and would be measured")
     began, bare = time.monotonic(), 0
     with running(command, 0, said) as process:
         if case.idle:
