@@ -58,6 +58,8 @@ def wrk(gateway, options):
     text = client(gateway, *command, f"-d{options.seconds}s")
     used = gateway.cpu() - before
     requests = int(re.search(r"(\d+) requests in", text)[1])
+    if not requests:
+        raise SystemExit(f"{case.program} has answered nothing in time:\n{text}")
     latency = dict(re.findall(r"^\s+(\d+)%\s+(\S+)\s*$", text, re.M))
     return {
         CPU: used / requests,
@@ -96,6 +98,8 @@ def h2load(gateway, options):
     if "Application protocol: h2" not in text or "TLSv1.3" not in text:
         raise SystemExit(f"{gateway.case.program} does not speak HTTP/2 over TLS 1.3:\n{text}")
     good, errors = counted(text)
+    if not good:
+        raise SystemExit(f"{gateway.case.program} has answered nothing in time:\n{text}")
     took = sorted(int(line.split("\t")[2]) / 1000 for line in log.read_text().splitlines())
     return {
         CPU: used / good,

@@ -198,9 +198,16 @@ def ask(case, headers=(), through=None):
             kept.close()
 
 
-def listens():
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", PORT)):
+def listens(port=PORT):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
         return True
+    return False
+
+
+def free(port):
+    """Ends everything where a stranger would be measured, or asked, in the place of what is started here."""
+    if listens(port):
+        raise SystemExit(f"another program listens at port {port}")
 
 
 @contextlib.contextmanager
@@ -219,6 +226,7 @@ def running(command, core, said):
 
 def service(folder):
     """What all gateways forward to, on the clients' core."""
+    free(SERVICE)
     config = pathlib.Path(folder, "service.conf")
     body = '{"fill":"' + "x" * (1024 - len('{"fill":""}')) + '"}'
     config.write_text(SERVICE_CONFIG.format(folder=folder, service=SERVICE, body=body))
@@ -261,8 +269,7 @@ def started(case, options, folder):
     headers = case.headers
     if case.script == "jwt.lua":
         headers = ("Authorization: Bearer " + pathlib.Path(folder, "tokens").read_text().partition("\n")[0],)
-    if listens():
-        raise SystemExit(f"another program listens at port {PORT}, and would be measured")
+    free(PORT)
     began, bare = time.monotonic(), 0
     with running(command, 0, said) as process:
         if case.idle:
