@@ -253,7 +253,7 @@ def write(case, options, folder):
     consumers = (f'  - {{ name: consumer-{n}, groups: [gold], api_keys: ["sha256:{hash}"] }}' for n, hash in enumerate(hashes))
     filled = {"folder": folder, "port": PORT, "service": SERVICE, "cached": 2 * options.tokens, "cert": case.cert}
     # nginx closes idle ones where less than a sixteenth is left.
-    filled |= {"routes": "\n".join(routes), "consumers": "\n".join(consumers), "connections": options.idle * 9 // 8 if case.idle else 4096}
+    filled |= {"routes": "\n".join(routes), "consumers": "\n".join(consumers), "connections": options.idle * 9 // 8 + 500 if case.idle else 4096}
     for path in (main, *main.with_suffix(".d").glob("*")):
         to = pathlib.Path(folder, f"{case.program}-{path.relative_to(main.parent)}")
         to.parent.mkdir(exist_ok=True)
