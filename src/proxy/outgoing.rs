@@ -1,6 +1,6 @@
 //! The header that goes out to a service.
 
-use http::{HeaderValue, Version, header};
+use http::{HeaderName, HeaderValue, Version, header};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
@@ -89,7 +89,26 @@ fn host(exchange: &Exchange, req: &mut RequestHeader) {
         Some(HostMode::Name(name)) => Some(name.clone()),
         Some(HostMode::Keep) | None => Some(exchange.authority.clone()),
     };
-    if let Some(value) = value {
+    // Most often it is what the client has said.
+    if let Some(value) = value.filter(|value| req.headers.get(header::HOST) != Some(value)) {
         let _ = req.insert_header(header::HOST, value);
     }
+}
+
+/// Whether nothing in it is meant for this hop alone (RFC 9110 §7.6.1), and there is nothing to take out. One look over the names is cheaper than a search
+/// for each.
+pub(super) fn is_for_all(req: &RequestHeader) -> bool {
+    const HOP: [HeaderName; 10] = [
+        header::CONNECTION,
+        header::UPGRADE,
+        header::TRANSFER_ENCODING,
+        header::TE,
+        header::TRAILER,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+        HeaderName::from_static("http2-settings"),
+    ];
+    !req.headers.keys().any(|name| HOP.contains(name))
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use http::{StatusCode, header};
-use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
@@ -13,7 +13,7 @@ use pingora_timeout::timeout;
 use super::exchange::Step;
 use super::fallback::{self, Turned};
 use super::talk::Talk;
-use super::{Connection, Exchange, Gateway, answer, grpc};
+use super::{Connection, Exchange, Gateway, answer, grpc, outgoing};
 use crate::handler::{self, Conversation, Failed};
 use crate::problem::{Kind, Problem};
 use crate::routing::Destination;
@@ -169,6 +169,10 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
     }
     if is_open {
         peer.options.read_timeout = None;
+    }
+    if outgoing::is_for_all(session.req_header()) {
+        // Pingora would look for a dozen headers, each by itself.
+        peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
     }
     exchange.step = Step::Connecting;
     Ok(peer)
