@@ -123,18 +123,18 @@ async fn next<A>(conn: &mut Conn, serving: &Serving<A>, terms: &Terms, shutdown:
         conn.rest();
         let came = tokio::select! {
             biased;
-            came = timeout(terms.idle, conn.first_bytes()) => Some(came),
+            came = conn.first_bytes(terms.idle) => Some(came),
             _ = shutdown.wait_for(|ending| *ending) => None,
         };
         // A next request may be on its way already: once the process is told to end, it is waited for a little, and told that it is the last.
         let (came, bound) = match came {
             Some(came) => (came, "idle"),
-            None => (timeout(terms.patience.farewell, conn.first_bytes()).await, "farewell"),
+            None => (conn.first_bytes(terms.patience.farewell).await, "farewell"),
         };
-        if came.is_err() {
+        if came.is_none() {
             terms.note(bound);
         }
-        if !came.is_ok_and(|came| came.unwrap_or(false)) {
+        if !came.unwrap_or(false) {
             Box::pin(conn.end(terms.drain)).await;
             return None;
         }

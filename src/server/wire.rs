@@ -44,6 +44,17 @@ impl Wire {
     }
 }
 
+impl Wire {
+    /// Waits until something may have come. Over TLS that can only be seen by reading.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Wire::Tcp(stream) => stream.poll_read_ready(cx),
+            Wire::Unix(stream) => stream.poll_read_ready(cx),
+            Wire::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+}
+
 impl AsRawFd for Wire {
     fn as_raw_fd(&self) -> RawFd {
         match self {

@@ -53,6 +53,8 @@ pub struct Conn {
     farewell: Option<Pin<Box<Sleep>>>,
     /// Until when what nobody wants is read at most.
     resting: Option<Instant>,
+    /// How long nothing has come between two requests.
+    idle: Pace,
     /// What the client owes of the present request's body.
     upload: Pace,
     /// What it owes in taking what is written.
@@ -109,6 +111,7 @@ impl Conn {
             unwanted: 0,
             farewell: None,
             resting: None,
+            idle: Pace::default(),
             upload: Pace::default(),
             download: Pace::default(),
             silence: Pace::default(),
@@ -150,14 +153,22 @@ impl Conn {
         !self.ahead.is_empty()
     }
 
-    /// Waits for the first bytes of a next request, with nothing but the socket held. False where the client has closed.
+    /// Waits so long for the first bytes of a next request, with nothing but the socket held. False where the client has closed, none where nothing came.
     ///
     /// That the socket says it is readable would not do: after a read that just filled its buffer it says so of nothing.
-    ///
-    /// # Errors
-    /// Those of the socket.
-    pub async fn first_bytes(&mut self) -> io::Result<bool> {
-        poll_fn(|cx| self.poll_ahead(cx)).await.map(|count| count > 0)
+    pub async fn first_bytes(&mut self, patience: Duration) -> Option<bool> {
+        let idle = Slowest { patience, rate: 0 };
+        self.idle.pardon();
+        poll_fn(|cx| match self.poll_ahead(cx) {
+            Poll::Ready(came) => {
+                // The clock runs on for the next wait: to set it anew would cost each request more than it costs to ring in vain now and then.
+                self.idle.moved(&idle, 0);
+                Poll::Ready(Some(came.is_ok_and(|count| count > 0)))
+            }
+            Poll::Pending if self.idle.waits(&idle, cx) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 
     /// Reads the next request's header, or finds that the client speaks HTTP/2.
@@ -254,6 +265,10 @@ impl Conn {
 
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Self { stream, ahead, .. } = self;
+        if ahead.is_empty() {
+            // A buffer is for what has come.
+            ready!(stream.poll_readable(cx))?;
+        }
         ahead.reserve(READ);
         let before = ahead.len();
         let read = std::pin::pin!(stream.read_buf(ahead)).poll(cx);
