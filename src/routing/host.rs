@@ -28,7 +28,12 @@ pub fn normalise(authority: &str) -> Option<Cow<'_, str>> {
             let end = authority.find(':').unwrap_or(authority.len());
             let (host, port) = authority.split_at(end);
             let host = host.strip_suffix('.').unwrap_or(host);
-            if !host.bytes().all(is_name_byte) || host.contains("..") || host.starts_with('.') || host.ends_with('.') {
+            let mut before = b'.';
+            let sound = host.bytes().all(|byte| {
+                let last = std::mem::replace(&mut before, byte);
+                is_name_byte(byte) && (last, byte) != (b'.', b'.')
+            });
+            if !sound || (before == b'.' && !host.is_empty()) {
                 return None;
             }
             (Cow::Borrowed(host), port)
