@@ -1,11 +1,14 @@
 # Each target installs what it needs, on a Debian that has nothing but Rust. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench fuzz loadtest dist deb install install-files uninstall clean deps deps-test deps-lint deps-loadtest tools
+.PHONY: help run build test lint bench fuzz loadtest dist train deb install install-files uninstall clean deps deps-test deps-lint deps-loadtest deps-train tools
 
 CONFIG ?= conf/tidegate.yaml
 FUZZ ?= 600
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+PGO := $(abspath $(TARGET))/pgo
+TRAINING := plain,policies,jwt,composed,post-1k,large,tls,h2
 # What is installed and packed, and where to. `make install BINARY=…` takes another one.
 BINARY ?= $(TARGET)/dist/tidegate
 PREFIX ?= /usr/local
@@ -46,14 +49,23 @@ loadtest: build deps-loadtest ## measure the whole under load, beside other gate
 	PATH="$(abspath $(TARGET))/tools/rivals/bin:$$PATH" loadtest/compare.py $(TARGET)/release/tidegate
 	loadtest/composed.sh $(TARGET)/release/tidegate
 
-dist: deps ## the binary to ship, with config and licence, as dist/*.tar.gz
-	cargo build --profile dist --locked
+dist: train ## the binary to ship, built twice, with config and licence, as dist/*.tar.gz
 	rm -rf dist/$(NAME)
 	mkdir -p dist/$(NAME)
 	cp $(TARGET)/dist/tidegate README.md CHANGELOG.md LICENSE dist/$(NAME)/
 	cp -r conf systemd dist/$(NAME)/
 	tar -C dist -czf dist/$(NAME).tar.gz $(NAME)
 	@echo dist/$(NAME).tar.gz
+
+# The compiler is told which ways through the code are taken, by a first build that counts them under load. Both must have the same profile, or the names
+# in the code differ. With `--target` the flags are for what is built, and not for what builds it; cargo does not see that the counts are others.
+train: deps deps-train
+	rm -rf $(PGO)/counts $(PGO)/used
+	RUSTFLAGS="-Cprofile-generate=$(PGO)/counts" cargo build --profile dist --locked --target $(HOST) --target-dir $(PGO)/counting
+	loadtest/compare.py $(PGO)/counting/$(HOST)/dist/tidegate --programs tidegate --shapes $(TRAINING) --rounds 1 --seconds 3
+	"$$(rustc --print sysroot)/lib/rustlib/$(HOST)/bin/llvm-profdata" merge -o $(PGO)/profile $(PGO)/counts
+	RUSTFLAGS="-Cprofile-use=$(PGO)/profile" cargo build --profile dist --locked --target $(HOST) --target-dir $(PGO)/used
+	install -D $(PGO)/used/$(HOST)/dist/tidegate $(TARGET)/dist/tidegate
 
 deb: $(BINARY) ## a Debian package, as dist/*.deb
 	systemd/debian/build $(BINARY) $(VERSION) dist
@@ -123,6 +135,10 @@ $(TARGET)/tools/node: tests/tools/package.json tests/tools/package-lock.json
 	cp tests/tools/package.json tests/tools/package-lock.json $(TARGET)/tools/npm/
 	npm ci --prefix $(TARGET)/tools/npm --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
+
+deps-train: deps
+	@.ci/need wrk h2load nginx openssl python3
+	@rustup component list --installed | grep -q ^llvm-tools || rustup component add llvm-tools
 
 deps-loadtest: deps $(TARGET)/tools/rivals/go
 	@.ci/need wrk nginx haproxy curl h2load openssl python3

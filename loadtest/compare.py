@@ -37,7 +37,9 @@ def arguments():
         for name in chosen:
             if name not in known:
                 parser.error(f"there is no `{name}`; there are {', '.join(known)}")
-    for command in ("wrk", "h2load", "vegeta", "nginx", "openssl", "taskset", options.binary):
+    clients = {SHAPES[name].load.__name__ for name in options.shapes}
+    needed = {"wrk": "wrk", "h2load": "h2load", "rate": "vegeta"}
+    for command in (*(needed[client] for client in clients if client in needed), "nginx", "openssl", "taskset", options.binary):
         if not shutil.which(command):
             parser.error(f"`{command}` cannot be run: `make loadtest` builds and installs what is needed")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
