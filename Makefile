@@ -58,9 +58,9 @@ dist: train ## the binary to ship, built twice, with config and licence, as dist
 	@echo dist/$(NAME).tar.gz
 
 # The compiler is told which ways through the code are taken, by a first build that counts them under load. Both must have the same profile, or the names
-# in the code differ. With `--target` the flags are for what is built, and not for what builds it; cargo does not see that the counts are others.
+# in the code differ. With `--target` the flags are for what is built, and not for what builds it.
 train: deps deps-train
-	rm -rf $(PGO)/counts $(PGO)/used
+	rm -rf $(PGO)/counts
 	RUSTFLAGS="-Cprofile-generate=$(PGO)/counts" cargo build --profile dist --locked --target $(HOST) --target-dir $(PGO)/counting
 	loadtest/compare.py $(PGO)/counting/$(HOST)/dist/tidegate --programs tidegate --shapes $(TRAINING) --rounds 1 --seconds 3
 	"$$(rustc --print sysroot)/lib/rustlib/$(HOST)/bin/llvm-profdata" merge -o $(PGO)/profile $(PGO)/counts
