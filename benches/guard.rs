@@ -1,73 +1,40 @@
 //! What it costs a request to be asked whether it may: by its address among 100,000 networks, by its groups, scopes and claims, and by conditions in CEL.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "a benchmark fails by panicking")]
 
+mod kit;
+
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use http::HeaderValue;
 use pingora_http::RequestHeader;
 use tidegate::consumer::{ConsumerConfig, Consumers};
-use tidegate::ctx::{Ctx, Params};
+use tidegate::ctx::Ctx;
 use tidegate::expr::{Condition, Names, Said};
-use tidegate::observe::Metrics;
-use tidegate::policy::{Chain, Flow};
-use tidegate::state::Shared;
-use tidegate::upstream::Client;
+use tidegate::policy::Chain;
 
 const CONSUMERS: &str =
     r#"[{"name": "app", "groups": ["gold", "eu", "beta"], "labels": {"region": "eu"}}, {"name": "other", "groups": ["silver"]}]"#;
 
+/// Its caller is known.
 fn ctx() -> Ctx {
-    let mut cx = Ctx::new(HeaderValue::from_static("0123456789abcdef0123456789abcdef"));
-    cx.path = "/orders/42".into();
-    cx.params = Params { names: ["id".into()].into(), ranges: std::iter::once(8..10).collect() };
     let consumers = Consumers::build(&serde_json::from_str::<Vec<ConsumerConfig>>(CONSUMERS).unwrap()).unwrap();
-    cx.consumer = consumers.named("app").cloned();
-    cx.claims = Some(Arc::new(serde_json::json!({
+    let claims = serde_json::json!({
         "sub": "ann", "scope": "orders.read orders.write users.read", "roles": ["editor", "viewer"], "org": {"id": 7, "plan": "pro"}
-    })));
-    cx
+    });
+    Ctx { consumer: consumers.named("app").cloned(), claims: Some(Arc::new(claims)), ..kit::ctx("/orders/42") }
 }
 
 fn request() -> RequestHeader {
-    let mut request = RequestHeader::build("GET", b"/orders/42?page=2", None).unwrap();
-    for (name, value) in
-        [("Host", "api.example.com"), ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"), ("X-Region", "eu")]
-    {
-        request.append_header(name, value).unwrap();
-    }
-    request
-}
-
-/// What nobody is asked over.
-fn client() -> Arc<Client> {
-    Arc::new(Client::new(Metrics::new(1).unwrap().shards()[0].clone(), 1))
+    kit::request("/orders/42?page=2", &[("X-Region", "eu")])
 }
 
 /// A chain of these policies, as a config builds it.
 fn chain(policies: &str, files: &[(&str, String)]) -> Chain {
-    let folder = std::env::temp_dir().join(format!("tidegate-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    files.iter().for_each(|(name, text)| std::fs::write(folder.join(name), text).unwrap());
-    let path = folder.join("tidegate.yaml");
-    std::fs::write(&path, format!("consumers: {CONSUMERS}\npolicies: {policies}\n")).unwrap();
-    let built = tidegate::reload::build(&path, &Shared::default()).unwrap_or_else(|errors| panic!("{errors}"));
-    std::fs::remove_dir_all(folder).unwrap();
-    built.snapshot.unmatched.ways.into_iter().next().unwrap().chain
-}
-
-/// The way down, which never waits. Whether the request may go on.
-fn down(chain: &Chain, req: &mut RequestHeader, cx: &mut Ctx, client: &Arc<Client>) -> bool {
-    let mut depth = 0;
-    match pin!(chain.request(req, cx, &mut depth, client)).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(answer) => matches!(answer, Ok(Flow::Next)),
-        Poll::Pending => panic!("it waits"),
-    }
+    let snapshot = kit::snapshot(&format!("consumers: {CONSUMERS}\npolicies: {policies}\n"), files);
+    snapshot.unmatched.ways.into_iter().next().unwrap().chain
 }
 
 fn networks(c: &mut Criterion) {
@@ -79,31 +46,33 @@ fn networks(c: &mut Criterion) {
         writeln!(text, "{v4}/24\n{v6}/48").unwrap();
     }
     let chain = chain("[ip_filter: { deny_files: [blocked.txt] }]", &[("blocked.txt", text)]);
-    let (mut req, mut cx, client) = (request(), ctx(), client());
-    let mut group = c.benchmark_group("ip_filter of 100,000 networks");
-    for (name, first, step, listed) in [("IPv4, denied", 0x1400_0000_u32, 1024, true), ("IPv4, passed", 0x1400_0200, 1024, false)] {
+    let (mut req, mut cx, client) = (request(), ctx(), kit::client());
+    let mut group = c.benchmark_group("ip_filter");
+    for (name, first, step, listed) in
+        [("IPv4, denied, of 100,000", 0x1400_0000_u32, 1024, true), ("IPv4, passed, of 100,000", 0x1400_0200, 1024, false)]
+    {
         let mut number = 0;
         group.bench_function(name, |b| {
             b.iter(|| {
                 number = (number + 7919) % 50_000;
                 cx.client = IpAddr::V4((first + number * step).into());
-                assert_eq!(down(&chain, &mut req, black_box(&mut cx), &client), !listed);
+                assert_eq!(kit::down(&chain, &mut req, black_box(&mut cx), &client).is_none(), listed);
             });
         });
     }
     let mut number = 0;
-    group.bench_function("IPv6, passed", |b| {
+    group.bench_function("IPv6, passed, of 100,000", |b| {
         b.iter(|| {
             number = (number + 7919) % 50_000;
             cx.client = IpAddr::V6(((0x2001_0db8_u128 << 96) + (number << 81) + (1 << 80)).into());
-            down(&chain, &mut req, black_box(&mut cx), &client)
+            kit::down(&chain, &mut req, black_box(&mut cx), &client)
         });
     });
     group.finish();
 }
 
 fn lists(c: &mut Criterion) {
-    let (mut req, mut cx, client) = (request(), ctx(), client());
+    let (mut req, mut cx, client) = (request(), ctx(), kit::client());
     let mut group = c.benchmark_group("acl");
     for (name, acl) in [
         ("groups", "{ groups: [silver, gold] }"),
@@ -115,7 +84,7 @@ fn lists(c: &mut Criterion) {
         ("condition", "{ condition: \"'gold' in consumer.groups && 'orders.read' in scopes\" }"),
     ] {
         let chain = chain(&format!("[acl: {acl}]"), &[]);
-        group.bench_function(name, |b| b.iter(|| assert!(down(&chain, &mut req, black_box(&mut cx), &client))));
+        group.bench_function(name, |b| b.iter(|| assert!(kit::down(&chain, &mut req, black_box(&mut cx), &client).is_some())));
     }
     group.finish();
 }

@@ -1,28 +1,19 @@
 //! What a token costs a request: verified anew, by algorithm, and when it was seen before.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "a benchmark fails by panicking")]
 
+mod kit;
+
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use http::HeaderValue;
-use pingora_http::RequestHeader;
 use ring::rand::SystemRandom;
 use ring::{hmac, signature};
 use serde_json::{Value, json};
 use signature::KeyPair as _;
-use tidegate::ctx::{Ctx, Params};
-use tidegate::observe::Metrics;
-use tidegate::policy::Flow;
 use tidegate::snapshot::Snapshot;
-use tidegate::state::Shared;
-use tidegate::upstream::Client;
 
 /// A public key as an issuer publishes it, and a signature with its other half.
 type Signer = (Value, Box<dyn Fn(&[u8]) -> Vec<u8>>);
@@ -70,21 +61,11 @@ fn secret() -> Signer {
 
 /// One route whose only policy is `jwt`, which keeps so much.
 fn snapshot(jwk: &Value, cache: &str) -> Snapshot {
-    let folder = std::env::temp_dir().join(format!("tidegate-bench-jwt-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("keys.json"), json!({"keys": [jwk]}).to_string()).unwrap();
-    let file = folder.join("tidegate.yaml");
     let jwt = format!(
         "jwt: {{ issuer: \"https://id.example.com\", audience: api, scopes: [read], cache: {cache}, keys: [{{ jwks_file: keys.json }}] }}"
     );
-    std::fs::write(&file, format!("routes: [{{ name: a, policies: [{jwt}], reply: {{ text: here }} }}]\n")).unwrap();
-    let built = tidegate::reload::build(&file, &Shared::default()).unwrap_or_else(|errors| panic!("{errors}"));
-    std::fs::remove_dir_all(folder).unwrap();
-    built.snapshot
-}
-
-fn ctx() -> Ctx {
-    Ctx { client: IpAddr::V4(Ipv4Addr::LOCALHOST), params: Params::default(), ..Ctx::new(HeaderValue::from_static("bench")) }
+    let config = format!("routes: [{{ name: a, policies: [{jwt}], reply: {{ text: here }} }}]\n");
+    kit::snapshot(&config, &[("keys.json", json!({"keys": [jwk]}).to_string())])
 }
 
 /// A token of about the size that providers give.
@@ -100,7 +81,7 @@ fn token(alg: &str, sign: &dyn Fn(&[u8]) -> Vec<u8>) -> String {
 
 fn jwt(c: &mut Criterion) {
     let mut group = c.benchmark_group("jwt");
-    let client = Arc::new(Client::new(Metrics::new(1).unwrap().shards()[0].clone(), 1));
+    let client = kit::client();
     let signers = [
         ("HS256", secret()),
         ("RS256", rsa(&signature::RSA_PKCS1_SHA256)),
@@ -111,18 +92,15 @@ fn jwt(c: &mut Criterion) {
     ];
     for (alg, (mut jwk, sign)) in signers {
         (jwk["alg"], jwk["kid"]) = (alg.into(), "k".into());
-        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-        request.append_header("Authorization", format!("Bearer {}", token(alg, &sign))).unwrap();
+        let request = kit::request("/", &[("Authorization", &format!("Bearer {}", token(alg, &sign)))]);
         for (how, cache) in [("verified", "0"), ("seen before", "1MiB")] {
             let snapshot = snapshot(&jwk, cache);
             let chain = &snapshot.routes[0].ways[0].chain;
             group.bench_function(format!("{alg}, {how}"), |b| {
                 b.iter_batched_ref(
-                    || (request.clone(), ctx()),
+                    || (request.clone(), kit::ctx("/")),
                     |(req, cx)| {
-                        let mut depth = 0;
-                        let ready = pin!(chain.request(req, cx, &mut depth, &client)).poll(&mut Context::from_waker(Waker::noop()));
-                        assert!(matches!(black_box(ready), Poll::Ready(Ok(Flow::Next))));
+                        assert!(black_box(kit::down(chain, req, cx, &client)).is_some());
                     },
                     BatchSize::SmallInput,
                 );
