@@ -1,25 +1,14 @@
 //! What it costs to read JSON and write it again: spliced, shaped, assembled; beside `serde_json`, which makes a tree of it.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "a benchmark fails by panicking")]
 
+mod body;
+
 use std::hint::black_box;
 
-use bytes::Bytes;
+use body::body;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::{Value, json};
 use tidegate::body::json::{Assembly, AssemblyConfig, Bounds, Document, Out, Shape, ShapeConfig, check};
-
-/// A list of users, as an API answers with it: about 330 bytes each.
-fn body(users: usize) -> Bytes {
-    let user = |id: usize| {
-        json!({
-            "id": 1_000_000 + id, "name": format!("User Number {id}"), "email": format!("user{id}@example.com"), "active": id.is_multiple_of(3),
-            "balance": 1234.5 + id as f64, "tags": ["alpha", "beta", "gamma"],
-            "address": { "street": "12 Long Example Street", "city": "Zürich", "zip": "8001", "geo": { "lat": 47.3769, "lon": 8.5417 } },
-            "note": "a longer text with \"quotes\"\nand lines in it, as people write them", "parent": null
-        })
-    };
-    json!({ "total": users, "items": (0..users).map(user).collect::<Value>() }).to_string().into()
-}
 
 fn shape(config: Value) -> Shape {
     Shape::build(&serde_json::from_value::<ShapeConfig>(config).unwrap()).unwrap()
