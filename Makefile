@@ -32,7 +32,7 @@ lint: deps deps-lint ## format and clippy; a warning is an error
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo check --locked --quiet --lib --manifest-path tests/fuzz/Cargo.toml --target-dir $(TARGET)/fuzz-check
 
-bench: deps ## measure the parts: routing, policies
+bench: deps ## measure the parts: routing, each policy, composition
 	cargo bench --locked --bench '*'
 
 # The sanitizers look for what `unsafe` can break; there is none here.

@@ -101,3 +101,13 @@ fn every_dependency_is_used_and_says_why_it_is_here() {
         assert!(code.contains(&format!("{}::", name.replace('-', "_"))), "nothing uses {name}");
     }
 }
+
+#[test]
+fn every_policy_is_measured() {
+    let benches = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("benches"));
+    let code: String = benches.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    for name in tidegate::policy::NAMES {
+        let groups = [format!("benchmark_group(\"{name}\")"), format!("Group::of(c, \"{name}\")")];
+        assert!(groups.iter().any(|group| code.contains(group)), "no benchmark has a group `{name}`: add one to benches/policies.rs");
+    }
+}
