@@ -28,19 +28,20 @@ const REQUESTS: usize = 200;
 fn main() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|word| word == "run") {
         thread::spawn(|| {
+            let mut out = stdout();
             for _ in stdin().lines() {
                 let stats = COUNTED.stats();
-                writeln!(stdout(), "{}", stats.allocations + stats.reallocations).unwrap();
+                writeln!(out, "{}", stats.allocations + stats.reallocations).unwrap();
             }
         });
         return tidegate::cli::main();
     }
-    let service = service();
+    let (service, mut out) = (service(), stdout());
     let risen: Vec<_> = SHAPES
         .iter()
         .filter_map(|(shape, path, most)| {
             let count = Gateway::start(shape, service).count(path);
-            writeln!(stdout(), "{shape}: {count} allocations for a request, {most} at most").unwrap();
+            writeln!(out, "{shape}: {count} allocations for a request, {most} at most").unwrap();
             (count > *most).then_some(shape)
         })
         .collect();
