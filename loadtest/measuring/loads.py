@@ -130,9 +130,9 @@ RATE_CPU, LATE = Column("CPU µs/request", ".1f"), Column("sent late", ".0f", to
 
 
 def vegeta(gateway, rate, seconds, connections):
-    """What vegeta says of requests that come at a constant rate, whether or not those before them are answered, of which it lets a thousand wait."""
+    """What vegeta says of requests that come at a constant rate, whether or not those before them are answered."""
     headers = " ".join(shlex.quote(word) for header in gateway.headers for word in ("-header", header))
-    attack = f"vegeta attack -rate={rate}/s -duration={seconds}s -connections={connections} -workers={connections} -max-workers=1000 {headers}"
+    attack = f"vegeta attack -rate={rate}/s -duration={seconds}s -connections={connections} -max-connections={connections} -workers={connections} -max-workers={connections} {headers}"
     said = json.loads(client(gateway, "bash", "-o", "pipefail", "-c", f"echo 'GET {gateway.url}' | {attack} | vegeta report -type=json"))
     good = said["status_codes"].get("200", 0)
     # What it had not sent by the end makes the load another one, whoever is to blame.
