@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 
-from measuring import machine, programs, report
+from measuring import loads, machine, programs, report
 from measuring.shapes import SHAPES
 
 
@@ -37,9 +37,8 @@ def arguments():
         for name in chosen:
             if name not in known:
                 parser.error(f"there is no `{name}`; there are {', '.join(known)}")
-    clients = {SHAPES[name].load.__name__ for name in options.shapes}
-    needed = {"wrk": "wrk", "h2load": "h2load", "rate": "vegeta"}
-    for command in (*(needed[client] for client in clients if client in needed), "nginx", "openssl", "taskset", options.binary):
+    clients = {client for name in options.shapes if (client := loads.CLIENTS.get(SHAPES[name].load))}
+    for command in (*sorted(clients), "nginx", "openssl", "taskset", options.binary):
         if not shutil.which(command):
             parser.error(f"`{command}` cannot be run: `make loadtest` builds and installs what is needed")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -10,7 +10,6 @@ import select
 import shlex
 import subprocess
 import time
-import time
 
 from .programs import HERE, PORT, ask, connection
 
@@ -193,3 +192,7 @@ def idle(gateway, options):
     for kept in held:
         kept.close()
     return {EACH: (after - before) * 1024 / options.idle, BARE: gateway.bare, SERVED: before, HELD: after, COUNT: options.idle}
+
+
+# What each load is put on with, where that is not a part of Python.
+CLIENTS = {wrk: "wrk", h2load: "h2load", rate: "vegeta", handshakes: "openssl"}

@@ -42,9 +42,7 @@ impl Wire {
         };
         Ok(byte.first().copied().filter(|_| count > 0))
     }
-}
 
-impl Wire {
     /// Waits until something may have come. Over TLS that can only be seen by reading.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

@@ -112,6 +112,26 @@ fn what_is_meant_for_this_hop_does_not_reach_the_service() {
 }
 
 #[test]
+fn nor_does_any_of_it_where_nothing_else_in_the_request_is() {
+    let up = Origin::start();
+    let gateway = with(&up);
+    for (name, value) in [
+        ("Connection", "close"),
+        ("Upgrade", "h2c"),
+        ("TE", "trailers"),
+        ("Trailer", "X-Sum"),
+        ("Proxy-Authenticate", "Basic"),
+        ("Proxy-Authorization", "Basic Zm9v"),
+        ("Keep-Alive", "timeout=5"),
+        ("Proxy-Connection", "keep-alive"),
+        ("HTTP2-Settings", "AAMAAABkAAQAAP__"),
+    ] {
+        assert_eq!(gateway.client().get_with("/a", &format!("{name}: {value}\r\n")).status, 200, "{name}");
+        assert_eq!(up.last().header(name), None, "{name}");
+    }
+}
+
+#[test]
 fn a_client_cannot_have_removed_what_the_gateway_vouches_for() {
     let up = Origin::start();
     let gateway = with(&up);
