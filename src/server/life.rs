@@ -18,6 +18,7 @@ use super::http2::Http2;
 use super::listen::{Accepted, Bound, Gate, Listener};
 use super::serve::{Serving, Terms, serve};
 use super::systemd::{feed, watchdog};
+use super::turnstile::Turnstile;
 use super::upgrade::Door;
 use super::welcome::Welcome;
 use super::worker::{Duty, Worker};
@@ -68,11 +69,11 @@ where
         let (live, log) = (running.live.clone(), running.log.clone());
         let gateway = Gateway::new(index, live, shard.clone(), log, trusted.clone(), &running.config);
         let _runtime = worker.handle().enter();
-        gateway.warm();
+        gateway.prepare();
         let app = Arc::new(proxy(&running.config, gateway.clone()));
         gateway.lead_to(&app);
         let refused = Box::new(move |problem, connection: &_| gateway.refused(problem, connection));
-        let serving = Serving { app, refused };
+        let serving = Serving { app, turnstile: Turnstile::default(), refused };
         // Each worker is told by itself: every request looks, and one place for all would be passed between the cores.
         let (tell, told) = watch::channel(false);
         tellers.push(tell);
@@ -270,7 +271,8 @@ async fn operators<A: HttpServerApp + Send + Sync + 'static>(
     terms: Terms,
     closed: watch::Receiver<Option<bool>>,
 ) {
-    let serving = Arc::new(Serving { app, refused: Box::new(|problem, _| crate::proxy::raw_answer(problem)) });
+    let serving =
+        Arc::new(Serving { app, turnstile: Turnstile::default(), refused: Box::new(|problem, _| crate::proxy::raw_answer(problem)) });
     let listener = match Listener::new(socket, Gate::default()) {
         Ok(listener) => listener,
         Err(error) => return log::error!("the admin socket cannot be watched: {error}"),

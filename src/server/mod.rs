@@ -8,6 +8,7 @@ mod wire;
 mod crowd;
 mod conn;
 mod http2;
+mod turnstile;
 mod serve;
 mod listen;
 mod proxied;

@@ -13,6 +13,7 @@ use pingora_timeout::timeout;
 use super::conn::{Conn, Next, Patience};
 use super::head::Bounds;
 use super::http2::{self, Http2};
+use super::turnstile::Turnstile;
 use crate::observe::Shard;
 use crate::problem::{Kind, Problem};
 use crate::proxy::Connection;
@@ -57,6 +58,8 @@ impl Terms {
 pub struct Serving<A> {
     /// The Pingora application that takes each request.
     pub app: Arc<A>,
+    /// Lets requests of HTTP/1.1 begin.
+    pub turnstile: Turnstile,
     /// Renders what the loop itself must say: the whole HTTP/1.1 answer to a request that never became one.
     pub refused: Box<Refuse>,
 }
@@ -77,8 +80,10 @@ where
         };
         left = left.saturating_sub(1);
         let facts = conn.shared_facts();
+        let begun = serving.turnstile.enter().await;
         let answered = serving.app.process_new_http(session(conn, header, left, terms), shutdown);
         let reused = answered.await.map(|reused| reused.consume().0);
+        drop(begun);
         if left == 0 {
             terms.note("requests");
         }
