@@ -1,8 +1,8 @@
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use futures_util::future::Either;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use http::HeaderMap;
 
 use super::ask::Ask;
@@ -96,7 +96,8 @@ impl Composition {
                 match ready {
                     Ok(fetch) => {
                         let fetched = fetch.run(course.shard.parts_running.with_label_values(&[&*self.route]), &self.offload);
-                        running.push(Either::Left(async move { (of, Ended::Fetched(fetched.await)) }));
+                        // Large, and moved several times on its way to be waited for.
+                        running.push(Either::Left(Box::pin(fetched).map(move |fetched| (of, Ended::Fetched(fetched)))));
                     }
                     Err(missing) => self.settle(of, Err(missing), course),
                 }

@@ -148,16 +148,16 @@ impl Gateway {
     }
 
     /// Makes what the first request that asks others would wait for, where there can be one. Called on the worker's runtime.
-    pub fn warm(&self) {
-        self.warm_for(&self.0.live.load());
+    pub fn prepare(&self) {
+        self.prepare_for(&self.0.live.load());
     }
 
-    fn warm_for(&self, snapshot: &Snapshot) {
+    fn prepare_for(&self, snapshot: &Snapshot) {
         if snapshot.asks()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let client = self.0.client.clone();
-            runtime.spawn(async move { client.warm().await });
+            runtime.spawn(async move { client.prepare().await });
         }
     }
 
@@ -179,7 +179,7 @@ impl Gateway {
         let generation = self.0.live.generation();
         if pinned.generation != generation {
             let snapshot = self.0.live.load();
-            self.warm_for(&snapshot);
+            self.prepare_for(&snapshot);
             *pinned = Arc::new(Pinned { generation, snapshot, live: self.0.live.clone(), book: self.0.book.clone() });
         }
         pinned.clone()

@@ -121,8 +121,8 @@ impl Client {
     }
 
     /// Makes what the first call would wait for.
-    pub async fn warm(&self) {
-        self.connections.warm().await;
+    pub async fn prepare(&self) {
+        self.connections.prepare().await;
     }
 
     /// Asks the service for admission and chooses the target. By `req`, the client's own request: what is sent of it, or in its place, may be another one.

@@ -42,7 +42,7 @@ impl Connections {
     }
 
     /// Makes what the first call would wait for.
-    pub async fn warm(&self) {
+    pub async fn prepare(&self) {
         self.plain().await;
         self.any().await;
     }

@@ -75,7 +75,11 @@ pub(super) async fn talk(session: &mut HttpSession, peer: &HttpPeer, mut head: R
         if !fits {
             return Ok(Told { head, body: None, charge: None });
         }
-        held.extend_from_slice(&piece);
+        // Most come in one piece, which is not copied where it holds nothing but itself.
+        match held.is_empty() && session.as_http1().is_some() {
+            true => held = piece.try_into_mut().unwrap_or_else(|piece| BytesMut::from(&piece[..])),
+            false => held.extend_from_slice(&piece),
+        }
     }
     Ok(Told { head, body: Some(held.freeze()), charge })
 }

@@ -81,8 +81,8 @@ fn each_part_keeps_its_own_time_and_size_and_none_ends_the_call_of_another() {
     );
     assert!(events.try_recv().is_err(), "asked once");
     let line = gateway.await_log("the request", |line| line["route"] == "whole");
-    let took = |part: usize| line["parts"][part]["duration_ms"].as_f64().unwrap();
-    assert!(took(0) >= 300.0 && took(0) < took(2), "{line}");
+    // The others were answered once only they were waited for.
+    assert!(line["parts"][0]["duration_ms"].as_f64().unwrap() >= 300.0, "{line}");
 }
 
 #[test]

@@ -264,7 +264,7 @@ impl Beside for Provider {
         let mut settling = self.known().keys.is_none().then_some(settling);
         let mut is_over = false;
         // Given up in the midst of it, an attempt would leave it to the next, and that one to the next.
-        client.warm().await;
+        client.prepare().await;
         loop {
             let mut next = self.refresh(&client, &metrics).await;
             drop(settling.take());

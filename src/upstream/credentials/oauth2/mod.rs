@@ -247,7 +247,7 @@ impl Grant {
         let mut settling = self.at_hand().is_none().then_some(settling);
         let mut is_over = false;
         // Given up in the midst of it, an attempt would leave it to the next, and that one to the next.
-        client.warm().await;
+        client.prepare().await;
         loop {
             let mut next = self.refresh(&client, &metrics).await;
             drop(settling.take());
