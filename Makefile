@@ -8,7 +8,11 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 PGO := $(abspath $(TARGET))/pgo
-TRAINING := plain,policies,jwt,composed,post-1k,large,tls,h2
+TRAINING := --programs tidegate --shapes plain,policies,jwt,composed,post-1k,large,tls,h2 --rounds 1 --seconds 3
+USED = $(PGO)/used/$(HOST)/dist/tidegate
+# Where Debian has it: through its links in /usr/bin it does not find its own parts.
+BOLT ?= /usr/lib/llvm-19/bin
+LAYOUT := -reorder-blocks=ext-tsp -reorder-functions=cdsort -split-functions -split-all-cold -split-eh -icf=1
 # What is installed and packed, and where to. `make install BINARY=…` takes another one.
 BINARY ?= $(TARGET)/dist/tidegate
 PREFIX ?= /usr/local
@@ -46,6 +50,8 @@ fuzz: deps ## look for input that breaks JSON and the targets of parts, FUZZ sec
 	done
 
 loadtest: build deps-loadtest ## measure the whole under load, beside other gateways
+	cargo build --release --locked --example pingora
+	install -D $(TARGET)/release/examples/pingora $(TARGET)/tools/rivals/bin/pingora
 	PATH="$(abspath $(TARGET))/tools/rivals/bin:$$PATH" loadtest/compare.py $(TARGET)/release/tidegate
 	loadtest/composed.sh $(TARGET)/release/tidegate
 
@@ -58,14 +64,20 @@ dist: train ## the binary to ship, built twice, with config and licence, as dist
 	@echo dist/$(NAME).tar.gz
 
 # The compiler is told which ways through the code are taken, by a first build that counts them under load. Both must have the same profile, or the names
-# in the code differ. With `--target` the flags are for what is built, and not for what builds it.
+# in the code differ. With `--target` the flags are for what is built, and not for what builds it. Then BOLT, which has counted too, puts together what is
+# run together: a request takes so much code that the processor waits for it more than for anything else.
 train: deps deps-train
-	rm -rf $(PGO)/counts
+	rm -rf $(PGO)/counts $(PGO)/layout
+	mkdir -p $(PGO)/layout
 	RUSTFLAGS="-Cprofile-generate=$(PGO)/counts" cargo build --profile dist --locked --target $(HOST) --target-dir $(PGO)/counting
-	loadtest/compare.py $(PGO)/counting/$(HOST)/dist/tidegate --programs tidegate --shapes $(TRAINING) --rounds 1 --seconds 3
+	loadtest/compare.py $(PGO)/counting/$(HOST)/dist/tidegate $(TRAINING)
 	"$$(rustc --print sysroot)/lib/rustlib/$(HOST)/bin/llvm-profdata" merge -o $(PGO)/profile $(PGO)/counts
-	RUSTFLAGS="-Cprofile-use=$(PGO)/profile" cargo build --profile dist --locked --target $(HOST) --target-dir $(PGO)/used
-	install -D $(PGO)/used/$(HOST)/dist/tidegate $(TARGET)/dist/tidegate
+	RUSTFLAGS="-Cprofile-use=$(PGO)/profile -Clink-arg=-Wl,--emit-relocs" cargo build --profile dist --locked --target $(HOST) --target-dir $(PGO)/used
+	$(BOLT)/llvm-bolt $(USED) -o $(PGO)/layout/tidegate -instrument -instrumentation-file=$(PGO)/layout/counts -instrumentation-file-append-pid
+	loadtest/compare.py $(PGO)/layout/tidegate $(TRAINING)
+	$(BOLT)/merge-fdata $(PGO)/layout/counts.*.fdata -o $(PGO)/layout/profile
+	mkdir -p $(TARGET)/dist
+	$(BOLT)/llvm-bolt $(USED) -o $(TARGET)/dist/tidegate -data=$(PGO)/layout/profile $(LAYOUT)
 
 deb: $(BINARY) ## a Debian package, as dist/*.deb
 	systemd/debian/build $(BINARY) $(VERSION) dist
@@ -137,7 +149,7 @@ $(TARGET)/tools/node: tests/tools/package.json tests/tools/package-lock.json
 	@touch $@
 
 deps-train: deps
-	@.ci/need wrk h2load nginx openssl python3
+	@.ci/need wrk h2load nginx openssl python3 llvm-bolt-19
 	@rustup component list --installed | grep -q ^llvm-tools || rustup component add llvm-tools
 
 deps-loadtest: deps $(TARGET)/tools/rivals/go
