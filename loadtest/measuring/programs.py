@@ -26,6 +26,7 @@ TLS.check_hostname, TLS.verify_mode, TLS.minimum_version = False, ssl.CERT_NONE,
 
 COMMANDS = {
     "tidegate": "{binary} run -c {config}",
+    "pingora": "pingora {config} 127.0.0.1:{port} 127.0.0.1:{service}",
     "nginx": "nginx -p {folder} -c {config}",
     "haproxy": "haproxy -f {config}",
     "envoy": "envoy -c {config} --concurrency 1 --log-level error --disable-hot-restart",
@@ -134,7 +135,9 @@ def there(names):
 
 def version(name, binary):
     """A program's name with what it says of its version."""
-    command = COMMANDS[name].format(binary=binary, config="", folder="").split()[0]
+    if name == "pingora":
+        return "pingora as ours has it"
+    command = COMMANDS[name].split()[0].format(binary=binary)
     said = subprocess.run([command, *VERSIONS[name.partition("-")[0]].split()], capture_output=True, text=True)
     # Not that of Go, which some tell first.
     found = re.search(r"(?<![\d.o])[0-9]+[.][0-9]+[.][0-9]+", said.stdout + said.stderr)
@@ -265,7 +268,9 @@ def write(case, options, folder):
 def started(case, options, folder):
     """A gateway on the first core, once it has answered as it should."""
     said = pathlib.Path(folder, f"{case.program}.said")
-    command = COMMANDS[case.program].format(binary=options.binary, config=write(case, options, folder), folder=folder).split()
+    command = COMMANDS[case.program].format(
+        binary=options.binary, config=write(case, options, folder), folder=folder, port=PORT, service=SERVICE
+    ).split()
     headers = case.headers
     if case.script == "jwt.lua":
         headers = ("Authorization: Bearer " + pathlib.Path(folder, "tokens").read_text().partition("\n")[0],)
