@@ -1,7 +1,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Version};
@@ -28,6 +28,8 @@ struct Present {
     pardoned: AtomicBool,
     /// That the client may pause in the body for as long as it likes.
     may_pause: AtomicBool,
+    /// Microseconds that it has waited for its turn.
+    waited: AtomicU32,
     /// What it came inside of.
     around: Option<Arc<Around>>,
 }
@@ -187,6 +189,18 @@ impl Connection {
         self.present(|present| present.may_pause.load(Ordering::Relaxed))
     }
 
+    /// Says how long the present request has waited for its turn since it came.
+    pub fn note_wait(&self, wait: Duration) {
+        let micros = u32::try_from(wait.as_micros()).unwrap_or(u32::MAX);
+        self.present(|present| present.waited.store(micros, Ordering::Relaxed));
+    }
+
+    /// Whether that was said, and how long it was; once.
+    pub(super) fn take_wait(&self) -> Option<Duration> {
+        let take = |waited: &AtomicU32| (waited.load(Ordering::Relaxed) > 0).then(|| waited.swap(0, Ordering::Relaxed));
+        self.present(|present| take(&present.waited).map(|micros| Duration::from_micros(micros.into())))
+    }
+
     /// Leaves the transport for the keep-alive loop; with `closing` only for a decent farewell.
     pub(super) fn keep(&self, stream: Stream, closing: bool) {
         self.closing.store(closing, Ordering::Relaxed);
@@ -217,4 +231,18 @@ impl Connection {
 fn texts(peer: SocketAddr, local: SocketAddr) -> (HeaderValue, HeaderValue) {
     let peer = HeaderValue::try_from(peer.ip().to_canonical().to_string());
     (peer.unwrap_or_else(|_| HeaderValue::from_static("unknown")), HeaderValue::from(local.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_a_request_has_waited_is_told_once() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        let connection = Connection::new(address, address);
+        assert_eq!(connection.take_wait(), None);
+        connection.note_wait(Duration::from_millis(7));
+        assert_eq!((connection.take_wait(), connection.take_wait()), (Some(Duration::from_millis(7)), None));
+    }
 }

@@ -81,6 +81,9 @@ where
         left = left.saturating_sub(1);
         let facts = conn.shared_facts();
         let begun = serving.turnstile.enter().await;
+        if let (Some(since), Some(connection)) = (begun.since, Connection::of(&facts)) {
+            connection.note_wait(since.elapsed());
+        }
         let answered = serving.app.process_new_http(session(conn, header, left, terms), shutdown);
         let reused = answered.await.map(|reused| reused.consume().0);
         drop(begun);

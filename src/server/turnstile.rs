@@ -1,8 +1,9 @@
-//! Requests begin a few at a time, where many could: what has begun goes on first. Each holds tens of kilobytes while it is under way, and a core works
-//! a fifth faster while those of all of them fit into its cache.
+//! Requests begin a few at a time, where many could: what has begun goes on first. Each holds tens of kilobytes while it is under way, in the kernel too,
+//! and a core takes an eighth less time for it while those of all of them fit into its cache.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
@@ -24,7 +25,11 @@ struct Inner {
 
 /// A request that has begun, until it ends.
 #[derive(Debug)]
-pub struct Begun<'a>(&'a Inner);
+pub struct Begun<'a> {
+    of: &'a Inner,
+    /// Since when it has waited, where it had to.
+    pub since: Option<Instant>,
+}
 
 impl Default for Turnstile {
     fn default() -> Self {
@@ -41,17 +46,17 @@ impl Turnstile {
     /// Waits until a request may begin: in the order in which they came.
     pub async fn enter(&self) -> Begun<'_> {
         let free = &self.0.free;
-        let place = match free.try_acquire() {
-            Ok(place) => Ok(place),
+        let (place, since) = match free.try_acquire() {
+            Ok(place) => (Ok(place), None),
             Err(_) => {
-                let _waits = Waits::new(self);
-                free.acquire().await
+                let (_waits, since) = (Waits::new(self), Instant::now());
+                (free.acquire().await, Some(since))
             }
         };
         if let Ok(place) = place {
             place.forget();
         }
-        Begun(&self.0)
+        Begun { of: &self.0, since }
     }
 
     /// Lets more in where those that are in only wait themselves.
@@ -70,10 +75,10 @@ impl Turnstile {
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Ordering::Relaxed);
+        self.of.ended.fetch_add(1, Ordering::Relaxed);
         // Those that were let in beyond the number give nothing back.
-        if self.0.free.available_permits() < AT_ONCE {
-            self.0.free.add_permits(1);
+        if self.of.free.available_permits() < AT_ONCE {
+            self.of.free.add_permits(1);
         }
     }
 }
@@ -110,7 +115,9 @@ mod tests {
         let mut next = Box::pin(turnstile.enter());
         assert!(next.as_mut().now_or_never().is_none());
         begun.pop();
-        begun.push(next.as_mut().now_or_never().unwrap());
+        let next = next.as_mut().now_or_never().unwrap();
+        assert!(next.since.is_some() && begun.iter().all(|begun| begun.since.is_none()));
+        begun.push(next);
         // None of them ends any more.
         for _ in 0..3 * AT_ONCE {
             begun.push(turnstile.enter().await);
