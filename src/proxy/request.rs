@@ -160,8 +160,10 @@ fn away(req: &RequestHeader, exchange: &Exchange, port: u16) -> Result<Arc<Reply
 fn who(gateway: &Gateway, session: &Session, req: &RequestHeader, exchange: &mut Exchange) -> Result<Option<u16>, Problem> {
     let connection = Connection::of_session(session).ok_or_else(|| Problem::new(Kind::Internal, "the connection has no origin"))?;
     // Its time began when it came.
-    let came = connection.take_wait().and_then(|wait| exchange.started.checked_sub(wait));
-    exchange.started = came.unwrap_or(exchange.started);
+    if let Some(wait) = connection.take_wait() {
+        exchange.started = exchange.started.checked_sub(wait).unwrap_or(exchange.started);
+        exchange.time = exchange.time.checked_sub(wait).unwrap_or(exchange.time);
+    }
     let malformed = || Problem::new(Kind::BadRequest, "the Host is malformed");
     exchange.authority = match req.uri.authority() {
         Some(authority) => HeaderValue::try_from(authority.as_str()).map_err(|_| malformed())?,

@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
 /// So many begin before one has ended.
 const AT_ONCE: usize = 8;
+
+/// Who waits is let in within this, though others have not ended. With as many connections as a core can serve, a turn comes after half of it.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// That of one worker. It holds nobody up: once nothing has ended while the worker went through all that was ready, as many more begin.
 #[derive(Clone, Debug)]
@@ -18,7 +21,10 @@ pub struct Turnstile(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     free: Semaphore,
-    waiting: AtomicUsize,
+    /// How many have come to wait.
+    came: AtomicUsize,
+    /// How many of them wait no more.
+    went: AtomicUsize,
     ended: AtomicUsize,
     tended: AtomicBool,
 }
@@ -35,7 +41,8 @@ impl Default for Turnstile {
     fn default() -> Self {
         Self(Arc::new(Inner {
             free: Semaphore::new(AT_ONCE),
-            waiting: AtomicUsize::new(0),
+            came: AtomicUsize::new(0),
+            went: AtomicUsize::new(0),
             ended: AtomicUsize::new(0),
             tended: AtomicBool::new(false),
         }))
@@ -59,17 +66,29 @@ impl Turnstile {
         Begun { of: &self.0, since }
     }
 
-    /// Lets more in where those that are in only wait themselves.
+    /// Lets more in where those that are in only wait themselves, or take too long.
     async fn tend(self) {
-        while self.0.waiting.load(Ordering::Relaxed) > 0 {
-            let before = self.0.ended.load(Ordering::Relaxed);
+        let Inner { free, came, went, ended, tended } = &*self.0;
+        let (mut owed, mut since) = (came.load(Ordering::Relaxed), Instant::now());
+        while came.load(Ordering::Relaxed) != went.load(Ordering::Relaxed) {
+            let before = ended.load(Ordering::Relaxed);
             yield_now().await;
-            if self.0.ended.load(Ordering::Relaxed) == before {
-                self.0.free.add_permits(AT_ONCE);
+            let more = if since.elapsed() >= PATIENCE {
+                // Who came before that is at the head of those that wait.
+                let late = owed.saturating_sub(went.load(Ordering::Relaxed));
+                (owed, since) = (came.load(Ordering::Relaxed), Instant::now());
+                late
+            } else if ended.load(Ordering::Relaxed) == before {
+                AT_ONCE
+            } else {
+                0
+            };
+            if more > 0 {
+                free.add_permits(more);
                 yield_now().await;
             }
         }
-        self.0.tended.store(false, Ordering::Relaxed);
+        tended.store(false, Ordering::Relaxed);
     }
 }
 
@@ -88,7 +107,7 @@ struct Waits<'a>(&'a Turnstile);
 
 impl<'a> Waits<'a> {
     fn new(turnstile: &'a Turnstile) -> Self {
-        turnstile.0.waiting.fetch_add(1, Ordering::Relaxed);
+        turnstile.0.came.fetch_add(1, Ordering::Relaxed);
         if !turnstile.0.tended.swap(true, Ordering::Relaxed) {
             tokio::spawn(turnstile.clone().tend());
         }
@@ -98,7 +117,7 @@ impl<'a> Waits<'a> {
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.went.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -108,20 +127,77 @@ mod tests {
 
     use super::*;
 
+    async fn full(turnstile: &Turnstile) -> Vec<Begun<'_>> {
+        let begun: Vec<_> = (0..AT_ONCE).map_while(|_| turnstile.enter().now_or_never()).collect();
+        assert_eq!(begun.len(), AT_ONCE);
+        begun
+    }
+
+    /// Has so many come that do not end, and counts those that have begun.
+    fn crowd(turnstile: &Turnstile, size: usize) -> Arc<AtomicUsize> {
+        let begun = Arc::new(AtomicUsize::new(0));
+        for _ in 0..size {
+            let (turnstile, begun) = (turnstile.clone(), begun.clone());
+            tokio::spawn(async move {
+                let _in = turnstile.enter().await;
+                begun.fetch_add(1, Ordering::Relaxed);
+                std::future::pending::<()>().await;
+            });
+        }
+        begun
+    }
+
     #[tokio::test]
-    async fn what_has_begun_ends_first_and_nobody_waits_for_what_does_not_end() {
+    async fn what_has_begun_ends_first() {
         let turnstile = Turnstile::default();
-        let mut begun: Vec<_> = (0..AT_ONCE).map(|_| turnstile.enter().now_or_never().unwrap()).collect();
+        let mut begun = full(&turnstile).await;
         let mut next = Box::pin(turnstile.enter());
         assert!(next.as_mut().now_or_never().is_none());
         begun.pop();
         let next = next.as_mut().now_or_never().unwrap();
         assert!(next.since.is_some() && begun.iter().all(|begun| begun.since.is_none()));
-        begun.push(next);
-        // None of them ends any more.
-        for _ in 0..3 * AT_ONCE {
-            begun.push(turnstile.enter().await);
+    }
+
+    #[tokio::test]
+    async fn while_some_end_no_more_begin_than_have_ended() {
+        let turnstile = Turnstile::default();
+        let mut first = full(&turnstile).await;
+        let later = crowd(&turnstile, 2 * AT_ONCE);
+        for ended in 1..AT_ONCE {
+            first.pop();
+            yield_now().await;
+            assert!(later.load(Ordering::Relaxed) <= ended);
         }
+        assert!(later.load(Ordering::Relaxed) > 1);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_what_does_not_end() {
+        let turnstile = Turnstile::default();
+        let _first = full(&turnstile).await;
+        let later = crowd(&turnstile, 5 * AT_ONCE);
+        let all = async {
+            while later.load(Ordering::Relaxed) < 5 * AT_ONCE {
+                yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), all).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_has_waited_long_begins_though_hardly_anything_has_ended() {
+        let turnstile = Turnstile::default();
+        let mut first = full(&turnstile).await;
+        let later = crowd(&turnstile, 5 * AT_ONCE);
+        yield_now().await;
+        // Each turn takes as long as one may wait, and one ends in it.
+        for _ in 0..2 {
+            std::thread::sleep(PATIENCE);
+            first.pop();
+            yield_now().await;
+        }
+        yield_now().await;
+        assert_eq!(later.load(Ordering::Relaxed), 5 * AT_ONCE);
     }
 
     #[tokio::test]
@@ -132,7 +208,18 @@ mod tests {
             begun.push(turnstile.enter().await);
         }
         begun.clear();
-        begun.extend((0..3 * AT_ONCE).map_while(|_| turnstile.enter().now_or_never()));
-        assert_eq!(begun.len(), AT_ONCE);
+        drop(full(&turnstile).await);
+        let _full = full(&turnstile).await;
+        assert!(turnstile.enter().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn who_leaves_while_it_waits_takes_no_place_and_leaves_none() {
+        let turnstile = Turnstile::default();
+        let mut begun = full(&turnstile).await;
+        assert!(turnstile.enter().now_or_never().is_none());
+        begun.pop();
+        begun.push(turnstile.enter().now_or_never().unwrap());
+        assert!(turnstile.enter().now_or_never().is_none());
     }
 }
