@@ -10,6 +10,7 @@ for a shape, or is not installed, is left out of it, and the results say so. The
 import argparse
 import datetime
 import os
+import pathlib
 import resource
 import shlex
 import shutil
@@ -30,6 +31,7 @@ def arguments():
     parser.add_argument("--connections", type=int, default=64, help="kept alive (%(default)s)")
     parser.add_argument("--tokens", type=int, default=1000, help="different ones, of the shape jwt (%(default)s)")
     parser.add_argument("--rate", type=int, default=3000, help="requests a second, of the shape rate (%(default)s)")
+    parser.add_argument("--results", default=programs.HERE / "results", help="the folder where tables are kept (%(default)s)")
     parser.add_argument("--idle", type=int, default=10_000, help="connections, of the shapes idle; less where a process may not open two files for each (%(default)s)")
     options = parser.parse_args()
     options.shapes, options.programs = options.shapes.split(","), options.programs.split(",")
@@ -45,15 +47,19 @@ def arguments():
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # Two for each that HAProxy may have, and those are more than will be idle.
     options.idle = min(options.idle, most * 4 // 9 - 1000)
+    if options.idle < 1000 and any(case.idle for name in options.shapes for case in SHAPES[name].cases.values()):
+        parser.error(f"too few files may be open at once for idle connections: {most}, and 4,500 are the least")
+    if len(programs.CORES) < 2:
+        parser.error("two cores are needed: one for the gateway, one for clients and service")
     return options
 
 
 def main():
     options = arguments()
     # What connects and asks here shares the clients' core.
-    os.sched_setaffinity(0, {1})
+    os.sched_setaffinity(0, {programs.CORES[1]})
     there = programs.there(options.programs)
-    base = programs.HERE / "results" / f"compare-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}"
+    base = pathlib.Path(options.results, f"compare-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}")
     base.parent.mkdir(exist_ok=True)
     results = {}
 

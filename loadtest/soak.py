@@ -29,7 +29,7 @@ def main():
     if options.minutes < 2:
         parser.error("what is held against the memory of the first minute needs a second one")
     options.seconds, options.tokens, options.idle = 10, 0, 0
-    os.sched_setaffinity(0, {1})
+    os.sched_setaffinity(0, {programs.CORES[1]})
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     print("\n".join(f"- {line}" for line in machine.described()), flush=True)

@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import time
 
-from .programs import HERE, PORT, ask, connection
+from .programs import CORES, HERE, PORT, ask, connection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ def client(gateway, *command, **more):
     """What a program on the clients' core prints."""
     case = gateway.case
     environment = {"OPENSSL_CONF": f"{gateway.folder}/clients.cnf", "TOKENS": f"{gateway.folder}/tokens", "KEYS": str(case.count), "BODY": str(case.body)}
-    done = subprocess.run(["taskset", "-c", "1", *command], env={**os.environ, **environment}, capture_output=True, text=True, **more)
+    done = subprocess.run(["taskset", "-c", str(CORES[1]), *command], env={**os.environ, **environment}, capture_output=True, text=True, **more)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} fails at {case.program}:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
     return done.stdout
@@ -117,9 +117,21 @@ PER_SECOND = Column("handshakes per CPU second", ",.0f", ratio=True)
 
 def handshakes(gateway, options):
     """Connections with one request each, one after the other."""
+    case = gateway.case
+    # The client speaks HTTP/1.0, and does not look at what comes.
+    old = connection(case)
+    old._http_vsn, old._http_vsn_str = 10, "HTTP/1.0"
+    if (answer := ask(case, through=old)) != (200, case.answer):
+        raise SystemExit(f"{case.program} answers {case.path} in HTTP/1.0 with {answer}")
     before = gateway.cpu()
-    text = client(gateway, "openssl", "s_time", "-connect", f"localhost:{PORT}", "-www", gateway.case.path, "-time", str(options.seconds), *gateway.case.words)
-    each = (gateway.cpu() - before) / int(re.search(r"(\d+) connections in \d+ real seconds", text)[1])
+    text = client(gateway, "openssl", "s_time", "-connect", f"localhost:{PORT}", "-www", case.path, "-time", str(options.seconds), *case.words)
+    count = int(re.search(r"(\d+) connections in \d+ real seconds", text)[1])
+    each = (gateway.cpu() - before) / count
+    # A mark for each: `r` where it went on with an earlier session.
+    marks = max(re.findall(r"^[rt3*]+$", text, re.M), key=len, default="")
+    resumed = marks.count("r") / max(len(marks), 1)
+    if not marks or abs(resumed - ("-reuse" in case.words)) > 0.02:
+        raise SystemExit(f"{case.program} has resumed {resumed:.0%} of {len(marks)} sessions with {' '.join(case.words)}")
     return {HANDSHAKE: each, PER_SECOND: 1e6 / each, START: gateway.start, MEMORY: gateway.memory()}
 
 
@@ -131,7 +143,7 @@ RATE_CPU, LATE = Column("CPU µs/request", ".1f"), Column("sent late", ".0f", to
 def vegeta(gateway, rate, seconds, connections):
     """What vegeta says of requests that come at a constant rate, whether or not those before them are answered."""
     headers = " ".join(shlex.quote(word) for header in gateway.headers for word in ("-header", header))
-    attack = f"vegeta attack -rate={rate}/s -duration={seconds}s -connections={connections} -max-connections={connections} -workers={connections} -max-workers={connections} {headers}"
+    attack = f"vegeta attack -rate={rate}/s -duration={seconds}s -connections={connections} -max-connections={connections} {headers}"
     said = json.loads(client(gateway, "bash", "-o", "pipefail", "-c", f"echo 'GET {gateway.url}' | {attack} | vegeta report -type=json"))
     good = said["status_codes"].get("200", 0)
     # What it had not sent by the end makes the load another one, whoever is to blame.

@@ -10,9 +10,13 @@ def middle(runs, column):
 
 
 def ratio(runs, base, column):
-    """The median of the ratios within each round."""
+    """The median of the ratios within each round, with the least and the most."""
     pairs = [(ours[column], theirs[column]) for ours, theirs in zip(runs, base)]
-    return f"{statistics.median(ours / theirs for ours, theirs in pairs):.2f}" if pairs and all(theirs for _, theirs in pairs) else "–"
+    if not pairs or not all(theirs for _, theirs in pairs):
+        return "–"
+    ratios = [ours / theirs for ours, theirs in pairs]
+    spread = f" ({min(ratios):.2f}–{max(ratios):.2f})" if runs is not base and len(ratios) > 1 else ""
+    return f"{statistics.median(ratios):.2f}{spread}"
 
 
 def ranked(runs):
