@@ -8,13 +8,13 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 PGO := $(abspath $(TARGET))/pgo
-TRAINING := --programs tidegate --shapes plain,policies,jwt,composed,post-1k,large,tls,h2 --rounds 1 --seconds 3
+TRAINED := $(TARGET)/dist/tidegate
+TRAINING = loadtest/compare.py $(1) --programs tidegate --shapes plain,policies,jwt,composed,post-1k,large,tls,h2 --rounds 1 --seconds 3 --results $(PGO)
 USED = $(PGO)/used/$(HOST)/dist/tidegate
 # Where Debian has it: through its links in /usr/bin it does not find its own parts.
 BOLT ?= /usr/lib/llvm-19/bin
-LAYOUT := -reorder-blocks=ext-tsp -reorder-functions=cdsort -split-functions -split-all-cold -split-eh -icf=1
 # What is installed and packed, and where to. `make install BINARY=…` takes another one.
-BINARY ?= $(TARGET)/dist/tidegate
+BINARY ?= $(TRAINED)
 PREFIX ?= /usr/local
 UNITS ?= /etc/systemd/system
 NAME := tidegate-$(VERSION)-$(shell uname -m)
@@ -58,33 +58,40 @@ loadtest: build deps-loadtest ## measure the whole under load, beside other gate
 dist: train ## the binary to ship, built twice, with config and licence, as dist/*.tar.gz
 	rm -rf dist/$(NAME)
 	mkdir -p dist/$(NAME)
-	cp $(TARGET)/dist/tidegate README.md CHANGELOG.md LICENSE dist/$(NAME)/
+	cp $(TRAINED) README.md CHANGELOG.md LICENSE dist/$(NAME)/
 	cp -r conf systemd dist/$(NAME)/
 	tar -C dist -czf dist/$(NAME).tar.gz $(NAME)
 	@echo dist/$(NAME).tar.gz
 
 # The compiler is told which ways through the code are taken, by a first build that counts them under load. Both must have the same profile, or the names
 # in the code differ. With `--target` the flags are for what is built, and not for what builds it. Then BOLT, which has counted too, puts together what is
-# run together: a request takes so much code that the processor waits for it more than for anything else.
+# run together: a request takes so much code that the processor waits for it more than for anything else. `make dist BOLT=` leaves that out. What was made
+# has answered rightly before it is called by its name.
 train: deps deps-train
-	rm -rf $(PGO)/counts $(PGO)/layout
-	mkdir -p $(PGO)/layout
+	rm -rf $(PGO)/counts $(PGO)/layout $(TRAINED)
+	mkdir -p $(PGO)/layout $(dir $(TRAINED))
 	RUSTFLAGS="-Cprofile-generate=$(PGO)/counts" cargo build --profile dist --locked --target $(HOST) --target-dir $(PGO)/counting
-	loadtest/compare.py $(PGO)/counting/$(HOST)/dist/tidegate $(TRAINING)
+	$(call TRAINING,$(PGO)/counting/$(HOST)/dist/tidegate)
 	"$$(rustc --print sysroot)/lib/rustlib/$(HOST)/bin/llvm-profdata" merge -o $(PGO)/profile $(PGO)/counts
 	RUSTFLAGS="-Cprofile-use=$(PGO)/profile -Clink-arg=-Wl,--emit-relocs" cargo build --profile dist --locked --target $(HOST) --target-dir $(PGO)/used
-	$(BOLT)/llvm-bolt $(USED) -o $(PGO)/layout/tidegate -instrument -instrumentation-file=$(PGO)/layout/counts -instrumentation-file-append-pid
-	loadtest/compare.py $(PGO)/layout/tidegate $(TRAINING)
-	$(BOLT)/merge-fdata $(PGO)/layout/counts.*.fdata -o $(PGO)/layout/profile
-	mkdir -p $(TARGET)/dist
-	$(BOLT)/llvm-bolt $(USED) -o $(TARGET)/dist/tidegate -data=$(PGO)/layout/profile $(LAYOUT)
+	cp $(USED) $(PGO)/layout/tidegate
+	$(if $(BOLT),$(call LAYOUT,$(PGO)/layout))
+	$(call TRAINING,$(PGO)/layout/tidegate)
+	mv $(PGO)/layout/tidegate $(TRAINED)
+
+define LAYOUT
+	$(BOLT)/llvm-bolt $(USED) -o $(1)/counting -instrument -instrumentation-file=$(1)/counts -instrumentation-file-append-pid
+	$(call TRAINING,$(1)/counting)
+	$(BOLT)/merge-fdata $(1)/counts.*.fdata -o $(1)/profile
+	$(BOLT)/llvm-bolt $(USED) -o $(1)/tidegate -data=$(1)/profile \
+		-reorder-blocks=ext-tsp -reorder-functions=cdsort -split-functions -split-all-cold -split-eh -icf=1
+endef
 
 deb: $(BINARY) ## a Debian package, as dist/*.deb
 	systemd/debian/build $(BINARY) $(VERSION) dist
 
-$(TARGET)/dist/tidegate:
-	$(MAKE) deps
-	cargo build --profile dist --locked
+$(TRAINED):
+	$(MAKE) train
 
 install: install-files ## binary, config, unit and user, for systemd to start (as root)
 	getent passwd tidegate >/dev/null || useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin tidegate
@@ -149,7 +156,7 @@ $(TARGET)/tools/node: tests/tools/package.json tests/tools/package-lock.json
 	@touch $@
 
 deps-train: deps
-	@.ci/need wrk h2load nginx openssl python3 llvm-bolt-19
+	@.ci/need wrk h2load nginx openssl python3 $(if $(BOLT),llvm-bolt-19)
 	@rustup component list --installed | grep -q ^llvm-tools || rustup component add llvm-tools
 
 deps-loadtest: deps $(TARGET)/tools/rivals/go
