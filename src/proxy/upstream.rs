@@ -127,7 +127,8 @@ pub(super) fn peer(gateway: &Gateway, session: &Session, exchange: &mut Exchange
     };
     let index = picked.index;
     let slot = picked.target.slot;
-    let (mut peer, shown, in_flight, cookie) = (picked.target.peer(), picked.target.shown.clone(), picked.in_flight, picked.cookie);
+    let mut peer = Box::new(picked.target.peer().clone());
+    let (shown, in_flight, cookie) = (picked.target.shown.clone(), picked.in_flight, picked.cookie);
     (exchange.target, exchange.in_flight, exchange.cookie) = (Some(shown), Some(in_flight), cookie);
     (exchange.asked, exchange.answered) = (Some(index), None);
     if let Some(most) = exchange.targets().and_then(Targets::kept) {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
-use pingora_core::upstreams::peer::HttpPeer;
+use http::StatusCode;
 use pingora_http::{RequestHeader, ResponseHeader};
 use smallvec::SmallVec;
 
@@ -66,8 +65,6 @@ impl Call {
 struct Chosen {
     pool: Arc<Pool>,
     index: usize,
-    peer: Box<HttpPeer>,
-    authority: HeaderValue,
     /// Until the answer is there.
     in_flight: InFlight,
     /// What another choice goes by.
@@ -262,19 +259,20 @@ impl Client {
     }
 
     async fn attempt(&self, targets: &Targets, to: &Chosen, ready: Option<&Ready>, sent: &Sent<'_>) -> Result<Told, Failure> {
+        let target = to.pool.targets().get(to.index).ok_or(Failure::Connect)?;
         let mut head = sent.head.clone();
-        prepare(&mut head, targets, &to.authority, sent).map_err(|_| Failure::Malformed)?;
+        prepare(&mut head, targets, &target.authority, sent).map_err(|_| Failure::Malformed)?;
         if let Some(ready) = ready {
             ready.show(&mut head);
         }
         sent.allowed.progress.come_to(Stage::Connecting);
-        let (mut lent, reused) = self.connections.take(&to.peer).await.map_err(|error| {
+        let (mut lent, reused) = self.connections.take(target.peer()).await.map_err(|error| {
             sent.allowed.note_refusal(&error);
             Failure::Connect
         })?;
         sent.allowed.progress.come_to(Stage::Waiting);
         let session = lent.session().ok_or(Failure::Connect)?;
-        let told = talk(session, &to.peer, head, sent).await;
+        let told = talk(session, target.peer(), head, sent).await;
         lent.give_back();
         told.map_err(|Broken { error, begun }| Failure::of(&error, reused && !begun))
     }
@@ -282,8 +280,8 @@ impl Client {
 
 impl Chosen {
     fn of(pool: &Arc<Pool>, asking: &Asking<'_>) -> Option<Self> {
-        let Picked { target, index, in_flight, .. } = pool.pick(asking)?;
-        Some(Self { pool: pool.clone(), index, peer: target.peer(), authority: target.authority.clone(), in_flight, key: asking.key })
+        let Picked { index, in_flight, .. } = pool.pick(asking)?;
+        Some(Self { pool: pool.clone(), index, in_flight, key: asking.key })
     }
 }
 

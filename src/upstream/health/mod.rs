@@ -62,7 +62,7 @@ impl Health {
 
     /// Asks a target, which sees this `Host` and these credentials, and says why it is ill.
     async fn ask(&self, target: &Target, host: &HeaderValue, ready: Option<&Ready>) -> Result<(), String> {
-        let mut peer = target.peer();
+        let mut peer = Box::new(target.peer().clone());
         peer.options.connection_timeout = Some(self.timeout);
         peer.options.total_connection_timeout = Some(self.timeout);
         let asked = timeout(self.timeout, self.ask.of(&mut peer, host, ready, self.timeout)).await;

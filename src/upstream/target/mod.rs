@@ -40,9 +40,9 @@ impl Target {
         self.shown.to_str().unwrap_or_default()
     }
 
-    /// The peer, as Pingora wants it for one attempt.
-    pub fn peer(&self) -> Box<HttpPeer> {
-        Box::new(self.peer.clone())
+    /// The peer, as Pingora knows it.
+    pub fn peer(&self) -> &HttpPeer {
+        &self.peer
     }
 }
 
