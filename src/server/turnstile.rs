@@ -52,18 +52,20 @@ impl Default for Turnstile {
 impl Turnstile {
     /// Waits until a request may begin: in the order in which they came.
     pub async fn enter(&self) -> Begun<'_> {
-        let free = &self.0.free;
-        let (place, since) = match free.try_acquire() {
-            Ok(place) => (Ok(place), None),
-            Err(_) => {
-                let (_waits, since) = (Waits::new(self), Instant::now());
-                (free.acquire().await, Some(since))
-            }
-        };
-        if let Ok(place) = place {
+        if let Ok(place) = self.0.free.try_acquire() {
+            place.forget();
+            return Begun { of: &self.0, since: None };
+        }
+        // Boxed: every idle connection would hold the room for it.
+        Box::pin(self.wait()).await
+    }
+
+    async fn wait(&self) -> Begun<'_> {
+        let (_waits, since) = (Waits::new(self), Instant::now());
+        if let Ok(place) = self.0.free.acquire().await {
             place.forget();
         }
-        Begun { of: &self.0, since }
+        Begun { of: &self.0, since: Some(since) }
     }
 
     /// Lets more in where those that are in only wait themselves, or take too long.
