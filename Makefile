@@ -8,6 +8,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 PGO := $(abspath $(TARGET))/pgo
+comma := ,
 TRAINED := $(TARGET)/dist/tidegate
 TRAINING = loadtest/compare.py $(1) --programs tidegate --shapes plain,policies,jwt,composed,post-1k,large,tls,h2 --rounds 1 --seconds 3 --results $(PGO)
 USED = $(PGO)/used/$(HOST)/dist/tidegate
@@ -73,7 +74,7 @@ train: deps deps-train
 	RUSTFLAGS="-Cprofile-generate=$(PGO)/counts" cargo build --profile dist --locked --target $(HOST) --target-dir $(PGO)/counting
 	$(call TRAINING,$(PGO)/counting/$(HOST)/dist/tidegate)
 	"$$(rustc --print sysroot)/lib/rustlib/$(HOST)/bin/llvm-profdata" merge -o $(PGO)/profile $(PGO)/counts
-	RUSTFLAGS="-Cprofile-use=$(PGO)/profile -Clink-arg=-Wl,--emit-relocs" cargo build --profile dist --locked --target $(HOST) --target-dir $(PGO)/used
+	RUSTFLAGS="-Cprofile-use=$(PGO)/profile $(if $(BOLT),-Clink-arg=-Wl$(comma)--emit-relocs)" cargo build --profile dist --locked --target $(HOST) --target-dir $(PGO)/used
 	cp $(USED) $(PGO)/layout/tidegate
 	$(if $(BOLT),$(call LAYOUT,$(PGO)/layout))
 	$(call TRAINING,$(PGO)/layout/tidegate)
