@@ -49,8 +49,6 @@ def arguments():
     options.idle = min(options.idle, most * 4 // 9 - 1000)
     if options.idle < 1000 and any(case.idle for name in options.shapes for case in SHAPES[name].cases.values()):
         parser.error(f"too few files may be open at once for idle connections: {most}, and 4,500 are the least")
-    if len(programs.CORES) < 2:
-        parser.error("two cores are needed: one for the gateway, one for clients and service")
     return options
 
 
@@ -60,7 +58,7 @@ def main():
     os.sched_setaffinity(0, {programs.CORES[1]})
     there = programs.there(options.programs)
     base = pathlib.Path(options.results, f"compare-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}")
-    base.parent.mkdir(exist_ok=True)
+    base.parent.mkdir(parents=True, exist_ok=True)
     results = {}
 
     def say(*lines):

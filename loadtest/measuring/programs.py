@@ -21,6 +21,8 @@ HERE = pathlib.Path(__file__).resolve().parent.parent
 PORT, SERVICE = 18080, 18081
 # The gateway's, and that of clients and service.
 CORES = sorted(os.sched_getaffinity(0))[:2]
+if len(CORES) < 2:
+    raise SystemExit("two cores are needed: one for the gateway, one for clients and service")
 os.environ["PATH"] += ":/usr/sbin"
 
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
