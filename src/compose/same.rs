@@ -119,7 +119,7 @@ impl Calls {
     /// Makes a call that others may join.
     pub fn begin(&mut self, part: usize, key: Key, client: Arc<Client>, call: Call, request: Request, allowed: Allowed) -> Joined {
         let Allowed { within, most } = allowed;
-        let allowed = Arc::new(Allowance::new(most, within).of(self.budget.clone()));
+        let allowed = Arc::new(Allowance::new(most, within).shared().of(self.budget.clone()));
         let (ends, answer) = (Instant::now() + within, Arc::new(OnceLock::new()));
         let told = deadline(call.service()).map(|_| ends);
         let (given, kept) = (allowed.clone(), answer.clone());

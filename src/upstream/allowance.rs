@@ -16,6 +16,8 @@ pub struct Allowance {
     within: AtomicU64,
     /// Bytes of the answer's body that are held.
     most: AtomicUsize,
+    /// Whether others may join, and widen it.
+    is_shared: bool,
     /// Bytes that are left for it and others.
     budget: Option<Arc<Budget>>,
     pub(super) progress: Progress,
@@ -71,7 +73,14 @@ impl Allowance {
     /// So many bytes of an answer's body, and so long from now.
     pub fn new(most: usize, within: Duration) -> Self {
         let (within, most) = (AtomicU64::new(nanos(within)), AtomicUsize::new(most));
-        Self { since: Instant::now(), within, most, budget: None, progress: Progress::default(), refusal: Mutex::default() }
+        let since = Instant::now();
+        Self { since, within, most, is_shared: false, budget: None, progress: Progress::default(), refusal: Mutex::default() }
+    }
+
+    /// The same for a call that others may join.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        Self { is_shared: true, ..self }
     }
 
     /// The same with a budget that others have too.
@@ -85,8 +94,14 @@ impl Allowance {
         self.budget.as_ref().map(Budget::charge)
     }
 
-    /// Lets it take as much and as long as this at least, from now.
+    /// Whether it may ever last longer than this from now.
+    pub(super) fn may_exceed(&self, time: Duration) -> bool {
+        self.is_shared || self.left() > time
+    }
+
+    /// Lets it take as much and as long as this at least, from now. It is one for a call that others may join.
     pub fn widen(&self, most: usize, within: Duration) {
+        debug_assert!(self.is_shared);
         self.most.fetch_max(most, Ordering::Relaxed);
         self.within.fetch_max(nanos(self.since.elapsed().saturating_add(within)), Ordering::Relaxed);
     }
@@ -169,11 +184,11 @@ mod tests {
 
     #[tokio::test]
     async fn it_ends_when_the_last_who_waits_has_no_more_time() {
-        let allowed = Allowance::new(10, Duration::from_millis(1));
+        let allowed = Allowance::new(10, Duration::from_millis(1)).shared();
         allowed.widen(5, Duration::ZERO);
         assert_eq!(allowed.most(), 10, "nobody narrows it");
         assert_eq!(allowed.limit(std::future::pending::<()>()).await, None);
-        let allowed = Allowance::new(10, Duration::ZERO);
+        let allowed = Allowance::new(10, Duration::ZERO).shared();
         allowed.widen(20, Duration::from_secs(60));
         assert_eq!((allowed.most(), allowed.left() > Duration::from_secs(50)), (20, true));
         assert_eq!(allowed.limit(async { 1 }).await, Some(1));

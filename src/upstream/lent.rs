@@ -1,4 +1,4 @@
-use std::fmt;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use pingora_core::connectors::http::Connector;
@@ -6,18 +6,21 @@ use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::protocols::http::v1;
-use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::Result;
 use tokio::sync::OnceCell;
 
+use super::idle::Idle;
+
 /// The connections of one worker that calls are made over.
 pub struct Connections {
-    /// To targets of which it is known that they speak HTTP/1.1.
+    /// Makes those to targets of which it is known that they speak HTTP/1.1.
     plain: OnceCell<TransportConnector>,
+    /// Keeps them.
+    idle: Arc<Idle>,
     /// To others.
     any: OnceCell<Connector<()>>,
-    /// Idle connections that each keeps.
+    /// Idle connections that are kept of either.
     kept: usize,
 }
 
@@ -31,14 +34,14 @@ pub struct Lent<'a> {
 
 #[derive(Clone, Copy)]
 enum Lender<'a> {
-    Plain(&'a TransportConnector),
+    Plain(&'a Arc<Idle>),
     Any(&'a Connector<()>),
 }
 
 impl Connections {
     /// None yet; so many idle ones are kept.
     pub fn new(kept: usize) -> Self {
-        Self { plain: OnceCell::new(), any: OnceCell::new(), kept }
+        Self { plain: OnceCell::new(), idle: Idle::new(kept), any: OnceCell::new(), kept }
     }
 
     /// Makes what the first call would wait for.
@@ -48,8 +51,7 @@ impl Connections {
     }
 
     async fn plain(&self) -> &TransportConnector {
-        let kept = self.kept;
-        self.plain.get_or_init(|| made(move || TransportConnector::new(Some(ConnectorOptions::new(kept))))).await
+        self.plain.get_or_init(|| made(|| TransportConnector::new(None))).await
     }
 
     async fn any(&self) -> &Connector<()> {
@@ -69,46 +71,12 @@ impl Connections {
             let (session, reused) = Box::pin(any.get_http_session(peer)).await?;
             return Ok((lent(Lender::Any(any), session), reused));
         }
-        let plain = self.plain().await;
-        let kept = plain.reused_stream(&Known(peer)).await.filter(|stream| leads_to(stream, peer));
-        let (stream, reused) = match kept {
+        let (stream, reused) = match self.idle.take(peer.reuse_hash(), |stream| leads_to(stream, peer)) {
             Some(stream) => (stream, true),
-            None => (Box::pin(plain.new_stream(peer)).await?, false),
+            None => (Box::pin(self.plain().await.new_stream(peer)).await?, false),
         };
         let session = v1::client::HttpSession::new_with_options(stream, peer);
-        Ok((lent(Lender::Plain(plain), HttpSession::H1(session)), reused))
-    }
-}
-
-/// A peer that does not ask the system where a kept connection leads to: that was noted when it was made, see [`leads_to`].
-#[derive(Clone)]
-struct Known<'a>(&'a HttpPeer);
-
-impl fmt::Display for Known<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Peer for Known<'_> {
-    fn address(&self) -> &SocketAddr {
-        self.0.address()
-    }
-
-    fn tls(&self) -> bool {
-        self.0.tls()
-    }
-
-    fn sni(&self) -> &str {
-        self.0.sni()
-    }
-
-    fn reuse_hash(&self) -> u64 {
-        self.0.reuse_hash()
-    }
-
-    fn matches_fd<V>(&self, _: V) -> bool {
-        true
+        Ok((lent(Lender::Plain(&self.idle), HttpSession::H1(session)), reused))
     }
 }
 
@@ -133,10 +101,10 @@ impl Lent<'_> {
     pub fn give_back(&mut self) {
         let idle = self.peer.options.idle_timeout;
         match (self.session.take(), self.lender) {
-            (Some(HttpSession::H1(mut session)), Lender::Plain(plain)) => {
+            (Some(HttpSession::H1(mut session)), Lender::Plain(kept)) => {
                 session.respect_keepalive();
                 if let Some(Some(stream)) = session.reuse().now_or_never() {
-                    plain.release_stream(stream, self.peer.reuse_hash(), idle);
+                    kept.keep(self.peer.reuse_hash(), stream, idle);
                 }
             }
             (Some(session), Lender::Any(any)) => {

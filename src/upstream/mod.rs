@@ -10,6 +10,7 @@ mod dns;
 mod follow;
 mod health;
 mod host;
+mod idle;
 mod lent;
 mod link;
 mod mock;

@@ -1,5 +1,7 @@
 //! One attempt of a call, once there is a connection: what is sent over it, and what comes.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri, Version, header};
@@ -49,8 +51,10 @@ pub(super) struct Broken {
 /// Sends a request, and reads the whole answer.
 pub(super) async fn talk(session: &mut HttpSession, peer: &HttpPeer, mut head: RequestHeader, sent: &Sent<'_>) -> Result<Told, Broken> {
     let early = |error| Broken { error, begun: false };
-    session.set_read_timeout(peer.options.read_timeout);
-    session.set_write_timeout(peer.options.write_timeout);
+    // A timer that would run for longer than the whole attempt is none.
+    let within = |time: Option<Duration>| time.filter(|time| sent.allowed.may_exceed(*time));
+    session.set_read_timeout(within(peer.options.read_timeout));
+    session.set_write_timeout(within(peer.options.write_timeout));
     if session.as_http2().is_some() {
         over_http2(&mut head, peer.is_tls()).map_err(early)?;
     }
