@@ -21,7 +21,7 @@ static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// The shapes of the load test, and how many allocations a request of each takes at most.
 const SHAPES: [(&str, &str, usize); 4] =
-    [("plain", "/plain", 110), ("policies", "/policies/42", 133), ("jwt", "/jwt", 110), ("composed", "/composed", 226)];
+    [("plain", "/plain", 110), ("policies", "/policies/42", 133), ("jwt", "/jwt", 110), ("composed", "/composed", 197)];
 
 const REQUESTS: usize = 100;
 

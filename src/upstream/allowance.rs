@@ -94,7 +94,7 @@ impl Allowance {
         self.budget.as_ref().map(Budget::charge)
     }
 
-    /// Whether it may ever last longer than this from now.
+    /// Whether it may last longer than this from now: of one that others may join nobody knows.
     pub(super) fn may_exceed(&self, time: Duration) -> bool {
         self.is_shared || self.left() > time
     }
@@ -180,6 +180,14 @@ mod tests {
         other.keep();
         drop(other);
         assert!(!allowed.charge().unwrap().add(1));
+    }
+
+    #[test]
+    fn it_is_known_to_end_before_another_time_unless_others_may_join() {
+        let (short, long) = (Duration::from_secs(60), Duration::from_secs(600));
+        let allowed = Allowance::new(10, short);
+        assert!(allowed.may_exceed(Duration::ZERO) && !allowed.may_exceed(short) && !allowed.may_exceed(long));
+        assert!(allowed.shared().may_exceed(long));
     }
 
     #[tokio::test]

@@ -266,7 +266,8 @@ impl Client {
             ready.show(&mut head);
         }
         sent.allowed.progress.come_to(Stage::Connecting);
-        let (mut lent, reused) = self.connections.take(target.peer()).await.map_err(|error| {
+        let alike = targets.kept().unwrap_or(usize::MAX);
+        let (mut lent, reused) = self.connections.take(target.peer(), alike).await.map_err(|error| {
             sent.allowed.note_refusal(&error);
             Failure::Connect
         })?;

@@ -56,15 +56,18 @@ impl Idle {
         None
     }
 
-    /// Keeps it for so long, unless the other end has closed it or said something. Where there are as many as may be the one that has been idle for the
-    /// longest time is closed.
-    pub fn keep(self: &Arc<Self>, key: u64, stream: Stream, time: Option<Duration>) {
+    /// Keeps it for so long, unless the other end has closed it or said something, or `alike` are kept with its key. Where there are as many as may be in all
+    /// the one that has been idle for the longest time is closed.
+    pub fn keep(self: &Arc<Self>, key: u64, stream: Stream, time: Option<Duration>, alike: usize) {
         let since = Instant::now();
         let mut kept = Kept { stream, since, until: time.and_then(|time| since.checked_add(time)) };
         if self.most == 0 || !kept.is_of_use(since) {
             return;
         }
         let mut inner = self.inner.lock();
+        if inner.kept.get(&key).map_or(0, VecDeque::len) >= alike {
+            return;
+        }
         if inner.count >= self.most {
             inner.close_oldest();
         }
@@ -117,15 +120,26 @@ impl Inner {
 }
 
 impl Kept {
-    /// Not where its time is over, or there is something to be read: that is its end, or no answer to anything. It is known without asking the system.
+    /// Not where its time is over, or there is something to be read: that is its end, or what nobody has asked for. What the runtime has heard of is looked at,
+    /// which asks the system only where there is something.
     fn is_of_use(&mut self, now: Instant) -> bool {
-        self.until.is_none_or(|until| now < until) && unconstrained(self.stream.read(&mut [0])).now_or_never().is_none()
+        if self.until.is_some_and(|until| now >= until) {
+            return false;
+        }
+        let read = unconstrained(self.stream.read(&mut [0])).now_or_never();
+        if let Some(Ok(1..)) = read {
+            let digest = self.stream.get_socket_digest();
+            let target = digest.as_ref().and_then(|digest| digest.peer_addr()).map_or_else(|| "a target".to_owned(), ToString::to_string);
+            log::warn!("{target} has sent what nobody asked for, behind an answer that was complete: the connection is closed");
+        }
+        read.is_none()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -135,7 +149,7 @@ mod tests {
     fn kept(idle: &Arc<Idle>, key: u64, count: usize) -> Vec<DuplexStream> {
         let keep = |_| {
             let (own, other) = duplex(8);
-            idle.keep(key, Box::new(own), LONG);
+            idle.keep(key, Box::new(own), LONG, 4);
             other
         };
         (0..count).map(keep).collect()
@@ -149,7 +163,7 @@ mod tests {
     }
 
     async fn is_closed(other: &mut DuplexStream) -> bool {
-        other.read(&mut [0]).await.unwrap() == 0
+        timeout(Duration::from_secs(20), other.read(&mut [0])).await.is_ok_and(|read| matches!(read, Ok(0)))
     }
 
     #[tokio::test]
@@ -194,11 +208,19 @@ mod tests {
         assert!(is_closed(&mut none[0]).await);
     }
 
+    #[tokio::test]
+    async fn there_are_never_more_with_one_key_than_may_be() {
+        let idle = Idle::new(8);
+        let (mut others, _of_another) = (kept(&idle, 1, 5), kept(&idle, 2, 1));
+        assert!(is_closed(&mut others[4]).await);
+        assert_eq!(taken(&idle, 1, &mut others).await, Some(3));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_is_over_is_closed_without_anybody_who_asks() {
         let idle = Idle::new(8);
         let (own, mut over) = duplex(8);
-        idle.keep(1, Box::new(own), Some(Duration::from_nanos(1)));
+        idle.keep(1, Box::new(own), Some(Duration::from_nanos(1)), 4);
         let mut others = kept(&idle, 2, 1);
         assert!(is_closed(&mut over).await);
         others[0].shutdown().await.unwrap();

@@ -29,6 +29,8 @@ pub struct Connections {
 pub struct Lent<'a> {
     lender: Lender<'a>,
     peer: &'a HttpPeer,
+    /// How many connections of HTTP/1.1 are kept to its target at most.
+    alike: usize,
     session: Option<HttpSession>,
 }
 
@@ -59,12 +61,12 @@ impl Connections {
         self.any.get_or_init(|| made(move || Connector::new(Some(ConnectorOptions::new(kept))))).await
     }
 
-    /// Connects, or takes a connection that was kept, and says which.
+    /// Connects, or takes a connection that was kept, and says which. Of HTTP/1.1, `alike` are kept to its target at most.
     ///
     /// # Errors
     /// No connection came about.
-    pub async fn take<'a>(&'a self, peer: &'a HttpPeer) -> Result<(Lent<'a>, bool)> {
-        let lent = |lender, session| Lent { lender, peer, session: Some(session) };
+    pub async fn take<'a>(&'a self, peer: &'a HttpPeer, alike: usize) -> Result<(Lent<'a>, bool)> {
+        let lent = |lender, session| Lent { lender, peer, alike, session: Some(session) };
         // What connects is large: it has no place in each call that finds a connection.
         if peer.options.alpn.get_max_http_version() > 1 {
             let any = self.any().await;
@@ -104,7 +106,7 @@ impl Lent<'_> {
             (Some(HttpSession::H1(mut session)), Lender::Plain(kept)) => {
                 session.respect_keepalive();
                 if let Some(Some(stream)) = session.reuse().now_or_never() {
-                    kept.keep(self.peer.reuse_hash(), stream, idle);
+                    kept.keep(self.peer.reuse_hash(), stream, idle, self.alike);
                 }
             }
             (Some(session), Lender::Any(any)) => {

@@ -51,7 +51,7 @@ pub(super) struct Broken {
 /// Sends a request, and reads the whole answer.
 pub(super) async fn talk(session: &mut HttpSession, peer: &HttpPeer, mut head: RequestHeader, sent: &Sent<'_>) -> Result<Told, Broken> {
     let early = |error| Broken { error, begun: false };
-    // A timer that would run for longer than the whole attempt is none.
+    // The call ends by its own time: a timer that would run for longer is none.
     let within = |time: Option<Duration>| time.filter(|time| sent.allowed.may_exceed(*time));
     session.set_read_timeout(within(peer.options.read_timeout));
     session.set_write_timeout(within(peer.options.write_timeout));

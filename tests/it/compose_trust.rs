@@ -98,6 +98,73 @@ fn a_call_over_http2_that_is_given_up_leaves_its_connection_to_its_idle_time() {
 }
 
 #[test]
+fn an_idle_connection_is_closed_when_its_time_is_over() {
+    let (told, gone) = channel();
+    let told = Mutex::new(told);
+    let up = RawOrigin::start(move |mut talk| {
+        if talk.request().is_some() {
+            talk.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+            talk.until_closed();
+            let _ = told.lock().unwrap().send(());
+        }
+    });
+    let gateway = gateway(up.address, ", timeouts: { idle: 300ms }", "", "parts: { a: { get: \"up:/a\", required: true } }");
+    assert_eq!(gateway.client().get("/whole").text(), "{\"a\":{}}");
+    gone.recv_timeout(PATIENCE).expect("the connection is closed once nobody uses it");
+}
+
+#[test]
+fn a_service_that_keeps_no_connection_keeps_none_for_parts() {
+    for (settings, connections) in [("", 1), (", connections: { idle: 0 }", 2)] {
+        let up = Origin::answering(|_| Answer::new("{}".to_owned()));
+        let gateway = gateway(up.address, settings, "", "parts: { a: { get: \"up:/a\", required: true } }");
+        let mut client = gateway.client();
+        for _ in 0..2 {
+            assert_eq!(client.get("/whole").text(), "{\"a\":{}}");
+        }
+        assert_eq!(up.connections(), connections, "{settings}");
+    }
+}
+
+#[test]
+fn a_connection_over_which_something_comes_unasked_is_not_used_again() {
+    let ((go, waits), (told, gone)) = (channel::<()>(), channel());
+    let (waits, told) = (Mutex::new(waits), Mutex::new(told));
+    let up = RawOrigin::start(move |mut talk| {
+        if talk.request().is_some() {
+            talk.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+            if waits.lock().unwrap().recv().is_ok() {
+                talk.say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n\"bad\"");
+            }
+            talk.until_closed();
+            let _ = told.lock().unwrap().send(());
+        }
+    });
+    let gateway = gateway(up.address, "", "", "parts: { a: { get: \"up:/a\", required: true } }");
+    assert_eq!(gateway.client().get("/whole").text(), "{\"a\":{}}");
+    go.send(()).unwrap();
+    gone.recv_timeout(PATIENCE).expect("the connection is closed");
+    gateway.await_said("has sent what nobody asked for");
+    drop(go);
+    assert_eq!(gateway.client().get("/whole").text(), "{\"a\":{}}");
+}
+
+#[test]
+fn a_silent_service_is_given_up_within_its_own_time_and_not_only_that_of_the_part() {
+    let up = RawOrigin::start(|mut talk| talk.until_closed());
+    let alone = "timeout: 15s, parts: { a: { get: \"up:/a\" } }";
+    // One that was begun in less time than the service has, and is joined by another with more.
+    let joined = "timeout: 15s, parts: { a: { get: \"up:/a\", timeout: 500ms }, b: { get: \"up:/a\" } }";
+    for (compose, part) in [(alone, 0), (joined, 1)] {
+        let gateway = gateway(up.address, ", timeouts: { response: 1s }, retry: { attempts: 1 }", "", compose);
+        assert_eq!(gateway.client().get("/whole").status, 200);
+        let line = gateway.await_log("the request", |line| line["route"] == "whole");
+        let took = line["parts"][part]["duration_ms"].as_f64().unwrap();
+        assert!((900.0..14_000.0).contains(&took), "{line}");
+    }
+}
+
+#[test]
 fn the_parts_together_are_bounded() {
     let up = Origin::answering(|_| Answer::new(format!("{{\"n\":1,\"x\":\"{}\"}}", "x".repeat(900))));
     let parts: Vec<_> = (0..6).map(|number| format!("p{number}: {{ get: \"up:/\", shape: {{ take: n }} }}")).collect();

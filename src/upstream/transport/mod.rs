@@ -36,8 +36,9 @@ pub enum Protocol {
 #[serde(deny_unknown_fields, default)]
 pub struct ConnectionsConfig {
     /// How many connections to each target are kept for later requests at most, per worker: what is made while as many requests are under way there is
-    /// closed after use. 0 keeps none. With `protocol: http2` or `auto` as many requests count as one as may share a connection. Copies (`mirror`)
-    /// have connections of their own, 128 of a worker at most. Default: as many as `server.upstream_connections` has room for.
+    /// closed after use. 0 keeps none. With `protocol: http2` or `auto` as many requests count as one as may share a connection. Calls that
+    /// the gateway makes by itself, as for the parts of a composition and copies (`mirror`), have connections of their own: as many are kept over HTTP/1.1,
+    /// and all over HTTP/2. Default: as many as `server.upstream_connections` has room for.
     pub idle: Option<u32>,
     /// How many requests share a connection over HTTP/2 at most, where the target allows as many: 1 to 1000. Default: 100.
     #[schemars(range(min = 1, max = 1000))]
