@@ -275,7 +275,7 @@ services: {{ up: {{ targets: [\"http://{}\"] }} }}\nroutes: [{{ name: up, to: up
                 moment(5);
             }
             match std::io::Read::read(&mut stream, &mut piece) {
-                Ok(more) if told.try_recv().is_err() => taken += more as u128,
+                Ok(more @ 1..) if told.try_recv().is_err() => taken += more as u128,
                 _ => break true,
             }
             if begun.elapsed() > if is_cut { PATIENCE } else { Duration::from_secs(5) } {
