@@ -385,3 +385,10 @@ fn a_config_that_cannot_be_watched_is_served_and_read_again_when_told_to() {
     assert_eq!(gateway.reload(), "done");
     assert_eq!(gateway.client().get("/").status, 404);
 }
+
+#[test]
+fn it_holds_no_huge_pages() {
+    let gateway = Gateway::start("services: { up: { mock: {} } }\nroutes: [{ name: up, to: up }]\n");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
+    assert!(status.contains("\nTHP_enabled:\t0\n"), "{status}");
+}
