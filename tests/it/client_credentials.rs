@@ -182,9 +182,9 @@ fn a_token_is_fetched_again_before_its_time_is_over_and_no_request_waits() {
     let mut provider = Provider::start();
     provider.tell("expires 6");
     let (up, shown) = keeping();
+    let began = Instant::now();
     // Who had to wait for one would get none.
     let gateway = Gateway::start(&config(&up, &provider.client("wait: 1ms"), ""));
-    let began = Instant::now();
     let mut client = gateway.client();
     while provider.asked().len() < 3 || shown.lock().unwrap().iter().collect::<HashSet<_>>().len() < 3 {
         let answer = client.get("/");

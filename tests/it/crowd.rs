@@ -41,7 +41,7 @@ fn a_client_gets_as_many_connections_as_it_may_have_and_another_gets_its_own() {
     assert!(!is_served(from(2)));
     let _others = held(3, || from(3));
     assert_eq!(turned_away(&gateway, "connections_per_client"), 2.0);
-    let said = gateway.said();
+    let said = gateway.await_said("was turned away");
     assert_eq!(said.matches("was turned away").count(), 1, "{said}");
     assert!(said.contains("a connection of 127.0.0.2 was turned away"), "{said}");
     assert!(first.iter_mut().all(|client| client.get("/").status == 200), "those that it has go on");
@@ -171,7 +171,7 @@ fn at_the_limit_of_files_new_connections_are_turned_away_and_those_that_are_ther
     }
     assert!(turned_away(&gateway, "files") > 100.0);
     assert!(kept.iter_mut().all(|client| client.get("/up").status == 200));
-    let said = gateway.said();
+    let said = gateway.await_said("was turned away");
     assert!((1..5).contains(&said.matches("was turned away").count()) && !said.contains("could not be accepted"), "{said}");
     drop(crowd);
     eventually("there is room again", || is_served(gateway.client()).then_some(()));

@@ -117,8 +117,7 @@ fn a_name_that_moves_is_followed_and_what_is_under_way_ends_where_it_began() {
     await_answers(&gateway, &["2"]);
     go.send(()).unwrap();
     assert_eq!(slow.read().text(), "1");
-    let said = gateway.said();
-    assert!(said.contains(&format!("service up: its targets are now users.test:{port} (127.0.0.2)")), "{said}");
+    gateway.await_said(&format!("service up: its targets are now users.test:{port} (127.0.0.2)"));
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn an_issuer_that_is_down_at_the_start_refuses_no_config_and_its_tokens_get_503_
     let line = gateway.await_log("the reason", |line| line["status"] == 503);
     let cause = line["cause"].as_str().unwrap();
     assert!(cause.starts_with(&format!("the keys of {} could not be fetched yet: no connection came about: ", idp.issuer)), "{cause}");
-    assert!(gateway.said().contains("tokens get 503"), "{}", gateway.said());
+    gateway.await_said("tokens get 503");
     assert!(refreshes(&gateway, &idp.issuer, "unreachable") >= 1.0);
     assert_eq!(gateway.metric(&format!("tidegate_jwks_keys{{source=\"{}\"}}", idp.issuer)), 0.0);
     // Without a token nothing has to be verified.
@@ -274,7 +274,7 @@ fn keys_that_are_required_hold_up_a_config_and_an_upgrade_until_they_are_there()
     );
     let mut gateway = Gateway::start(before);
     assert_eq!(gateway.rewrite(&after), "refused");
-    assert!(gateway.said().contains(&format!("the keys of {} are required, and are not there: no connection", idp.issuer)));
+    gateway.await_said(&format!("the keys of {} are required, and are not there: no connection", idp.issuer));
     assert_eq!(gateway.client().get("/").text(), "here");
     idp.revive();
     assert_eq!(gateway.reload(), "done");

@@ -175,7 +175,7 @@ fn a_changed_server_section_takes_effect_and_an_address_that_is_gone_refuses() {
     let (status, text) = gateway.ask("/metrics");
     assert_eq!(status, 200);
     assert!(text.contains("tidegate_connections{worker=\"2\"}"), "three workers: {text}");
-    assert!(gateway.said().contains(&format!("no longer served: 127.0.0.1:{gone}")), "{}", gateway.said());
+    gateway.await_said(&format!("no longer served: 127.0.0.1:{gone}"));
     // And the next one is started on that config.
     assert_eq!(gateway.upgrade(&[]).0, 0);
     assert_eq!(Client::connect(at(new)).get("/here").text(), "after");
@@ -281,7 +281,7 @@ fn a_new_process_that_fails_is_told_of_and_the_old_one_serves_on() {
         load.go_on(20);
     }
     assert!(gateway.runs());
-    assert!(gateway.said().contains("this process serves on: the new process"), "{}", gateway.said());
+    gateway.await_said("this process serves on: the new process");
     // None of it stands in the way of one that works.
     let (code, said) = gateway.upgrade(&[]);
     assert_eq!(code, 0, "{said}");
