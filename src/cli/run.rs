@@ -24,8 +24,8 @@ use crate::types::Address;
 /// `tidegate run`.
 pub fn run(path: &Path) -> ExitCode {
     super::log::start();
-    // The allocator asks for huge pages: memory would be half more, come and go by 2 MiB, and no request be cheaper. Its crate's `no_thp` does nothing to
-    // its second version. A system that does not allow this allows the pages.
+    // The allocator asks for huge pages: memory would be half more, come and go by 2 MiB, and a request be cheaper by two percent at most. Its crate's
+    // `no_thp` does nothing to its second version. Where the kernel refuses, the gateway only takes more memory.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let result = inherited().and_then(|(mut incoming, inherited)| {
         start(path, &mut incoming, inherited).inspect_err(|why| {
